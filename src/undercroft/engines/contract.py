@@ -1,0 +1,253 @@
+"""What every engine can do, and what the states of a replica mean.
+
+    state      what is true                                  effect on the server
+    ─────────  ────────────────────────────────────────────  ─────────────────────────────────────────────
+    starting   the process was begun, its model is loading   no request is sent; the start deadline runs
+    warming    it answers, the first real request is under   no request is sent; the start deadline runs
+               way
+    ready      it has answered a real request                requests are sent; health is watched
+    stopping   it was told to end                            no new request is sent; running ones may end
+    stopped    it has ended because it was told to           its folder is removed
+    failed     it ended by itself, was killed for silence,   back-off, then a new one is started;
+               or never became ready                         its log stays
+
+An engine is not trusted: it gets its own process, an empty network where the kernel allows, a fresh key, a clean
+environment and a memory limit. Everything here is synchronous and may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from undercroft.core.processes import ProcessIdentity
+
+
+class ReplicaState(StrEnum):
+    """See the table above."""
+
+    STARTING = "starting"
+    WARMING = "warming"
+    READY = "ready"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Task(StrEnum):
+    """What a model is for; one replica does one."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    RERANK = "rerank"
+
+
+class Health(StrEnum):
+    """One look at an engine."""
+
+    LOADING = "loading"  # alive, not ready to answer yet
+    HEALTHY = "healthy"  # its main loop answered
+    SILENT = "silent"  # alive, and no answer within the time given
+    DEAD = "dead"  # the process is gone, or for external: nobody accepts connections
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA that is loaded beside the model.
+
+    Args:
+        name: What requests call it.
+        path: GGUF file.
+    """
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Everything an engine needs to start one replica. The same for every engine; each takes what it knows.
+
+    Args:
+        replica_id: ``rep_`` and 12 characters; also the name of its folder.
+        name: The deployment; what the engine calls the model in its answers.
+        task: What the model is for.
+        run_dir: The replica's own folder, mode 0700; socket, key and record lie here.
+        log_path: The engine's output is appended here, and rotated.
+        model_path: Weights; None for ``external``.
+        context_tokens: Tokens of one request, prompt and answer together; per slot.
+        slots: Requests computed at the same time.
+        threads: CPU threads; 0 means the physical cores there are.
+        gpu_layers: Layers put on a GPU; -1 means all that fit, 0 none.
+        cache_type: How keys and values are kept.
+        chat_template: Jinja text in place of the model's own; None keeps it.
+        adapters: LoRAs, loaded with scale 0 and chosen per request.
+        memory_limit_bytes: Most private memory of the process; None is no limit.
+        seal_required: Refuse to start where the kernel gives no empty network.
+        url: Base URL of an ``external`` engine, without ``/v1``.
+        upstream_model: What an ``external`` engine calls the model; None means ``name``.
+        key_file: File with the key of an ``external`` engine; None sends none.
+    """
+
+    replica_id: str
+    name: str
+    task: Task
+    run_dir: Path
+    log_path: Path
+    model_path: Path | None = None
+    context_tokens: int = 4096
+    slots: int = 1
+    threads: int = 0
+    gpu_layers: int = -1
+    cache_type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    chat_template: str | None = None
+    adapters: tuple[Adapter, ...] = ()
+    memory_limit_bytes: int | None = None
+    seal_required: bool = False
+    url: str | None = None
+    upstream_model: str | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecord:
+    """A started replica, as kept in its folder so that a later control process can adopt it.
+
+    Args:
+        replica_id: As in the spec.
+        engine: Name of the engine, the key of `undercroft.engines.registry.ENGINES`.
+        deployment: The deployment that it serves.
+        spec_digest: Digest of what it was started with; a record whose digest is not wanted any more is replaced.
+        pid: Process id; None for ``external``.
+        process_started: Start time of that process, seconds since the epoch; None for ``external``.
+        socket_path: Unix socket that it listens on, or None where it listens on ``base_url``.
+        base_url: ``http://127.0.0.1:PORT`` where no Unix socket is possible, or an external server's URL.
+        key_file: File that holds the key it asks for; None where it asks for none.
+        is_sealed: It has an empty network namespace of its own, seen from outside.
+        seal_note: In plain words, how it is sealed or why it is not.
+        started_at: ISO 8601, UTC.
+        upstream_model: What to call the model in requests to it; None where the engine does not look.
+    """
+
+    replica_id: str
+    engine: str
+    deployment: str
+    spec_digest: str
+    pid: int | None
+    process_started: float | None
+    socket_path: str | None
+    base_url: str | None
+    key_file: str | None
+    is_sealed: bool
+    seal_note: str
+    started_at: str
+    upstream_model: str | None = None
+
+    @property
+    def process(self) -> ProcessIdentity | None:
+        """The process, safe against reused pids; None for ``external``."""
+        if self.pid is None or self.process_started is None:
+            return None
+        return ProcessIdentity(self.pid, self.process_started)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a ready replica can do, as it says itself.
+
+    Args:
+        tasks: Route families that work: ``chat``, ``completions``, ``embeddings``, ``rerank``.
+        has_tools: Its chat template knows tools.
+        context_tokens: Tokens of one request; 0 where it does not say.
+        slots: Requests computed at the same time.
+        adapters: Names of adapters in the order of their ids; requests to llama.cpp must always name each with a scale.
+        protocol: ``llama.cpp`` speaks llama.cpp's dialect (timings, ``lora``), ``openai`` only what OpenAI documents.
+    """
+
+    tasks: frozenset[str]
+    has_tools: bool
+    context_tokens: int
+    slots: int
+    adapters: tuple[str, ...] = ()
+    protocol: Literal["llama.cpp", "openai"] = "openai"
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """What the first real request measured.
+
+    Args:
+        seconds: From sending it to the end of its answer.
+        tokens_per_second: Of its generation; None where the task generates nothing.
+    """
+
+    seconds: float
+    tokens_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMemory:
+    """Memory of an engine process.
+
+    Args:
+        private_bytes: Anonymous memory: cache, buffers, repacked weights; the kernel cannot drop it.
+        file_bytes: Mapped file pages, mostly weights; the kernel may drop and read them again.
+        gpu_bytes: Memory by GPU index; empty where there is none or it cannot be told.
+    """
+
+    private_bytes: int
+    file_bytes: int
+    gpu_bytes: Mapping[int, int] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """One program that runs models. Real: llama.cpp, external. In tests: a fake that is a real process."""
+
+    name: str
+
+    def start(self, spec: EngineSpec) -> EngineRecord:
+        """Begins a replica and returns at once; its record is already in its folder.
+
+        Raises:
+            InvalidError: The spec asks for what this engine cannot do.
+            UnavailableError: The process cannot be started, or not sealed where that is required.
+        """
+        ...
+
+    def look(self, record: EngineRecord, *, timeout_seconds: float) -> Health:
+        """One look, never raising: is it alive, and does its main loop answer?"""
+        ...
+
+    def capabilities(self, record: EngineRecord, spec: EngineSpec) -> Capabilities:
+        """What it can do. Only for a healthy replica.
+
+        Raises:
+            UnavailableError: It did not answer.
+        """
+        ...
+
+    def warm_up(self, record: EngineRecord, spec: EngineSpec, *, timeout_seconds: float) -> WarmUp:
+        """Sends one real, short request of the spec's task and waits for its answer.
+
+        Raises:
+            UnavailableError: It did not answer, or with an error.
+        """
+        ...
+
+    def memory(self, record: EngineRecord) -> EngineMemory | None:
+        """What it takes now; None for a process on another machine or one that is gone."""
+        ...
+
+    def failure(self, record: EngineRecord) -> str | None:
+        """Why it ended or will not start, in one sentence out of its log; None where the log does not say."""
+        ...
+
+    def stop(self, record: EngineRecord, *, grace_seconds: float) -> None:
+        """Asks it to end, waits, kills, and leaves no process. Does nothing where it is gone."""
+        ...

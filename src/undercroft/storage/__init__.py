@@ -1,0 +1,1 @@
+"""What is kept: the database, content-addressed files, the journal."""

@@ -1,0 +1,145 @@
+"""The tables. A change here comes with a migration in ``storage/migrations/versions``."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Times are ISO 8601 text in UTC (`core.clock.to_iso`): they sort as text, and read the same in both databases.
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("digest", String(71), nullable=False),  # of the manifest: the sorted list of files and their digests
+    Column("source", Text, nullable=False),  # the reference it was pulled from, as given
+    Column("format", String(16), nullable=False),  # gguf | safetensors | onnx
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("facts", JSON, nullable=False),  # registry.models.ModelFacts as a dict
+    Column("lineage", JSON, nullable=False),  # parents, recipe, settings; {} for a model that was pulled
+    Column("created_at", String(24), nullable=False),
+)
+
+model_files = Table(
+    "model_files",
+    metadata,
+    Column("model", String(63), ForeignKey("models.name", ondelete="CASCADE"), primary_key=True),
+    Column("path", Text, primary_key=True),  # relative, as in the source; never used as a path of the file system
+    Column("digest", String(71), nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("digest", String(71), primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("inode", BigInteger, nullable=False),  # what the file looked like when it was hashed: checked at each load
+    Column("modified_ns", BigInteger, nullable=False),
+    Column("verified_at", String(24), nullable=False),  # when its content was last read and hashed
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("engine", String(32), nullable=False),  # llama.cpp | external
+    Column("model", String(63), ForeignKey("models.name"), nullable=True),  # None for external
+    Column("settings", JSON, nullable=False),  # serving.deployments.DeploymentSettings as a dict
+    Column("replicas", Integer, nullable=False),
+    Column("is_running", Boolean, nullable=False),  # what is wanted, not what is
+    Column("created_at", String(24), nullable=False),
+    Column("updated_at", String(24), nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(63), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),  # sha256 of the key, hex
+    Column("models", JSON, nullable=True),  # names it may use; None is all
+    Column("is_admin", Boolean, nullable=False),
+    Column("created_at", String(24), nullable=False),
+    Column("expires_at", String(24), nullable=True),
+    Column("revoked_at", String(24), nullable=True),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(24), nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("key_id", String(32), nullable=False),
+    Column("deployment", String(63), nullable=False),
+    Column("replica", String(32), nullable=True),
+    Column("route", String(32), nullable=False),
+    Column("status", Integer, nullable=False),  # HTTP status, or 499 where the client went away
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("queue_seconds", Float, nullable=False),
+    Column("first_token_seconds", Float, nullable=True),
+    Column("total_seconds", Float, nullable=False),
+    Index("ix_usage_at", "at"),
+    Index("ix_usage_deployment_at", "deployment", "at"),
+)
+
+load_times = Table(
+    "load_times",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(24), nullable=False),
+    Column("deployment", String(63), nullable=False, index=True),
+    Column("model_digest", String(71), nullable=True),
+    Column("load_seconds", Float, nullable=False),
+    Column("warm_up_seconds", Float, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+)
+
+quarantined_requests = Table(
+    "quarantined_requests",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # sha256 of the request body, hex
+    Column("deployment", String(63), nullable=False),
+    Column("at", String(24), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3 … without gaps
+    Column("at", String(24), nullable=False),
+    Column("actor", String(128), nullable=False),  # "cli:anna", "key:key_…", "system"
+    Column("action", String(64), nullable=False),  # "model.add", "key.revoke", …
+    Column("subject", String(255), nullable=False),
+    Column("before", JSON, nullable=True),
+    Column("after", JSON, nullable=True),
+    Column("reason", Text, nullable=True),
+    Column("previous", String(64), nullable=False),  # hash of the entry before; 64 zeros for the first
+    Column("hash", String(64), nullable=False),
+    Index("ix_journal_subject", "subject"),
+)
