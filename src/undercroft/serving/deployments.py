@@ -1,0 +1,272 @@
+"""Deployments: which models should be served, and how. What is wanted, in the database; the reconciler makes it so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from undercroft.core.clock import from_iso, to_iso, utc_now
+from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
+from undercroft.core.ids import check_name
+from undercroft.engines.contract import Task
+from undercroft.storage import journal
+from undercroft.storage.database import Database
+from undercroft.storage.tables import deployments, models
+
+EngineName = Literal["llama.cpp", "external"]
+
+
+class DeploymentSettings(BaseModel):
+    """How a deployment's replicas are run. 0 and None mean: as in the settings file, or as the model itself says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Task | None = Field(None, description="What the model is for; None reads it from the model.")
+    context_tokens: int = Field(0, ge=0, le=10_000_000, description="Context of one request, in tokens.")
+    slots: int = Field(0, ge=0, le=256, description="Requests that a replica computes at the same time.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of a replica.")
+    gpu_layers: int = Field(-1, ge=-1, le=10_000, description="Layers on a GPU; -1 is all that fit.")
+    cache_type: Literal["f16", "q8_0", "q4_0"] = Field("f16", description="How keys and values are kept.")
+    memory_limit_bytes: int = Field(0, ge=0, description="Most private memory of a replica.")
+    load: Literal["always", "on-demand"] = Field("always", description="Load at start, or with the first request.")
+    idle_unload_seconds: float = Field(0.0, ge=0, le=31_536_000, description="Unload after this idle time; 0 is never.")
+    url: str | None = Field(None, description="Base URL of an external engine, without /v1.")
+    upstream_model: str | None = Field(None, description="What the external engine calls the model.")
+    key_file: Path | None = Field(None, description="File with the external engine's key.")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What serves a name on this machine.
+
+    Args:
+        name: As in a request's ``model``.
+        engine: ``llama.cpp`` or ``external``.
+        model: Registered model; None for ``external``.
+        settings: How its replicas are run.
+        replicas: How many are wanted while it is loaded.
+        is_running: Whether it is wanted at all.
+        created_at: ISO 8601, UTC.
+    """
+
+    name: str
+    engine: EngineName
+    model: str | None
+    settings: DeploymentSettings
+    replicas: int
+    is_running: bool
+    created_at: str
+
+    @property
+    def created_unix(self) -> int:
+        """Seconds since the epoch."""
+        return int(from_iso(self.created_at).timestamp())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON and the journal."""
+        return {
+            "name": self.name,
+            "engine": self.engine,
+            "model": self.model,
+            "settings": self.settings.model_dump(mode="json", exclude_defaults=True),
+            "replicas": self.replicas,
+            "is_running": self.is_running,
+        }
+
+
+def check_settings(values: dict[str, Any]) -> DeploymentSettings:
+    """Reads settings as given by a person.
+
+    Raises:
+        InvalidError: An unknown name or a value out of range; all problems in one message.
+    """
+    try:
+        return DeploymentSettings.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        raise InvalidError("bad-deployment", f"the deployment's settings have problems: {problems}") from error
+
+
+def create(
+    database: Database,
+    *,
+    name: str,
+    engine: EngineName,
+    model: str | None,
+    settings: DeploymentSettings,
+    replicas: int = 1,
+    actor: str,
+    reason: str | None = None,
+) -> Deployment:
+    """Adds a deployment that is wanted running.
+
+    Raises:
+        InvalidError: The name, the engine's needs or the number of replicas.
+        NotFoundError: No such model.
+        ConflictError: The name is taken.
+    """
+    check_name(name, what="deployment")
+    _check_shape(name, engine, model, settings, replicas)
+    deployment = Deployment(name, engine, model, settings, replicas, True, to_iso(utc_now()))
+    with database.write() as connection:
+        if _row(connection, name) is not None:
+            raise ConflictError(
+                "deployment-exists",
+                f"there is a deployment {name!r} already",
+                hint=f"undercroft deployment remove {name}, or choose another --name",
+            )
+        if (
+            model is not None
+            and connection.execute(select(models.c.name).where(models.c.name == model)).first() is None
+        ):
+            raise NotFoundError("no-such-model", f"there is no model {model!r}", hint="undercroft model list")
+        connection.execute(
+            insert(deployments).values(
+                **deployment.to_dict(), created_at=deployment.created_at, updated_at=deployment.created_at
+            )
+        )
+        journal.record(
+            connection,
+            actor=actor,
+            action="deployment.create",
+            subject=name,
+            after=deployment.to_dict(),
+            reason=reason,
+        )
+    return deployment
+
+
+def _check_shape(name: str, engine: EngineName, model: str | None, settings: DeploymentSettings, replicas: int) -> None:
+    if not 1 <= replicas <= 64:
+        raise InvalidError("bad-replicas", f"deployment {name!r}: expected 1 to 64 replicas, got {replicas}")
+    if engine == "external":
+        if model is not None or settings.url is None:
+            raise InvalidError("bad-deployment", f"external deployment {name!r} needs --url and takes no model")
+        if not settings.url.startswith(("http://", "https://")):
+            raise InvalidError(
+                "bad-url", f"deployment {name!r}: expected a URL with http:// or https://, got {settings.url!r}"
+            )
+    elif model is None or settings.url is not None:
+        raise InvalidError("bad-deployment", f"deployment {name!r} on {engine} needs a model and takes no --url")
+
+
+def list_all(connection: Connection) -> list[Deployment]:
+    """Every deployment, by name."""
+    return [_read(row) for row in connection.execute(select(deployments).order_by(deployments.c.name))]
+
+
+def get(connection: Connection, name: str) -> Deployment:
+    """One deployment.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    row = _row(connection, name)
+    if row is None:
+        raise NotFoundError("no-such-deployment", f"there is no deployment {name!r}", hint="undercroft deployment list")
+    return _read(row)
+
+
+def set_running(
+    database: Database, name: str, is_running: bool, *, actor: str, reason: str | None = None
+) -> Deployment:
+    """Wants it running, or not; its definition stays.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    with database.write() as connection:
+        before = get(connection, name)
+        if before.is_running != is_running:
+            connection.execute(
+                update(deployments)
+                .where(deployments.c.name == name)
+                .values(is_running=is_running, updated_at=to_iso(utc_now()))
+            )
+            journal.record(
+                connection,
+                actor=actor,
+                action="deployment.start" if is_running else "deployment.stop",
+                subject=name,
+                before={"is_running": before.is_running},
+                after={"is_running": is_running},
+                reason=reason,
+            )
+        return get(connection, name)
+
+
+def change(
+    database: Database,
+    name: str,
+    *,
+    settings: dict[str, Any],
+    replicas: int | None = None,
+    actor: str,
+    reason: str | None = None,
+) -> Deployment:
+    """Changes some settings; running replicas are replaced by new ones before they stop.
+
+    Raises:
+        NotFoundError: There is none of that name.
+        InvalidError: A setting is unknown or out of range.
+    """
+    with database.write() as connection:
+        before = get(connection, name)
+        merged = check_settings({**before.settings.model_dump(mode="json"), **settings})
+        wanted = replicas if replicas is not None else before.replicas
+        _check_shape(name, before.engine, before.model, merged, wanted)
+        after = Deployment(
+            name, before.engine, before.model, merged, wanted, before.is_running, before.created_at
+        ).to_dict()
+        connection.execute(
+            update(deployments).where(deployments.c.name == name).values(**after, updated_at=to_iso(utc_now()))
+        )
+        journal.record(
+            connection,
+            actor=actor,
+            action="deployment.change",
+            subject=name,
+            before=before.to_dict(),
+            after=after,
+            reason=reason,
+        )
+        return get(connection, name)
+
+
+def remove(database: Database, name: str, *, actor: str, reason: str | None = None) -> None:
+    """Forgets a deployment; its replicas drain and stop. The model stays.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    with database.write() as connection:
+        before = get(connection, name)
+        connection.execute(delete(deployments).where(deployments.c.name == name))
+        journal.record(
+            connection,
+            actor=actor,
+            action="deployment.remove",
+            subject=name,
+            before=before.to_dict(),
+            reason=reason,
+        )
+
+
+def _row(connection: Connection, name: str) -> Row[Any] | None:
+    return connection.execute(select(deployments).where(deployments.c.name == name)).first()
+
+
+def _read(row: Row[Any]) -> Deployment:
+    return Deployment(
+        name=row.name,
+        engine=row.engine,
+        model=row.model,
+        settings=DeploymentSettings.model_validate(row.settings),
+        replicas=row.replicas,
+        is_running=row.is_running,
+        created_at=row.created_at,
+    )
