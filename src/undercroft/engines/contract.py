@@ -244,6 +244,10 @@ class Engine(Protocol):
         """What it takes now; None for a process on another machine or one that is gone."""
         ...
 
+    def is_busy(self, record: EngineRecord) -> bool:
+        """Whether it still computes requests, so that a stop should wait. False where it cannot be told."""
+        ...
+
     def failure(self, record: EngineRecord) -> str | None:
         """Why it ended or will not start, in one sentence out of its log; None where the log does not say."""
         ...
