@@ -73,6 +73,7 @@ class EngineSpec:
 
     Args:
         replica_id: ``rep_`` and 12 characters; also the name of its folder.
+        digest: Digest of everything below that a running replica cannot change; goes into the record unchanged.
         name: The deployment; what the engine calls the model in its answers.
         task: What the model is for.
         run_dir: The replica's own folder, mode 0700; socket, key and record lie here.
@@ -110,6 +111,7 @@ class EngineSpec:
     url: str | None = None
     upstream_model: str | None = None
     key_file: Path | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class EngineRecord:
         replica_id: As in the spec.
         engine: Name of the engine, the key of `undercroft.engines.registry.ENGINES`.
         deployment: The deployment that it serves.
-        spec_digest: Digest of what it was started with; a record whose digest is not wanted any more is replaced.
+        spec_digest: The spec's ``digest``; a replica whose digest is not wanted any more is replaced.
         pid: Process id; None for ``external``.
         process_started: Start time of that process, seconds since the epoch; None for ``external``.
         socket_path: Unix socket that it listens on, or None where it listens on ``base_url``.

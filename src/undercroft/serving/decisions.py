@@ -81,5 +81,5 @@ def decide(wanted: Mapping[str, Wanted], seen: Sequence[Seen], *, now: float) ->
 
 
 def backoff_seconds(failures: int, *, limit: float) -> float:
-    """Pause before the next start after so many failures in a row: none after the first, then 0.5, 1, 2, 4 … seconds."""
+    """Pause before the next start after so many failures in a row: 0 after the first, then 0.5, 1, 2, 4 … seconds."""
     return 0.0 if failures <= 1 else min(limit, 0.5 * 2 ** min(failures - 2, 20))

@@ -1,0 +1,355 @@
+"""The loop that makes what runs equal to what is wanted.
+
+Kill it at any time: what is wanted is in the database, what runs lies in the home, and a new loop converges.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.errors import UndercroftError
+from undercroft.core.home import Home
+from undercroft.core.settings import Settings
+from undercroft.engines import records
+from undercroft.engines.all import engines
+from undercroft.engines.contract import Engine, EngineRecord, ReplicaState
+from undercroft.registry import models as registry
+from undercroft.serving import deployments, snapshots, specs
+from undercroft.serving.decisions import Seen, Wanted, backoff_seconds, decide
+from undercroft.serving.deployments import Deployment
+from undercroft.serving.replica import Deadlines, Replica
+from undercroft.serving.snapshot import KeyEntry, Snapshot
+from undercroft.storage.database import Database
+from undercroft.storage.tables import load_times, quarantined_requests
+
+_log = structlog.get_logger("reconciler")
+
+_TICK_SECONDS = 1.0
+_STABLE_SECONDS = 30.0  # a replica that was ready this long ends a row of failures
+
+
+@dataclass(slots=True)
+class Course:
+    """How it goes with one deployment; lives as long as control does.
+
+    Args:
+        failures: In a row.
+        not_before: Monotonic seconds; back-off.
+        note: Why the last replica failed, or why none can be started; empty where all is well.
+        is_loaded: Whether replicas are wanted now; false where it was idle for long or waits for a first request.
+        last_used: Unix seconds of the last request.
+        restarts: Replicas started in place of failed ones.
+        load_seconds: Of the last load; None is not known.
+    """
+
+    failures: int = 0
+    not_before: float = 0.0
+    note: str = ""
+    is_loaded: bool = False
+    last_used: float = 0.0
+    restarts: int = 0
+    load_seconds: float | None = None
+
+
+class Reconciler:
+    """Compares, starts, stops, and tells the doors.
+
+    Args:
+        database: What is wanted.
+        home: Where replicas live.
+        settings: Everything that can be set.
+        read_keys: Digest → key entry, read inside a transaction.
+        publish: Gives a snapshot to every door; called from the loop's thread.
+        acked_version: The newest version that every connected door has in force.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        home: Home,
+        settings: Settings,
+        *,
+        read_keys: Callable[[Connection], dict[str, KeyEntry]],
+        publish: Callable[[Snapshot], None],
+        acked_version: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._home = home
+        self._settings = settings
+        self._read_keys = read_keys
+        self._publish = publish
+        self._acked_version = acked_version
+        self._engines: dict[str, Engine] = engines(settings.engines)
+        self._deadlines = Deadlines(
+            start=settings.engines.start_timeout_seconds,
+            silence=settings.engines.health_deadline_seconds,
+            drain=settings.gateway.drain_seconds,
+        )
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._ending = threading.Event()
+        self._first_pass = threading.Event()
+        self._replicas: list[Replica] = []
+        self._courses: dict[str, Course] = {}
+        self._wanted: list[Deployment] = []
+        self._snapshot = Snapshot(version=0)
+        self._to_release: list[tuple[int, Replica]] = []
+        self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
+
+    # Called from other threads.
+
+    def begin(self) -> None:
+        """Starts the loop."""
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Ends the loop and leaves the engines running, to be adopted."""
+        self._ending.set()
+        self._wake.set()
+        self._thread.join(10)
+        for replica in self._replicas:
+            replica.leave()
+        for replica in self._replicas:
+            replica.join(3)
+
+    def wake(self) -> None:
+        """Something changed: look at once."""
+        self._wake.set()
+
+    def refresh(self) -> int:
+        """One pass now; the version of the snapshot that tells of everything committed before the call."""
+        self._pass()
+        return self._snapshot.version
+
+    def demand(self, name: str) -> None:
+        """A request waits for a deployment that is not loaded."""
+        with self._lock:
+            course = self._course(name)
+            course.is_loaded = True
+            course.last_used = time.time()
+        self._wake.set()
+
+    def used(self, moments: dict[str, float]) -> None:
+        """Last request per deployment, unix seconds."""
+        with self._lock:
+            for name, moment in moments.items():
+                course = self._course(name)
+                course.last_used = max(course.last_used, float(moment))
+
+    def quarantine(self, *, digest: str, deployment: str, reason: str) -> None:
+        """A request that ended two replicas: refused from now on, by every door."""
+        with self._database.write() as connection:
+            known = connection.execute(
+                select(quarantined_requests.c.digest).where(quarantined_requests.c.digest == digest)
+            ).first()
+            if known is None:
+                connection.execute(
+                    insert(quarantined_requests).values(
+                        digest=digest, deployment=deployment, at=to_iso(utc_now()), reason=reason
+                    )
+                )
+        self._wake.set()
+
+    def look(self) -> tuple[list[Deployment], list[Replica], dict[str, Course], Snapshot]:
+        """What there is now, for status and metrics."""
+        with self._lock:
+            courses = {name: replace(course) for name, course in self._courses.items()}
+            return list(self._wanted), list(self._replicas), courses, self._snapshot
+
+    # The loop.
+
+    def _loop(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._pass()
+            except (SQLAlchemyError, OSError, UndercroftError) as error:
+                # A full disk or a locked database: what runs goes on, the next pass tries again.
+                _log.error("pass failed", error=str(error))
+            self._wake.wait(_TICK_SECONDS)
+            self._wake.clear()
+
+    def _pass(self) -> None:
+        with self._lock:
+            with self._database.read() as connection:
+                self._wanted = deployments.list_all(connection)
+                keys = self._read_keys(connection)
+                quarantined = frozenset(connection.execute(select(quarantined_requests.c.digest)).scalars())
+                templates = self._templates(connection)
+            if not self._first_pass.is_set():
+                self._adopt(templates)
+                self._first_pass.set()
+            self._bury()
+            self._unload_idle()
+            self._act(templates)
+            self._tell(keys, quarantined)
+            self._release()
+
+    def _templates(self, connection: Connection) -> dict[str, specs.Template]:
+        """By name, of every running deployment that can be started; the others get a note."""
+        found = {}
+        for deployment in self._wanted:
+            if not deployment.is_running:
+                continue
+            course = self._course(deployment.name)
+            try:
+                model = registry.get(connection, deployment.model) if deployment.model else None
+                path = registry.model_file(self._home, connection, model) if model else None
+                found[deployment.name] = specs.template_for(deployment, model, path, self._settings.engines)
+            except UndercroftError as error:
+                course.note = str(error)
+                course.failures = max(course.failures, 1)
+        return found
+
+    def _adopt(self, templates: dict[str, specs.Template]) -> None:
+        """Takes over engines that an earlier control process left, and clears away what is left of dead ones."""
+        for record in records.list_all(self._home.engines):
+            template = templates.get(record.deployment)
+            engine = self._engines.get(record.engine)
+            process = record.process
+            if engine is None:
+                continue
+            if template is None or (process is not None and not process.is_alive()):
+                engine.stop(record, grace_seconds=5.0 if template is None else 0.0)
+                continue
+            self._start(record.deployment, template, engine, record)
+            course = self._course(record.deployment)
+            course.is_loaded = True
+            course.last_used = time.time()
+        records.remove_broken(self._home.engines)
+
+    def _bury(self) -> None:
+        """Drops replicas that ended; each failure makes the next start of its deployment later."""
+        now = time.monotonic()
+        for replica in list(self._replicas):
+            view = replica.view
+            course = self._course(view.spec.name)
+            if view.state is ReplicaState.READY:
+                course.note = ""
+                if view.load_seconds is not None and course.load_seconds != view.load_seconds:
+                    course.load_seconds = view.load_seconds
+                    self._keep_load_time(replica)
+                if view.ready_since is not None and now - view.ready_since > _STABLE_SECONDS:
+                    course.failures = 0
+            elif view.state in {ReplicaState.FAILED, ReplicaState.STOPPED}:
+                self._replicas.remove(replica)
+                if view.state is ReplicaState.FAILED:
+                    course.failures += 1
+                    course.restarts += 1
+                    course.note = view.note
+                    limit = self._settings.engines.restart_backoff_limit_seconds
+                    course.not_before = now + backoff_seconds(course.failures, limit=limit)
+
+    def _unload_idle(self) -> None:
+        now = time.time()
+        for deployment in self._wanted:
+            limit = deployment.settings.idle_unload_seconds
+            course = self._course(deployment.name)
+            is_loading = any(
+                r.view.spec.name == deployment.name and r.view.state in {ReplicaState.STARTING, ReplicaState.WARMING}
+                for r in self._replicas
+            )
+            if limit and course.is_loaded and not is_loading and now - course.last_used > limit:
+                course.is_loaded = False
+                _log.info("idle, unloading", deployment=deployment.name)
+
+    def _act(self, templates: dict[str, specs.Template]) -> None:
+        wanted = {}
+        for deployment in self._wanted:
+            template = templates.get(deployment.name)
+            if template is None and deployment.is_running:
+                # It cannot be started as it is now described; what runs of it goes on.
+                continue
+            course = self._course(deployment.name)
+            count = deployment.replicas if deployment.is_running and course.is_loaded else 0
+            digest = template.digest if template else ""
+            wanted[deployment.name] = Wanted(deployment.name, digest, count, course.not_before)
+        kept = {d.name for d in self._wanted if d.is_running and d.name not in templates}
+        seen = [
+            Seen(r.view.spec.replica_id, r.view.spec.name, r.view.spec_digest, r.view.state)
+            for r in self._replicas
+            if r.view.spec.name not in kept
+        ]
+        decision = decide(wanted, seen, now=time.monotonic())
+        engines_of = {d.name: d.engine for d in self._wanted}
+        for name in decision.start:
+            self._start(name, templates[name], self._engines[engines_of[name]], None)
+        for replica in self._replicas:
+            if replica.view.spec.replica_id in decision.stop:
+                replica.stop()
+                self._to_release.append((self._snapshot.version + 1, replica))
+
+    def _start(self, name: str, template: specs.Template, engine: Engine, record: EngineRecord | None) -> None:
+        if record is None:
+            spec, digest = specs.for_replica(template, self._home), template.digest
+        else:
+            spec, digest = specs.adopted(template, self._home, record.replica_id), record.spec_digest
+        replica = Replica(engine, spec, digest, self._deadlines, self.wake, record)
+        self._replicas.append(replica)
+        _log.info("replica begins", deployment=name, replica=spec.replica_id, is_adopted=record is not None)
+        replica.begin()
+
+    def _tell(self, keys: dict[str, KeyEntry], quarantined: frozenset[str]) -> None:
+        entries = {
+            deployment.name: snapshots.entry_for(
+                deployment,
+                [r.view for r in self._replicas if r.view.spec.name == deployment.name],
+                note=self._course(deployment.name).note,
+                failures=self._course(deployment.name).failures,
+                is_loaded=self._course(deployment.name).is_loaded,
+                load_seconds=self._course(deployment.name).load_seconds,
+            )
+            for deployment in self._wanted
+            if deployment.is_running
+        }
+        new = Snapshot(self._snapshot.version, keys, entries, quarantined)
+        if new != self._snapshot or self._snapshot.version == 0 or self._to_release:
+            self._snapshot = replace(new, version=self._snapshot.version + 1)
+            self._publish(self._snapshot)
+
+    def _release(self) -> None:
+        """Replicas that no door names any more may end."""
+        acked = self._acked_version()
+        for version, replica in list(self._to_release):
+            if acked >= version:
+                replica.release()
+                self._to_release.remove((version, replica))
+
+    def _keep_load_time(self, replica: Replica) -> None:
+        view = replica.view
+        with self._database.write() as connection:
+            connection.execute(
+                insert(load_times).values(
+                    at=to_iso(utc_now()),
+                    deployment=view.spec.name,
+                    model_digest=view.spec_digest,
+                    load_seconds=view.load_seconds,
+                    warm_up_seconds=view.warm_up.seconds if view.warm_up else 0.0,
+                    memory_bytes=view.memory.private_bytes + view.memory.file_bytes if view.memory else 0,
+                )
+            )
+
+    def _course(self, name: str) -> Course:
+        if name not in self._courses:
+            self._courses[name] = self._new_course(name)
+        return self._courses[name]
+
+    def _new_course(self, name: str) -> Course:
+        deployment = next((d for d in self._wanted if d.name == name), None)
+        is_loaded = deployment is not None and deployment.settings.load == "always"
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(load_times.c.load_seconds, load_times.c.warm_up_seconds)
+                .where(load_times.c.deployment == name)
+                .order_by(load_times.c.id.desc())
+                .limit(1)
+            ).first()
+        known = row.load_seconds + row.warm_up_seconds if row else None
+        return Course(is_loaded=is_loaded, last_used=time.time(), load_seconds=known)

@@ -1,0 +1,80 @@
+"""From what runs to what the doors are told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from undercroft.engines.contract import ReplicaState, Task
+from undercroft.serving.deployments import Deployment
+from undercroft.serving.replica import ReplicaView
+from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry
+
+# So many failures in a row, and requests are told instead of kept waiting.
+_FAILURES_TOLD = 3
+
+_TASKS = {
+    Task.GENERATE: ("chat", "completions"),
+    Task.EMBED: ("embeddings",),
+    Task.RERANK: ("rerank",),
+}
+
+
+def entry_for(
+    deployment: Deployment,
+    views: Sequence[ReplicaView],
+    *,
+    note: str,
+    failures: int,
+    is_loaded: bool,
+    load_seconds: float | None,
+) -> DeploymentEntry:
+    """What the doors are told of one running deployment.
+
+    Args:
+        deployment: What is wanted.
+        views: Its replicas.
+        note: Why it is not ready, if something failed.
+        failures: In a row.
+        is_loaded: False where it waits for a request.
+        load_seconds: Of its last load; None is not known.
+    """
+    ready = [view for view in views if view.state is ReplicaState.READY and view.capabilities and view.record]
+    known = [view.capabilities for view in views if view.capabilities]
+    expected = deployment.settings.task or Task.GENERATE
+    return DeploymentEntry(
+        name=deployment.name,
+        state=_state(bool(ready), is_loaded, failures),
+        note="" if ready else note,
+        tasks=tuple(sorted(known[0].tasks)) if known else _TASKS[expected],
+        has_tools=any(capabilities.has_tools for capabilities in known),
+        context_tokens=min((capabilities.context_tokens for capabilities in known), default=0),
+        load_seconds=load_seconds,
+        created=deployment.created_unix,
+        replicas=tuple(_replica(view) for view in ready),
+    )
+
+
+def _state(is_ready: bool, is_loaded: bool, failures: int) -> Literal["ready", "loading", "unloaded", "failed"]:
+    if is_ready:
+        return "ready"
+    if failures >= _FAILURES_TOLD:
+        return "failed"
+    return "loading" if is_loaded else "unloaded"
+
+
+def _replica(view: ReplicaView) -> ReplicaEntry:
+    record, capabilities = view.record, view.capabilities
+    assert record is not None
+    assert capabilities is not None
+    return ReplicaEntry(
+        id=record.replica_id,
+        socket_path=record.socket_path,
+        base_url=record.base_url,
+        key=Path(record.key_file).read_text(encoding="utf-8").strip() if record.key_file else None,
+        slots=capabilities.slots or view.spec.slots,
+        protocol=capabilities.protocol,
+        upstream_model=record.upstream_model,
+        adapters=capabilities.adapters,
+    )

@@ -1,0 +1,123 @@
+"""From a deployment to what an engine is started with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from undercroft.core.errors import InvalidError
+from undercroft.core.home import Home
+from undercroft.core.ids import new_id
+from undercroft.core.settings import EngineSettings
+from undercroft.engines.contract import EngineSpec, Task
+from undercroft.engines.memory_limit import default_memory_limit
+from undercroft.registry.models import Model
+from undercroft.serving.deployments import Deployment
+
+# A model's own context can be larger than its cache fits in memory; without a wish, no more than this is taken.
+_LARGEST_DEFAULT_CONTEXT_TOKENS = 8192
+_UNKNOWN_CONTEXT_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An engine spec that lacks only a replica's own id and folders.
+
+    Args:
+        spec: With empty ``replica_id``.
+        digest: Of everything in it that a running replica cannot change; equal digests need no restart.
+    """
+
+    spec: EngineSpec
+    digest: str
+
+
+def template_for(
+    deployment: Deployment, model: Model | None, model_path: Path | None, settings: EngineSettings
+) -> Template:
+    """What every replica of a deployment is started with.
+
+    Args:
+        deployment: What is wanted.
+        model: Its model; None for ``external``.
+        model_path: The model's main file.
+        settings: Defaults for what the deployment leaves open.
+
+    Raises:
+        InvalidError: The deployment asks for more context than its model was made for.
+    """
+    own = deployment.settings
+    context_tokens = _context_tokens(deployment, model)
+    slots = own.slots or settings.slots
+    spec = EngineSpec(
+        replica_id="",
+        name=deployment.name,
+        task=own.task or (Task(model.facts.task) if model and model.facts.task else Task.GENERATE),
+        run_dir=Path(),
+        log_path=Path(),
+        model_path=model_path,
+        context_tokens=context_tokens,
+        slots=slots,
+        threads=own.threads or settings.threads,
+        gpu_layers=own.gpu_layers,
+        cache_type=own.cache_type,
+        memory_limit_bytes=own.memory_limit_bytes or settings.memory_limit_bytes or None,
+        seal_required=settings.seal == "required",
+        url=own.url.rstrip("/").removesuffix("/v1") if own.url else None,
+        upstream_model=own.upstream_model,
+        key_file=own.key_file,
+    )
+    if model is not None and spec.memory_limit_bytes is None and own.gpu_layers <= 0:
+        spec = replace(spec, memory_limit_bytes=_memory_limit(model, context_tokens, slots))
+    digest = _digest(spec, model)
+    return Template(replace(spec, digest=digest), digest)
+
+
+def for_replica(template: Template, home: Home) -> EngineSpec:
+    """The spec of one new replica, with an id and folders of its own."""
+    replica_id = new_id("rep")
+    return replace(
+        template.spec,
+        replica_id=replica_id,
+        run_dir=home.engines / replica_id,
+        log_path=home.logs / f"engine-{template.spec.name}.log",
+    )
+
+
+def adopted(template: Template, home: Home, replica_id: str) -> EngineSpec:
+    """The spec of a replica that runs already."""
+    return replace(for_replica(template, home), replica_id=replica_id, run_dir=home.engines / replica_id)
+
+
+def _context_tokens(deployment: Deployment, model: Model | None) -> int:
+    wanted = deployment.settings.context_tokens
+    own = model.facts.context_tokens if model else None
+    if wanted and own and wanted > own:
+        raise InvalidError(
+            "context-too-long",
+            f"deployment {deployment.name!r} asks for a context of {wanted:,} tokens, its model was made for {own:,}",
+            hint=f"undercroft deployment change {deployment.name} --context {own}",
+        )
+    return wanted or min(own or _UNKNOWN_CONTEXT_TOKENS, _LARGEST_DEFAULT_CONTEXT_TOKENS)
+
+
+def _memory_limit(model: Model, context_tokens: int, slots: int) -> int:
+    facts = model.facts
+    return default_memory_limit(
+        model_bytes=model.size_bytes,
+        context_tokens=context_tokens,
+        slots=slots,
+        layers=facts.layers,
+        kv_heads=facts.kv_heads,
+        head_dim=facts.head_dim,
+    )
+
+
+def _digest(spec: EngineSpec, model: Model | None) -> str:
+    content = asdict(spec)
+    for own in ("replica_id", "run_dir", "log_path", "digest"):
+        del content[own]
+    content["model_digest"] = model.digest if model else None
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,146 @@
+"""What requests took: kept in rows, a batch at a time, and summed up for whoever looks now."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import delete, insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.storage.database import Database
+from undercroft.storage.tables import usage
+
+_log = structlog.get_logger("usage")
+
+_QUEUE_ROWS = 50_000
+_BATCH_ROWS = 1_000
+_PAUSE_SECONDS = 0.5
+_WINDOW_SECONDS = 60.0
+_PRUNE_SECONDS = 3600.0
+_COLUMNS = frozenset(column.name for column in usage.columns) - {"id"}
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums of one deployment since control started.
+
+    Args:
+        recent: (monotonic seconds, completion tokens) of the requests of the last minute.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    recent: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def tokens_per_second(self, now: float) -> float:
+        """Completion tokens of requests that ended in the last minute, per second of that minute."""
+        while self.recent and self.recent[0][0] < now - _WINDOW_SECONDS:
+            self.recent.popleft()
+        return sum(tokens for _, tokens in self.recent) / _WINDOW_SECONDS
+
+
+class UsageLog:
+    """Takes rows from the doors and writes them in batches; never makes anybody wait.
+
+    Args:
+        database: Where they go.
+        retention_days: Older ones are dropped.
+    """
+
+    def __init__(self, database: Database, *, retention_days: int) -> None:
+        self._database = database
+        self._retention = timedelta(days=retention_days)
+        self._queue: queue.Queue[dict[str, Any]] = queue.Queue(_QUEUE_ROWS)
+        self._ending = threading.Event()
+        self._lock = threading.Lock()
+        self._totals: dict[str, Totals] = {}
+        self._thread = threading.Thread(target=self._write_all, name="usage", daemon=True)
+        self.dropped_rows = 0
+
+    def begin(self) -> None:
+        """Starts the writer."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Writes what is there and ends the writer."""
+        self._ending.set()
+        self._thread.join(10)
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Takes rows with the columns of the table ``usage``; drops and counts what the writer cannot keep up with."""
+        now = time.monotonic()
+        for row in rows:
+            kept = {name: row.get(name) for name in _COLUMNS}
+            with self._lock:
+                self._sum(kept, now)
+            try:
+                self._queue.put_nowait(kept)
+            except queue.Full:
+                self.dropped_rows += 1
+
+    def totals(self) -> dict[str, dict[str, float]]:
+        """Sums by deployment, as plain data."""
+        now = time.monotonic()
+        with self._lock:
+            return {
+                name: {
+                    "requests": total.requests,
+                    "errors": total.errors,
+                    "prompt_tokens": total.prompt_tokens,
+                    "completion_tokens": total.completion_tokens,
+                    "tokens_per_second": round(total.tokens_per_second(now), 2),
+                }
+                for name, total in self._totals.items()
+            }
+
+    def _sum(self, row: Mapping[str, Any], now: float) -> None:
+        total = self._totals.setdefault(str(row["deployment"]), Totals())
+        total.requests += 1
+        total.errors += int(row["status"]) >= 500
+        total.prompt_tokens += int(row["prompt_tokens"])
+        total.completion_tokens += int(row["completion_tokens"])
+        total.recent.append((now, int(row["completion_tokens"])))
+        total.tokens_per_second(now)
+
+    def _write_all(self) -> None:
+        pruned = 0.0
+        while True:
+            is_last = self._ending.wait(_PAUSE_SECONDS)
+            batch = self._take()
+            try:
+                if batch:
+                    with self._database.write() as connection:
+                        connection.execute(insert(usage), batch)
+                if time.monotonic() - pruned > _PRUNE_SECONDS or not pruned:
+                    pruned = time.monotonic()
+                    self._prune()
+            except SQLAlchemyError as error:
+                # A full disk must not end serving; the rows are lost and that is said.
+                self.dropped_rows += len(batch)
+                _log.error("usage rows lost", rows=len(batch), error=str(error))
+            if is_last and self._queue.empty():
+                return
+
+    def _take(self) -> list[dict[str, Any]]:
+        batch: list[dict[str, Any]] = []
+        while len(batch) < _BATCH_ROWS:
+            try:
+                batch.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def _prune(self) -> None:
+        with self._database.write() as connection:
+            connection.execute(delete(usage).where(usage.c.at < to_iso(utc_now() - self._retention)))
