@@ -166,8 +166,8 @@ class Keeper:
             kept = (fd,)
         log = self._home.logs / f"{child.role.split('-')[0]}.log"
         with log.open("ab", buffering=0) as output:
-            process = subprocess.Popen(  # noqa: S603  (our own interpreter and module names)
-                [sys.executable, "-m", *command],
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -255,7 +255,7 @@ class Keeper:
             os.set_inheritable(fd, True)
         handover = self._home.run / "keeper.handover"
         handover.write_text(self._state.to_json(), encoding="utf-8")
-        os.execv(sys.executable, [sys.executable, "-m", "undercroft.serving.keeper", "--resume", str(handover)])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "undercroft.serving.keeper", "--resume", str(handover)])
 
     def renew(self) -> None:
         """After a restart: new control, new doors; old doors drain while the new ones already take connections."""
@@ -301,8 +301,8 @@ class Keeper:
         doors = [door.pid for door in self._state.doors] + self._state.draining
         self._end(doors, self._state.drain_seconds + 5)
         self._end([self._state.control.pid], _CONTROL_STOP_SECONDS)
-        sweep = [sys.executable, "-m", "undercroft.serving.sweep", "--home", self._state.home]
-        subprocess.run(sweep, check=False, stdin=subprocess.DEVNULL, cwd="/")  # noqa: S603
+        sweep = [sys.executable, "-P", "-m", "undercroft.serving.sweep", "--home", self._state.home]
+        subprocess.run(sweep, check=False, stdin=subprocess.DEVNULL, cwd="/")
         self._commands.close()
         for path in (self._home.keeper_socket, self._home.control_socket, self._home.doors_socket):
             path.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from undercroft.engines import records
 from undercroft.engines.all import engines
 from undercroft.engines.contract import Engine, EngineRecord, ReplicaState
 from undercroft.registry import models as registry
-from undercroft.serving import deployments, snapshots, specs
+from undercroft.serving import deployments, entries, specs
 from undercroft.serving.decisions import Seen, Wanted, backoff_seconds, decide
 from undercroft.serving.deployments import Deployment
 from undercroft.serving.replica import Deadlines, Replica
@@ -297,8 +297,8 @@ class Reconciler:
         replica.begin()
 
     def _tell(self, keys: dict[str, KeyEntry], quarantined: frozenset[str]) -> None:
-        entries = {
-            deployment.name: snapshots.entry_for(
+        told = {
+            deployment.name: entries.entry_for(
                 deployment,
                 [r.view for r in self._replicas if r.view.spec.name == deployment.name],
                 note=self._course(deployment.name).note,
@@ -309,7 +309,7 @@ class Reconciler:
             for deployment in self._wanted
             if deployment.is_running
         }
-        new = Snapshot(self._snapshot.version, keys, entries, quarantined)
+        new = Snapshot(self._snapshot.version, keys, told, quarantined)
         if new != self._snapshot or self._snapshot.version == 0 or self._to_release:
             self._snapshot = replace(new, version=self._snapshot.version + 1)
             self._publish(self._snapshot)

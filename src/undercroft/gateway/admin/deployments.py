@@ -1,0 +1,102 @@
+"""``/admin/deployments`` and ``/admin/status``: what is served, and how it goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
+
+from undercroft.gateway.admin.parts import Actor, Parts
+from undercroft.serving import deployments
+from undercroft.serving.deployments import DeploymentSettings, EngineName
+
+router = APIRouter(prefix="/admin", tags=["deployments"])
+
+
+class NewDeployment(BaseModel):
+    """A deployment to create."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    engine: EngineName = "llama.cpp"
+    model: str | None = None
+    settings: DeploymentSettings = DeploymentSettings()
+    replicas: int = 1
+    reason: str | None = None
+
+
+class Change(BaseModel):
+    """What to change of a deployment; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    is_running: bool | None = None
+    replicas: int | None = None
+    settings: dict[str, Any] = {}
+    reason: str | None = None
+
+
+@router.get("/status")
+def show_status(parts: Parts) -> dict[str, Any]:
+    """Everything that ``undercroft status`` shows."""
+    return parts.status()
+
+
+@router.get("/deployments")
+def list_deployments(parts: Parts) -> list[dict[str, Any]]:
+    """What is wanted."""
+    with parts.database.read() as connection:
+        return [deployment.to_dict() for deployment in deployments.list_all(connection)]
+
+
+@router.get("/deployments/{name}")
+def show_deployment(name: str, parts: Parts) -> dict[str, Any]:
+    """One deployment, as wanted."""
+    with parts.database.read() as connection:
+        return deployments.get(connection, name).to_dict()
+
+
+@router.post("/deployments", status_code=201)
+def create_deployment(new: NewDeployment, parts: Parts, actor: Actor) -> dict[str, Any]:
+    """Adds a deployment; its replicas are started."""
+    made = deployments.create(
+        parts.database,
+        name=new.name,
+        engine=new.engine,
+        model=new.model,
+        settings=new.settings,
+        replicas=new.replicas,
+        actor=actor,
+        reason=new.reason,
+    )
+    parts.reconciler.wake()
+    return made.to_dict()
+
+
+@router.patch("/deployments/{name}")
+def change_deployment(name: str, change: Change, parts: Parts, actor: Actor) -> dict[str, Any]:
+    """Changes settings, or starts or stops it."""
+    if change.settings or change.replicas is not None:
+        deployments.change(
+            parts.database,
+            name,
+            settings=change.settings,
+            replicas=change.replicas,
+            actor=actor,
+            reason=change.reason,
+        )
+    if change.is_running is not None:
+        deployments.set_running(parts.database, name, change.is_running, actor=actor, reason=change.reason)
+    parts.reconciler.wake()
+    with parts.database.read() as connection:
+        return deployments.get(connection, name).to_dict()
+
+
+@router.delete("/deployments/{name}")
+def remove_deployment(name: str, parts: Parts, actor: Actor) -> dict[str, Any]:
+    """Forgets a deployment; its replicas finish their requests and stop."""
+    deployments.remove(parts.database, name, actor=actor)
+    parts.reconciler.wake()
+    return {"removed": name}

@@ -1,0 +1,49 @@
+"""``/internal``: between our own processes, over control's Unix socket only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from undercroft.gateway import metrics
+from undercroft.gateway.admin.control_metrics import control_families
+from undercroft.gateway.admin.parts import Parts
+
+router = APIRouter(prefix="/internal", include_in_schema=False)
+
+_ACK_SECONDS = 5.0
+
+
+@router.get("/status")
+def show_status(parts: Parts) -> dict[str, Any]:
+    """For ``undercroft status`` and ``undercroft up``."""
+    return parts.status()
+
+
+@router.post("/refresh")
+async def refresh(parts: Parts) -> dict[str, Any]:
+    """The database changed: answers when every door knows."""
+    version = await asyncio.to_thread(parts.reconciler.refresh)
+    return {"version": version, "is_acked": await parts.doors.wait_for(version, timeout_seconds=_ACK_SECONDS)}
+
+
+@router.post("/local-key")
+async def issue_local_key(parts: Parts) -> dict[str, Any]:
+    """A short-lived key for the command line of the owner of this home."""
+    secret = parts.local_keys.issue()
+    version = await asyncio.to_thread(parts.reconciler.refresh)
+    await parts.doors.wait_for(version, timeout_seconds=_ACK_SECONDS)
+    return {"key": secret}
+
+
+@router.post("/metrics")
+async def gather_metrics(request: Request, parts: Parts) -> Response:
+    """One door sends its counters and gets everybody's, as Prometheus reads them."""
+    own = await request.json()
+    others = parts.doors.families(except_door=str(own.get("door", "")))
+    _, replicas, courses, _ = parts.reconciler.look()
+    control = control_families([replica.view for replica in replicas], courses)
+    merged = metrics.merge([own.get("families", {}), *others, control])
+    return Response(metrics.render(merged), media_type="text/plain; version=0.0.4; charset=utf-8")

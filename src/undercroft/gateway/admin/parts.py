@@ -1,0 +1,73 @@
+"""What routes take from a request: the parts of control, and who asks."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Annotated, Any, cast
+
+import psutil
+from fastapi import Depends, Request
+
+import undercroft
+from undercroft.core.home import Home
+from undercroft.core.settings import Settings
+from undercroft.gateway.admin.local_keys import LocalKeys
+from undercroft.gateway.doors import DoorLink
+from undercroft.serving.reconciler import Reconciler
+from undercroft.serving.status import deployments_status
+from undercroft.serving.usage import UsageLog
+from undercroft.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ControlParts:
+    """What the routes use."""
+
+    home: Home
+    settings: Settings
+    database: Database
+    reconciler: Reconciler
+    doors: DoorLink
+    usage: UsageLog
+    local_keys: LocalKeys
+    started: float = field(default_factory=time.time)
+
+    def status(self) -> dict[str, Any]:
+        """Everything that ``undercroft status`` shows."""
+        wanted, replicas, courses, snapshot = self.reconciler.look()
+        memory = psutil.virtual_memory()
+        return {
+            "version": undercroft.__version__,
+            "home": str(self.home.root),
+            "url": url_of(self.settings),
+            "control": {"pid": os.getpid(), "uptime_seconds": time.time() - self.started},
+            "doors": self.doors.list_doors(),
+            "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
+            "usage_rows_dropped": self.usage.dropped_rows,
+            "deployments": deployments_status(
+                wanted, [replica.view for replica in replicas], courses, snapshot, self.usage.totals()
+            ),
+        }
+
+
+def url_of(settings: Settings) -> str:
+    """The door's address as a client writes it."""
+    gateway = settings.gateway
+    scheme = "https" if gateway.tls_cert_file else "http"
+    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+    return f"{scheme}://{host}:{gateway.port}"
+
+
+def _parts(request: Request) -> ControlParts:
+    return cast(ControlParts, request.app.state.parts)
+
+
+def _actor(request: Request) -> str:
+    # Set by the door after it has checked the key; a client's own header of that name never passes the door.
+    return request.headers.get("x-undercroft-actor", "local")
+
+
+Parts = Annotated[ControlParts, Depends(_parts)]
+Actor = Annotated[str, Depends(_actor)]

@@ -1,0 +1,165 @@
+"""The control process: reconciler, usage writer, link to the doors, admin routes. It owns the database.
+
+    python -m undercroft.gateway.control --home HOME
+
+SIGTERM ends it and leaves the engines running; a later control adopts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+
+from undercroft.core.clock import utc_now
+from undercroft.core.errors import UndercroftError
+from undercroft.core.home import Home
+from undercroft.core.logs import log_json_lines
+from undercroft.core.processes import die_with_parent
+from undercroft.core.settings import load_settings
+from undercroft.gateway import keys
+from undercroft.gateway.admin.app import ControlParts, create_app
+from undercroft.gateway.admin.local_keys import LocalKeys
+from undercroft.gateway.doors import DoorLink
+from undercroft.registry.models import scrub
+from undercroft.serving.reconciler import Reconciler
+from undercroft.serving.usage import UsageLog
+from undercroft.storage.database import Database
+
+_log = structlog.get_logger("control")
+
+_SCRUB_CHECK_SECONDS = 3600.0
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `Control`."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+class Control:
+    """Everything of one control process, put together.
+
+    Args:
+        home: Prepared.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.settings = load_settings(home.config_file).settings
+        log_json_lines(self.settings.logging.level)
+        self.database = Database(home.database_file)
+        self.local_keys = LocalKeys()
+        self.usage = UsageLog(self.database, retention_days=self.settings.usage.retention_days)
+        self.doors = DoorLink(home, self._on_event)
+        self.reconciler = Reconciler(
+            self.database,
+            home,
+            self.settings,
+            read_keys=lambda connection: {**keys.snapshot_keys(connection, utc_now()), **self.local_keys.entries()},
+            publish=self.doors.publish,
+            acked_version=self.doors.acked_version,
+        )
+        self._ending = threading.Event()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        parts = ControlParts(
+            self.home, self.settings, self.database, self.reconciler, self.doors, self.usage, self.local_keys
+        )
+        self.home.control_socket.unlink(missing_ok=True)
+        config = uvicorn.Config(
+            create_app(parts),
+            uds=str(self.home.control_socket),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            server_header=False,
+        )
+        server = _Server(config)
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        link = asyncio.create_task(self.doors.serve())
+        await asyncio.sleep(0)
+        self.usage.begin()
+        self.reconciler.begin()
+        threading.Thread(target=self._scrub, name="scrub", daemon=True).start()
+        serving = asyncio.create_task(server.serve())
+        gc.freeze()
+        _log.info("control runs", home=str(self.home.root))
+        await ended.wait()
+        self._ending.set()
+        server.should_exit = True
+        await serving
+        link.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await link
+        await asyncio.to_thread(self.reconciler.leave)
+        await asyncio.to_thread(self.usage.end)
+        self.database.close()
+
+    def _on_event(self, event: Mapping[str, Any]) -> None:
+        kind = event.get("type")
+        if kind == "usage":
+            self.usage.add(event["rows"])
+        elif kind == "activity":
+            self.reconciler.used(event["deployments"])
+        elif kind == "demand":
+            self.reconciler.demand(event["deployment"])
+        elif kind == "quarantine":
+            self._in_thread(
+                self.reconciler.quarantine,
+                digest=event["digest"],
+                deployment=event["deployment"],
+                reason=event["reason"],
+            )
+        elif kind in {"ack", "broke"}:
+            self.reconciler.wake()
+
+    @staticmethod
+    def _in_thread(function: Any, **arguments: Any) -> None:
+        asyncio.get_running_loop().run_in_executor(None, lambda: function(**arguments))
+
+    def _scrub(self) -> None:
+        """Reads stored files again, now and then, so that damage is found before it is needed."""
+        days = self.settings.registry.scrub_days
+        while days and not self._ending.wait(_SCRUB_CHECK_SECONDS):
+            try:
+                started = time.monotonic()
+                damaged = scrub(self.database, self.home, older_than=utc_now() - timedelta(days=days))
+                _log.info("scrubbed", damaged=damaged, seconds=round(time.monotonic() - started, 1))
+            except (UndercroftError, OSError) as error:
+                _log.error("scrub failed", error=str(error))
+
+
+def main() -> None:
+    """Reads the command line and runs."""
+    parser = argparse.ArgumentParser(prog="undercroft-control")
+    parser.add_argument("--home", required=True)
+    home = Home(Path(parser.parse_args().home))
+    die_with_parent()
+    try:
+        home.prepare()
+        asyncio.run(Control(home).run())
+    except UndercroftError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What `undercroft status` and the metrics show of serving. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from undercroft.serving.deployments import Deployment
+from undercroft.serving.reconciler import Course
+from undercroft.serving.replica import ReplicaView
+from undercroft.serving.snapshot import Snapshot
+
+_NO_TOTALS = {"requests": 0, "errors": 0, "prompt_tokens": 0, "completion_tokens": 0, "tokens_per_second": 0.0}
+
+
+def deployments_status(
+    deployments: Sequence[Deployment],
+    views: Sequence[ReplicaView],
+    courses: Mapping[str, Course],
+    snapshot: Snapshot,
+    totals: Mapping[str, Mapping[str, float]],
+) -> list[dict[str, Any]]:
+    """One entry a deployment, by name, as plain data."""
+    return [
+        {
+            "name": deployment.name,
+            "engine": deployment.engine,
+            "model": deployment.model,
+            "state": _state(deployment, snapshot),
+            "note": courses[deployment.name].note if deployment.name in courses else "",
+            "restarts": courses[deployment.name].restarts if deployment.name in courses else 0,
+            "wanted_replicas": deployment.replicas if deployment.is_running else 0,
+            "context_tokens": _told(deployment.name, snapshot, "context_tokens", 0),
+            "tasks": list(_told(deployment.name, snapshot, "tasks", ())),
+            "replicas": [replica_status(view) for view in views if view.spec.name == deployment.name],
+            **totals.get(deployment.name, _NO_TOTALS),
+        }
+        for deployment in deployments
+    ]
+
+
+def replica_status(view: ReplicaView) -> dict[str, Any]:
+    """One replica, as plain data."""
+    record, memory = view.record, view.memory
+    return {
+        "id": view.spec.replica_id,
+        "state": view.state.value,
+        "note": view.note,
+        "pid": record.pid if record else None,
+        "is_sealed": record.is_sealed if record else None,
+        "seal_note": record.seal_note if record else "",
+        "slots": view.capabilities.slots if view.capabilities else view.spec.slots,
+        "private_bytes": memory.private_bytes if memory else None,
+        "file_bytes": memory.file_bytes if memory else None,
+        "memory_limit_bytes": view.spec.memory_limit_bytes,
+        "load_seconds": view.load_seconds,
+        "warm_up_seconds": view.warm_up.seconds if view.warm_up else None,
+        "warm_up_tokens_per_second": view.warm_up.tokens_per_second if view.warm_up else None,
+        "ready_seconds": time.monotonic() - view.ready_since if view.ready_since is not None else None,
+        "was_adopted": view.was_adopted,
+        "started_at": record.started_at if record else None,
+    }
+
+
+def _state(deployment: Deployment, snapshot: Snapshot) -> str:
+    if not deployment.is_running:
+        return "stopped"
+    return str(_told(deployment.name, snapshot, "state", "loading"))
+
+
+def _told(name: str, snapshot: Snapshot, attribute: str, otherwise: Any) -> Any:
+    entry = snapshot.deployments.get(name)
+    return getattr(entry, attribute) if entry else otherwise
