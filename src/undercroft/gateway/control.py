@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ from undercroft.core.logs import log_json_lines
 from undercroft.core.processes import die_with_parent
 from undercroft.core.settings import load_settings
 from undercroft.gateway import keys
-from undercroft.gateway.admin.app import ControlParts, create_app
+from undercroft.gateway.admin.app import create_app
 from undercroft.gateway.admin.local_keys import LocalKeys
+from undercroft.gateway.admin.parts import ControlParts
 from undercroft.gateway.doors import DoorLink
 from undercroft.registry.models import scrub
 from undercroft.serving.reconciler import Reconciler
@@ -46,8 +47,9 @@ _SCRUB_CHECK_SECONDS = 3600.0
 class _Server(uvicorn.Server):
     """Leaves signals to `Control`."""
 
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
 
 
 class Control:

@@ -158,12 +158,11 @@ class Keeper:
 
     def _start(self, child: Child) -> None:
         if child.role == "control":
-            command, kept = ["undercroft.gateway.control", "--home", self._state.home], ()
+            command = ["undercroft.gateway.control", "--home", self._state.home]
         else:
             index = child.role.removeprefix("door-")
             fd = self._state.listen_fd
             command = ["undercroft.gateway.door", "--home", self._state.home, "--listen-fd", str(fd), "--index", index]
-            kept = (fd,)
         log = self._home.logs / f"{child.role.split('-')[0]}.log"
         with log.open("ab", buffering=0) as output:
             process = subprocess.Popen(
@@ -171,7 +170,7 @@ class Keeper:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=kept,
+                pass_fds=() if child.role == "control" else (self._state.listen_fd,),
                 cwd="/",
             )
         child.pid, child.started = process.pid, time.time()

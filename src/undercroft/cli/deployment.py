@@ -1,0 +1,206 @@
+"""``undercroft deployment``: which models are served, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from undercroft.cli.actor import current_actor
+from undercroft.cli.opening import open_database
+from undercroft.cli.output import AsJson, Reason, print_json, print_table
+from undercroft.core.errors import InvalidError
+from undercroft.core.ids import name_from
+from undercroft.core.units import format_duration
+from undercroft.serving import deployments
+from undercroft.serving.deployments import Deployment, check_settings
+from undercroft.serving.keeper_client import refresh
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(help="The deployment.")]
+Context = Annotated[int | None, typer.Option("--context", min=0, help="Tokens of one request; 0: the model's own.")]
+Slots = Annotated[int | None, typer.Option(min=0, help="Requests that a replica computes at once.")]
+Threads = Annotated[int | None, typer.Option(min=0, help="CPU threads of a replica; 0: all physical cores.")]
+GpuLayers = Annotated[int | None, typer.Option(min=-1, help="Layers on a GPU; -1: all that fit.")]
+CacheType = Annotated[str | None, typer.Option(help="Keys and values as f16, q8_0 or q4_0.")]
+Load = Annotated[str | None, typer.Option(help="Load 'always', or 'on-demand' with the first request.")]
+IdleUnload = Annotated[float | None, typer.Option(min=0, help="Unload after this many idle seconds; 0: never.")]
+MemoryLimit = Annotated[int | None, typer.Option(min=0, help="Most private memory of a replica, bytes.")]
+Replicas = Annotated[int | None, typer.Option(min=1, max=64, help="Engine processes.")]
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@app.command()
+def create(
+    model: Annotated[str | None, typer.Argument(help="A registered model; not for --engine external.")] = None,
+    name: Annotated[str | None, typer.Option(help="What clients call it; default: the model's name.")] = None,
+    engine: Annotated[str, typer.Option(help="llama.cpp or external.")] = "llama.cpp",
+    url: Annotated[str | None, typer.Option(help="Base URL of an external engine, without /v1.")] = None,
+    upstream_model: Annotated[str | None, typer.Option(help="What the external engine calls the model.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="File with the external engine's key.")] = None,
+    task: Annotated[str | None, typer.Option(help="generate, embed or rerank; default: as the model says.")] = None,
+    context: Context = None,
+    slots: Slots = None,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
+    cache_type: CacheType = None,
+    load: Load = None,
+    idle_unload_seconds: IdleUnload = None,
+    memory_limit_bytes: MemoryLimit = None,
+    replicas: Replicas = None,
+    because: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a model."""
+    if engine not in {"llama.cpp", "external"}:
+        raise InvalidError("unknown-engine", f"expected --engine llama.cpp or external, got {engine!r}")
+    if engine == "external" and model is not None and name is None:
+        name, model = model, None
+    settings = check_settings(
+        _given(
+            task=task,
+            context_tokens=context,
+            slots=slots,
+            threads=threads,
+            gpu_layers=gpu_layers,
+            cache_type=cache_type,
+            load=load,
+            idle_unload_seconds=idle_unload_seconds,
+            memory_limit_bytes=memory_limit_bytes,
+            url=url,
+            upstream_model=upstream_model,
+            key_file=key_file.absolute() if key_file else None,
+        )
+    )
+    home, database = open_database()
+    made = deployments.create(
+        database,
+        name=name or name_from(model or ""),
+        engine="external" if engine == "external" else "llama.cpp",
+        model=model,
+        settings=settings,
+        replicas=replicas or 1,
+        actor=current_actor(),
+        reason=because,
+    )
+    is_running = refresh(home)
+    hint = "undercroft status shows when it is ready." if is_running else "It starts with: undercroft up"
+    print_json(made.to_dict()) if as_json else typer.echo(f"Deployment {made.name} is wanted running. {hint}")
+
+
+@app.command("list")
+def list_deployments(as_json: AsJson = False) -> None:
+    """Show deployments, as wanted; `undercroft status` shows how they are."""
+    _, database = open_database()
+    with database.read() as connection:
+        found = deployments.list_all(connection)
+    if as_json:
+        print_json([deployment.to_dict() for deployment in found])
+        return
+    print_table(
+        ["name", "model", "engine", ">replicas", "wanted", "load"],
+        [_row(deployment) for deployment in found],
+        empty="Nothing is deployed. Try: undercroft deployment create MODEL",
+    )
+
+
+def _row(deployment: Deployment) -> list[object]:
+    own = deployment.settings
+    idle = f", idle {format_duration(own.idle_unload_seconds)}" if own.idle_unload_seconds else ""
+    return [
+        deployment.name,
+        deployment.model or own.url or "",
+        deployment.engine,
+        deployment.replicas,
+        "running" if deployment.is_running else "stopped",
+        own.load + idle,
+    ]
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show one deployment and its settings."""
+    _, database = open_database()
+    with database.read() as connection:
+        found = deployments.get(connection, name)
+    data = {**found.to_dict(), "settings": found.settings.model_dump(mode="json"), "created_at": found.created_at}
+    if as_json:
+        print_json(data)
+        return
+    for key, value in data.items():
+        if key != "settings":
+            typer.echo(f"{key:<22} {value}")
+    for key, value in data["settings"].items():
+        typer.echo(f"  {key:<20} {'as the model or the settings file says' if value is None else value}")
+
+
+@app.command()
+def change(
+    name: Name,
+    context: Context = None,
+    slots: Slots = None,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
+    cache_type: CacheType = None,
+    load: Load = None,
+    idle_unload_seconds: IdleUnload = None,
+    memory_limit_bytes: MemoryLimit = None,
+    replicas: Replicas = None,
+    because: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change settings: new replicas are started and warmed up before the old ones stop."""
+    home, database = open_database()
+    settings = _given(
+        context_tokens=context,
+        slots=slots,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        cache_type=cache_type,
+        load=load,
+        idle_unload_seconds=idle_unload_seconds,
+        memory_limit_bytes=memory_limit_bytes,
+    )
+    if not settings and replicas is None:
+        raise InvalidError(
+            "nothing-to-change", f"no change of {name!r} was given", hint="undercroft deployment change -h"
+        )
+    changed = deployments.change(
+        database, name, settings=settings, replicas=replicas, actor=current_actor(), reason=because
+    )
+    refresh(home)
+    print_json(changed.to_dict()) if as_json else typer.echo(f"Deployment {name} is changed.")
+
+
+@app.command()
+def start(name: Name, because: Reason = None, as_json: AsJson = False) -> None:
+    """Want it running."""
+    _set_running(name, True, because, as_json)
+
+
+@app.command()
+def stop(name: Name, because: Reason = None, as_json: AsJson = False) -> None:
+    """Finish its requests and stop it; its definition stays."""
+    _set_running(name, False, because, as_json)
+
+
+def _set_running(name: str, is_running: bool, because: str | None, as_json: bool) -> None:
+    home, database = open_database()
+    changed = deployments.set_running(database, name, is_running, actor=current_actor(), reason=because)
+    refresh(home)
+    state = "running" if is_running else "stopped"
+    print_json(changed.to_dict()) if as_json else typer.echo(f"Deployment {name} is wanted {state}.")
+
+
+@app.command()
+def remove(name: Name, because: Reason = None, as_json: AsJson = False) -> None:
+    """Forget it; the model stays in the registry."""
+    home, database = open_database()
+    deployments.remove(database, name, actor=current_actor(), reason=because)
+    refresh(home)
+    print_json({"removed": name}) if as_json else typer.echo(f"Deployment {name} is removed.")

@@ -1,0 +1,82 @@
+"""``undercroft status``: what runs and how it goes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import typer
+
+from undercroft.cli.opening import running_home
+from undercroft.cli.output import AsJson, print_json, print_table
+from undercroft.core.errors import UnavailableError
+from undercroft.core.units import format_bytes, format_duration
+from undercroft.serving.keeper_client import ask, ask_control
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def status(as_json: AsJson = False) -> None:
+    """Show models, replicas, memory, tokens/s, requests, uptime."""
+    home = running_home()
+    keeper = ask(home, "status")
+    if keeper is None:
+        raise UnavailableError("keeper-gone", f"the keeper of {home.root} ended just now", hint="undercroft up")
+    answer = ask_control(home, "GET", "/internal/status")
+    uptime = time.time() - keeper["started"]
+    if as_json:
+        print_json({"keeper": keeper, "uptime_seconds": uptime, "control": None, **(answer or {})})
+        return
+    if answer is None:
+        typer.echo(f"Up {format_duration(uptime)}; the control process is away (it is started again); serving goes on.")
+        return
+    memory = answer["memory"]
+    typer.echo(
+        f"{answer['url']}   up {format_duration(uptime)}   version {answer['version']}\n"
+        f"memory {format_bytes(memory['available_bytes'])} free of {format_bytes(memory['total_bytes'])}   "
+        f"home {answer['home']}\n"
+    )
+    print_table(
+        ["deployment", "state", ">tok/s", ">requests", ">errors", ">context", ">restarts"],
+        [_deployment_row(deployment) for deployment in answer["deployments"]],
+        empty="Nothing is deployed. Try: undercroft deployment create MODEL",
+    )
+    rows = [_replica_row(d["name"], r) for d in answer["deployments"] for r in d["replicas"]]
+    if rows:
+        typer.echo()
+        print_table(["replica", "of", "state", ">memory", ">load", "network"], rows, empty="")
+    for deployment in answer["deployments"]:
+        _say_notes(deployment)
+
+
+def _deployment_row(deployment: dict[str, Any]) -> list[object]:
+    return [
+        deployment["name"],
+        deployment["state"],
+        f"{deployment['tokens_per_second']:.1f}",
+        f"{deployment['requests']:,}",
+        f"{deployment['errors']:,}",
+        f"{deployment['context_tokens']:,}" if deployment["context_tokens"] else "unknown",
+        deployment["restarts"],
+    ]
+
+
+def _replica_row(name: str, replica: dict[str, Any]) -> list[object]:
+    private, mapped = replica["private_bytes"], replica["file_bytes"]
+    load = replica["load_seconds"]
+    return [
+        replica["id"],
+        name,
+        replica["state"],
+        format_bytes(private + mapped) if private is not None else "-",
+        "adopted" if replica["was_adopted"] else format_duration(load) if load is not None else "-",
+        {True: "sealed", False: "NOT SEALED", None: "-"}[replica["is_sealed"]],
+    ]
+
+
+def _say_notes(deployment: dict[str, Any]) -> None:
+    if deployment["note"]:
+        typer.echo(f"\n{deployment['name']}: {deployment['note']}")
+    for note in sorted({r["seal_note"] for r in deployment["replicas"] if r["is_sealed"] is False and r["seal_note"]}):
+        typer.echo(f"\n{deployment['name']}: {note}")

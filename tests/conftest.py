@@ -1,0 +1,27 @@
+"""Options and fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="Run tests marked `long` at full size: pytest -m long --full")
+
+
+@pytest.fixture
+def is_full(request: pytest.FixtureRequest) -> bool:
+    """Whether long tests run at full size; without it they run with a small budget."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees the settings or the home of whoever runs it."""
+
+    for name in list(os.environ):
+        if name.startswith(("UNDERCROFT_", "HF_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("user-home")))

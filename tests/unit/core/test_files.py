@@ -1,0 +1,74 @@
+"""Atomic files, homes and processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from undercroft.core.files import write_atomically
+from undercroft.core.home import Home
+from undercroft.core.processes import ProcessIdentity, identify
+
+
+def test_a_written_file_is_whole_and_private(tmp_path: Path) -> None:
+    """The content is there, readable by its owner only, and nothing temporary is left."""
+    target = tmp_path / "x.json"
+    write_atomically(target, b"one")
+    write_atomically(target, b"two")
+    assert target.read_bytes() == b"two"
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """When the disk has no room the old content stays and nothing temporary is left."""
+    target = tmp_path / "x.json"
+    write_atomically(target, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(target, "not bytes")  # type: ignore[arg-type]
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_sockets_of_a_deep_home_still_fit(tmp_path: Path) -> None:
+    """A home whose path is too long for Unix sockets has its run folder elsewhere, the same one each time."""
+    deep = Home(tmp_path / ("d" * 100))
+    longest = deep.engines / "rep_0123456789ab" / "engine.sock"
+    assert len(os.fsencode(longest)) <= 107
+    assert deep.run == Home(deep.root).run
+    assert deep.run != Home(tmp_path / ("e" * 100)).run
+
+
+def test_a_prepared_home_is_for_its_owner_only(tmp_path: Path) -> None:
+    """Others cannot look into the home, and preparing it twice does no harm."""
+    home = Home(tmp_path / "home")
+    home.prepare()
+    home.prepare()
+    assert home.root.stat().st_mode & 0o077 == 0
+    assert home.run.stat().st_mode & 0o077 == 0
+
+
+def test_an_identity_is_not_fooled_by_a_reused_pid() -> None:
+    """The same pid with another start time is another process."""
+    mine = identify(os.getpid())
+    assert mine is not None
+    assert mine.is_alive()
+    assert not ProcessIdentity(mine.pid, mine.started - 100).is_alive()
+
+
+def test_a_process_that_ended_is_not_alive() -> None:
+    """After it ended there is no identity, and a zombie counts as ended."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    identity = identify(process.pid)
+    assert identity is not None
+    assert identity.is_alive()
+    assert process.stdin is not None
+    process.stdin.close()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, not yet reaped: a zombie
+    assert not identity.is_alive()
+    process.wait()
+    assert not identity.is_alive()
