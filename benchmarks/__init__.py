@@ -1,0 +1,1 @@
+"""One program a claim: ``python -m benchmarks.NAME [--json] [--quick]``; see ``docs/benchmarks.md``."""
