@@ -120,7 +120,7 @@ class EngineRecord:
 
     Args:
         replica_id: As in the spec.
-        engine: Name of the engine, the key of `undercroft.engines.registry.ENGINES`.
+        engine: Name of the engine, the key of `undercroft.engines.all.ENGINES`.
         deployment: The deployment that it serves.
         spec_digest: The spec's ``digest``; a replica whose digest is not wanted any more is replaced.
         pid: Process id; None for ``external``.
@@ -132,6 +132,8 @@ class EngineRecord:
         seal_note: In plain words, how it is sealed or why it is not.
         started_at: ISO 8601, UTC.
         upstream_model: What to call the model in requests to it; None where the engine does not look.
+        run_dir: The replica's own folder.
+        log_path: File that its output goes to; None for ``external``.
     """
 
     replica_id: str
@@ -147,6 +149,8 @@ class EngineRecord:
     seal_note: str
     started_at: str
     upstream_model: str | None = None
+    run_dir: str | None = None
+    log_path: str | None = None
 
     @property
     def process(self) -> ProcessIdentity | None:
@@ -255,5 +259,5 @@ class Engine(Protocol):
         ...
 
     def stop(self, record: EngineRecord, *, grace_seconds: float) -> None:
-        """Asks it to end, waits, kills, and leaves no process. Does nothing where it is gone."""
+        """Asks it to end, waits, kills, and leaves no process and no folder. Does nothing where both are gone."""
         ...

@@ -1,0 +1,208 @@
+"""Any OpenAI-compatible server that the administrator named by URL. Nothing is started or stopped here."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.errors import InvalidError, UnavailableError
+from undercroft.core.settings import EngineSettings
+from undercroft.engines import records, wire
+from undercroft.engines.contract import Capabilities, EngineMemory, EngineRecord, EngineSpec, Health, Task, WarmUp
+
+_TASKS = {
+    Task.GENERATE: frozenset({"chat", "completions"}),
+    Task.EMBED: frozenset({"embeddings"}),
+    Task.RERANK: frozenset({"rerank"}),
+}
+_LOOK_SECONDS = 5.0
+
+
+class External:
+    """See `undercroft.engines.contract.Engine`.
+
+    Args:
+        settings: Not used; every engine is made with them.
+    """
+
+    name = "external"
+
+    def __init__(self, settings: EngineSettings) -> None:
+        del settings
+
+    def start(self, spec: EngineSpec) -> EngineRecord:
+        """See the contract. Nothing is sent yet."""
+        url = check_url(spec.url, deployment=spec.name)
+        if spec.key_file is not None and not spec.key_file.is_file():
+            raise InvalidError(
+                "no-key-file", f"deployment {spec.name!r} expected a file with its key, got {spec.key_file}"
+            )
+        if spec.seal_required:
+            raise InvalidError(
+                "cannot-seal",
+                f"deployment {spec.name!r} is served by another server, which cannot be sealed here, "
+                "and engines.seal is 'required'",
+                hint="set engines.seal to 'preferred', or serve the model with engine 'llama.cpp'",
+            )
+        spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record = EngineRecord(
+            replica_id=spec.replica_id,
+            engine=self.name,
+            deployment=spec.name,
+            spec_digest=spec.digest,
+            pid=None,
+            process_started=None,
+            socket_path=None,
+            base_url=url,
+            key_file=None if spec.key_file is None else str(spec.key_file),
+            is_sealed=False,
+            seal_note="not sealed: another server, configured by URL",
+            started_at=to_iso(utc_now()),
+            upstream_model=spec.upstream_model or spec.name,
+            run_dir=str(spec.run_dir),
+        )
+        records.write(record, spec.run_dir)
+        return record
+
+    def look(self, record: EngineRecord, *, timeout_seconds: float) -> Health:
+        """See the contract. Any answer but 5xx shows that somebody is there; whether it serves, the warm-up shows."""
+        try:
+            answer = wire.request(wire.endpoint_of(record), "GET", "/v1/models", timeout_seconds=timeout_seconds)
+        except TimeoutError:
+            return Health.SILENT
+        except (OSError, http.client.HTTPException):
+            return Health.DEAD
+        return Health.LOADING if answer.status >= 500 else Health.HEALTHY
+
+    def capabilities(self, record: EngineRecord, spec: EngineSpec) -> Capabilities:
+        """See the contract. What it serves is configured; its context is known where its list of models says so."""
+        listed = _ask(record, "GET", "/v1/models", None, timeout_seconds=30.0).get("data")
+        entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+        entry = next((entry for entry in entries if entry.get("id") == record.upstream_model), {})
+        return Capabilities(
+            tasks=_TASKS[spec.task],
+            has_tools=spec.task is Task.GENERATE,  # it knows better, and refuses by itself what it cannot
+            context_tokens=listed_context(entry),
+            slots=spec.slots,
+            protocol="openai",
+        )
+
+    def warm_up(self, record: EngineRecord, spec: EngineSpec, *, timeout_seconds: float) -> WarmUp:
+        """See the contract. One token, as it may cost money."""
+        begun = time.monotonic()
+        path, body = _warm_up_request(spec.task, record.upstream_model or spec.name)
+        _ask(record, "POST", path, body, timeout_seconds=timeout_seconds)
+        return WarmUp(time.monotonic() - begun, None)
+
+    def memory(self, record: EngineRecord) -> EngineMemory | None:
+        """Always None: it is another machine's matter."""
+        del record
+        return None
+
+    def is_busy(self, record: EngineRecord) -> bool:
+        """Always False: what others send it is not ours to wait for."""
+        del record
+        return False
+
+    def failure(self, record: EngineRecord) -> str | None:
+        """See the contract. It asks once more, as there is no log to read."""
+        try:
+            answer = wire.request(wire.endpoint_of(record), "GET", "/v1/models", timeout_seconds=_LOOK_SECONDS)
+        except (OSError, http.client.HTTPException) as error:
+            return _trouble(error, record)
+        return None if answer.status == 200 else _refusal(answer, record, "/v1/models")
+
+    def stop(self, record: EngineRecord, *, grace_seconds: float) -> None:
+        """The server stays as it is; the folder here goes."""
+        del grace_seconds
+        if record.run_dir is not None:
+            records.remove(Path(record.run_dir))
+
+
+def check_url(url: str | None, *, deployment: str) -> str:
+    """The URL without a slash or ``/v1`` at its end.
+
+    Raises:
+        InvalidError: It is missing, no http(s) URL, or holds a user, a query or a fragment.
+    """
+    parts = urlsplit(url or "")
+    try:
+        is_usable = (
+            parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        )
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        shown = url if parts.username is None else "one with a user in it"
+        raise InvalidError(
+            "bad-engine-url", f"deployment {deployment!r} expected the http(s) URL of a server, got {shown!r}"
+        )
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise InvalidError(
+            "bad-engine-url",
+            f"deployment {deployment!r} expected a URL without user, password, query and fragment",
+            hint="put the key into a file and name it with the deployment's key file",
+        )
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def listed_context(entry: dict[str, Any]) -> int:
+    """Context of an entry of ``/v1/models``: vLLM says ``max_model_len``, llama.cpp ``meta.n_ctx``; 0 is not known."""
+    meta = entry.get("meta")
+    for value in (entry.get("max_model_len"), entry.get("context_length"), (meta or {}).get("n_ctx")):
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return 0
+
+
+def _warm_up_request(task: Task, model: str) -> tuple[str, dict[str, Any]]:
+    if task is Task.EMBED:
+        return "/v1/embeddings", {"model": model, "input": "Hello"}
+    if task is Task.RERANK:
+        return "/v1/rerank", {"model": model, "query": "Hello", "documents": ["Hello", "Goodbye"]}
+    message = {"role": "user", "content": "Hello"}
+    return "/v1/chat/completions", {"model": model, "messages": [message], "max_tokens": 1}
+
+
+def _ask(
+    record: EngineRecord, method: str, path: str, body: dict[str, Any] | None, *, timeout_seconds: float
+) -> dict[str, Any]:
+    try:
+        answer = wire.request(wire.endpoint_of(record), method, path, body, timeout_seconds=timeout_seconds)
+    except (OSError, http.client.HTTPException) as error:
+        raise UnavailableError("external-silent", f"{record.deployment!r}: {_trouble(error, record)}") from error
+    if answer.status != 200:
+        raise UnavailableError("external-error", f"{record.deployment!r}: {_refusal(answer, record, path)}")
+    try:
+        content = answer.json()
+    except ValueError as error:
+        raise UnavailableError(
+            "external-error", f"{record.deployment!r}: {record.base_url}{path} expected JSON, got something else"
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _trouble(error: OSError | http.client.HTTPException, record: EngineRecord) -> str:
+    if isinstance(error, TimeoutError):
+        return f"{record.base_url} did not answer in time"
+    if isinstance(error, ssl.SSLError):
+        return f"{record.base_url}: TLS failed: {error.reason or error}"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nobody accepts connections at {record.base_url}"
+    return f"{record.base_url} cannot be reached: {error}"
+
+
+def _refusal(answer: wire.Answer, record: EngineRecord, path: str) -> str:
+    where = f"{record.base_url}{path}"
+    if 300 <= answer.status < 400:
+        return f"{where} redirects (status {answer.status}); redirects are refused, configure the final URL"
+    if answer.status in {401, 403}:
+        source = f"the key in {record.key_file}" if record.key_file is not None else "a request without a key"
+        return f"{where} does not accept {source} (status {answer.status})"
+    return f"{where} expected status 200, got {answer.status}"
