@@ -1,0 +1,46 @@
+"""What is remembered of one request while it is served: counts and times, never its text."""
+
+from __future__ import annotations
+
+from undercroft.gateway.errors import Source
+
+
+class Trace:
+    """Filled in on a request's way, read once at its end by metrics, usage and the access log.
+
+    Times are `time.monotonic`; 0.0 means that it did not come to that. ``headers`` go out with the answer.
+    """
+
+    __slots__ = (
+        "completion_tokens",
+        "deployment",
+        "ended_at",
+        "error_source",
+        "first_token_at",
+        "frames",
+        "headers",
+        "inter_token",
+        "is_metered",
+        "prompt_tokens",
+        "queue_seconds",
+        "replica",
+        "route",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self.route = ""
+        self.deployment = ""
+        self.replica = ""
+        self.status = 0
+        self.error_source: Source | None = None
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.queue_seconds = 0.0
+        self.first_token_at = 0.0
+        self.ended_at = 0.0
+        self.frames = 0
+        self.is_metered = False
+        self.headers: list[tuple[bytes, bytes]] = []
+        # (seconds, frames) pairs of a stream, observed at its end
+        self.inter_token: list[tuple[float, int]] = []
