@@ -21,7 +21,7 @@ from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.core.units import format_bytes, format_duration
-from undercroft.gateway.admin.app import url_of
+from undercroft.gateway.admin.parts import url_of
 from undercroft.gateway.listening import check_listening
 from undercroft.serving.keeper_client import ask, ask_control, is_running
 

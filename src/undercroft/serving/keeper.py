@@ -136,11 +136,12 @@ class Keeper:
             self._reap()
             self._start_missing()
             self._rotate_logs()
-            readable, _, _ = select.select([self._commands, self._wake_read], [], [], _TICK_SECONDS)
+            waited: list[int] = [self._commands.fileno(), self._wake_read]
+            readable, _, _ = select.select(waited, [], [], _TICK_SECONDS)
             if self._wake_read in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
-            if self._commands in readable:
+            if self._commands.fileno() in readable:
                 self._answer()
         self._shut_down()
 

@@ -213,10 +213,9 @@ class Reconciler:
         for record in records.list_all(self._home.engines):
             template = templates.get(record.deployment)
             engine = self._engines.get(record.engine)
-            process = record.process
             if engine is None:
                 continue
-            if template is None or (process is not None and not process.is_alive()):
+            if template is None or not records.is_adoptable(record):
                 engine.stop(record, grace_seconds=5.0 if template is None else 0.0)
                 continue
             self._start(record.deployment, template, engine, record)

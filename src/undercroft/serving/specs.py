@@ -70,7 +70,7 @@ def template_for(
         key_file=own.key_file,
     )
     if model is not None and spec.memory_limit_bytes is None and own.gpu_layers <= 0:
-        spec = replace(spec, memory_limit_bytes=_memory_limit(model, context_tokens, slots))
+        spec = replace(spec, memory_limit_bytes=_memory_limit(model, spec))
     digest = _digest(spec, model)
     return Template(replace(spec, digest=digest), digest)
 
@@ -103,15 +103,16 @@ def _context_tokens(deployment: Deployment, model: Model | None) -> int:
     return wanted or min(own or _UNKNOWN_CONTEXT_TOKENS, _LARGEST_DEFAULT_CONTEXT_TOKENS)
 
 
-def _memory_limit(model: Model, context_tokens: int, slots: int) -> int:
+def _memory_limit(model: Model, spec: EngineSpec) -> int:
     facts = model.facts
     return default_memory_limit(
         model_bytes=model.size_bytes,
-        context_tokens=context_tokens,
-        slots=slots,
+        context_tokens=spec.context_tokens,
+        slots=spec.slots,
         layers=facts.layers,
         kv_heads=facts.kv_heads,
         head_dim=facts.head_dim,
+        cache_type=spec.cache_type,
     )
 
 
