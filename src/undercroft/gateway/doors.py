@@ -14,12 +14,14 @@ import structlog
 
 from undercroft.core.files import write_atomically
 from undercroft.core.home import Home
+from undercroft.gateway.metrics import Families, merge
 from undercroft.serving.snapshot import Snapshot
 
 _log = structlog.get_logger("doors")
 
 _LINE_BYTES = 16 * 1024 * 1024
 _POLL_SECONDS = 0.005
+_ENDED_KEPT, _ENDED_MERGED = 16, 8
 
 
 @dataclass(slots=True)
@@ -37,7 +39,7 @@ class Door:
     id: str = ""
     pid: int = 0
     acked_version: int = 0
-    families: dict[str, Any] = field(default_factory=dict)
+    families: Families = field(default_factory=dict)
 
 
 class DoorLink:
@@ -54,7 +56,7 @@ class DoorLink:
         self._doors: list[Door] = []
         self._line = b""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ended_families: dict[str, dict[str, Any]] = {}
+        self._ended_families: dict[str, Families] = {}
 
     async def serve(self) -> None:
         """Accepts doors until cancelled."""
@@ -86,10 +88,17 @@ class DoorLink:
             await asyncio.sleep(_POLL_SECONDS)
         return True
 
-    def families(self, *, except_door: str) -> list[dict[str, Any]]:
-        """Counters of every other door, those that ended included: sums never go down."""
+    def families(self, *, except_door: str) -> list[Families]:
+        """Counters of every other door, those that ended included: sums do not go down when a door is restarted."""
         live = {door.id: door.families for door in self._doors}
         return [families for id_, families in {**self._ended_families, **live}.items() if id_ != except_door]
+
+    def _keep_ended(self, door: Door) -> None:
+        """What a door counted stays; what it had under way does not."""
+        self._ended_families[door.id] = {n: f for n, f in door.families.items() if f["type"] != "gauge"}
+        if len(self._ended_families) > _ENDED_KEPT:
+            oldest = list(self._ended_families)[:_ENDED_MERGED]
+            self._ended_families[""] = merge([self._ended_families.pop(id_) for id_ in oldest])
 
     def list_doors(self) -> list[dict[str, Any]]:
         """Connected doors, for status."""
@@ -113,7 +122,7 @@ class DoorLink:
         finally:
             self._doors.remove(door)
             if door.families:
-                self._ended_families[door.id] = door.families
+                self._keep_ended(door)
             with contextlib.suppress(OSError):
                 writer.close()
 
@@ -121,6 +130,7 @@ class DoorLink:
         kind = event.get("type")
         if kind == "hello":
             door.id, door.pid = str(event["door"]), int(event["pid"])
+            self._ended_families.pop(door.id, None)  # it only lost its connection, and goes on counting
         elif kind == "ack":
             door.acked_version = int(event["version"])
             self._on_event(event)

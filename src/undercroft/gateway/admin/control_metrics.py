@@ -1,0 +1,50 @@
+"""What control adds to ``/metrics``: replicas, their memory, restarts, load times. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from undercroft.engines.contract import ReplicaState
+from undercroft.gateway.metrics import Families, counter, gauge
+from undercroft.serving.reconciler import Course
+from undercroft.serving.replica import ReplicaView
+
+_BY_REPLICA = ["deployment", "replica"]
+
+
+def control_families(views: Sequence[ReplicaView], courses: Mapping[str, Course]) -> Families:
+    """Families in the form of `undercroft.gateway.metrics`."""
+
+    def of_each(value: Any) -> list[Any]:
+        found = ((view, value(view)) for view in views)
+        return [[[view.spec.name, view.spec.replica_id], number] for view, number in found if number is not None]
+
+    return {
+        "undercroft_replica_up": gauge(
+            "1 where a replica is ready.", _BY_REPLICA, of_each(lambda v: int(v.state is ReplicaState.READY))
+        ),
+        "undercroft_replica_sealed": gauge(
+            "1 where a replica has an empty network of its own.",
+            _BY_REPLICA,
+            of_each(lambda v: int(v.record.is_sealed) if v.record else None),
+        ),
+        "undercroft_replica_private_memory_bytes": gauge(
+            "Anonymous memory of an engine: cache, buffers.",
+            _BY_REPLICA,
+            of_each(lambda v: v.memory.private_bytes if v.memory else None),
+        ),
+        "undercroft_replica_file_memory_bytes": gauge(
+            "Mapped file pages of an engine, mostly weights; the kernel may drop them.",
+            _BY_REPLICA,
+            of_each(lambda v: v.memory.file_bytes if v.memory else None),
+        ),
+        "undercroft_replica_load_seconds": gauge(
+            "From a replica's start until it answered.", _BY_REPLICA, of_each(lambda v: v.load_seconds)
+        ),
+        "undercroft_replica_restarts": counter(
+            "Replicas started in place of failed ones, since control started.",
+            ["deployment"],
+            [[[name], course.restarts] for name, course in courses.items()],
+        ),
+    }
