@@ -6,28 +6,36 @@ import os
 import re
 import signal
 
+from undercroft.core.units import format_bytes
+
 _DETAIL_LIMIT = 240
 
-# What llama.cpp prints → what it means. The first that matches wins; the most telling stand first.
+# What an engine prints → what it means. The first that matches wins; the most telling stand first.
 _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), meaning)
+    (re.compile(f"^.*(?:{pattern}).*$", re.IGNORECASE | re.MULTILINE), meaning)
     for pattern, meaning in (
+        # A thread that cannot be started for lack of memory is "temporarily unavailable".
         (
-            r"(std::bad_alloc|cannot allocate memory|failed to allocate|unable to allocate|out of memory|MemoryError)",
+            r"std::bad_alloc|cannot allocate memory|(?:failed|unable) to allocate|insufficient memory|out of memory"
+            r"|MemoryError|what\(\):\s+Resource temporarily unavailable",
             "it ran out of memory",
         ),
-        (r"(couldn't bind HTTP server socket)", "it could not listen on its socket"),
-        (r"(error: (?:invalid argument|unknown argument)[^\n]*)", "it does not know a flag"),
-        (r"(undercroft: cannot run [^\n]*)", "its program could not be run"),
-        (r"(error while loading shared libraries:[^\n]*)", "a library of its program is missing"),
-        (r"(unknown model architecture:[^\n]*)", "it does not know the model's architecture"),
-        (r"(error loading model[^\n]*|failed to load model[^\n]*|invalid magic[^\n]*)", "its model cannot be loaded"),
-        (r"(failed to (?:load|apply) lora[^\n]*|failed to init lora[^\n]*)", "an adapter cannot be loaded"),
-        (r"(No module named '[^']*')", "its program is not installed"),
-        (r"(GGML_ASSERT\([^\n]*)", "it stopped at a check of its own"),
-        (r"(CUDA error[^\n]*)", "the GPU reported an error"),
+        (r"couldn't bind HTTP server socket", "it could not listen on its socket"),
+        (r"error: invalid argument|error: unknown argument|unrecognized arguments", "it does not know a flag"),
+        (r"undercroft: cannot run ", "its program could not be run"),
+        (r"error while loading shared libraries:", "a library of its program is missing"),
+        (r"No module named '", "its program is not installed"),
+        (r"unknown model architecture", "it does not know the model's architecture"),
+        (r"chat template parsing error|failed to initialize chat template", "its chat template cannot be read"),
+        (r"failed to (?:load|apply|init) lora|failed to load.*adapter", "an adapter cannot be loaded"),
+        (r"error loading model|failed to load model|invalid magic", "its model cannot be loaded"),
+        (r"CUDA error", "the GPU reported an error"),
+        (r"GGML_ASSERT\(", "it stopped at a check of its own"),
     )
 )
+# llama.cpp marks its lines: time since start, level, function.
+_MARK = re.compile(r"^\s*[\d.]+ ([A-Z]) \s*(?:\w+\s+)?(?=\S)")
+_HAS_LOADED = re.compile(r"listens on |server is listening|model loaded", re.IGNORECASE)
 
 
 def explain(output: str, status: int | None, *, memory_limit_bytes: int | None = None) -> str | None:
@@ -41,18 +49,31 @@ def explain(output: str, status: int | None, *, memory_limit_bytes: int | None =
     Returns:
         None where neither says anything.
     """
+    ending, detail = _ending(status), _detail(output)
     for pattern, meaning in _MEANINGS:
-        found = pattern.findall(output)
-        if found:
-            limit = ""
-            if meaning == "it ran out of memory" and memory_limit_bytes is not None:
-                limit = f", with a limit of {memory_limit_bytes} bytes (engines.memory_limit_bytes)"
-            return f"{meaning}{limit}: {_clean(found[-1])}"
-    ending = _ending(status)
-    last = _last_line(output)
-    if ending is None:
-        return last
-    return f"{ending}; its last output was: {last}" if last else ending
+        found = pattern.search(output)
+        if found is None:
+            continue
+        if meaning == "it ran out of memory" and memory_limit_bytes is not None:
+            meaning += f", at most {format_bytes(memory_limit_bytes)} are allowed (engines.memory_limit_bytes)"
+        return f"{meaning}: {detail if _errors(output) else _clean(found[0])}"
+    if ending is None or detail is None:
+        return ending or detail
+    return f"{ending}; its last word was: {detail}"
+
+
+def _detail(output: str) -> str | None:
+    """The line that says most: while loading the first error, as the others follow from it; later the last one."""
+    errors = _errors(output)
+    if errors:
+        return _clean(errors[-1] if _HAS_LOADED.search(output) else errors[0])
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("undercroft: the engine ")]
+    return _clean(lines[-1]) if lines else None
+
+
+def _errors(output: str) -> list[str]:
+    marks = ((line, _MARK.match(line)) for line in output.splitlines())
+    return [line for line, mark in marks if mark is not None and mark[1] == "E"]
 
 
 def _ending(status: int | None) -> str | None:
@@ -65,12 +86,7 @@ def _ending(status: int | None) -> str | None:
     return f"it ended by itself with exit status {os.WEXITSTATUS(status)}"
 
 
-def _last_line(output: str) -> str | None:
-    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("undercroft: the engine ")]
-    return _clean(lines[-1]) if lines else None
-
-
 def _clean(line: str) -> str:
     """Without colours and control characters: an engine's output is not trusted."""
-    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line)
+    text = _MARK.sub("", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line))
     return "".join(c for c in text if c.isprintable()).strip()[:_DETAIL_LIMIT]

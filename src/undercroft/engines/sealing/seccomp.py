@@ -93,7 +93,15 @@ def restrict(*, may_listen_on_tcp: bool) -> None:
     machine = MACHINES.get(os.uname().machine) if kernel.IS_LINUX else None
     if machine is None:
         raise OSError(f"the system calls of {os.uname().sysname} on {os.uname().machine} are not known here")
-    steps = program(machine, may_listen_on_tcp=may_listen_on_tcp)
+    install(program(machine, may_listen_on_tcp=may_listen_on_tcp))
+
+
+def install(steps: list[Instruction]) -> None:
+    """Puts a filter on this process and what it executes.
+
+    Raises:
+        OSError: The kernel refused.
+    """
     code = b"".join(struct.pack("=HBBI", *step) for step in steps)
     instructions = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog: a count, padding, a pointer.
