@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TypeGuard
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+
+_WIDTH = 160  # of a table that goes into a file
 
 Value = float | int | str | None
 
@@ -94,11 +97,14 @@ class Report:
         return 0 if self.holds else 1
 
     def _print(self) -> None:
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
         own = self.machine
         console.print(f"\n[bold]{self.title}[/bold]")
         console.print(f"{own['cpu']}, {own['cores']} cores, Linux {own['kernel']}, Python {own['python']}")
-        console.print(_figures(self.figures, self.peers))
+        console.print(_figures(self.figures, {peer: own for peer, own in self.peers.items() if "missing" not in own}))
+        for peer, own_figures in self.peers.items():
+            if "missing" in own_figures:
+                console.print(f"{peer} was not measured: {own_figures['missing']}", markup=False)
         if self.ratios:
             console.print(_rows(["ratio", ">value"], [[name, _text(value)] for name, value in self.ratios.items()]))
         aims = [[a.name, a.aim, _text(a.measured), "yes" if a.holds else "NO"] for a in self.aims]
@@ -116,7 +122,9 @@ def _figures(figures: dict[str, Value], peers: dict[str, dict[str, Value]]) -> T
 def _rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        table.add_column(
+            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
     return table
