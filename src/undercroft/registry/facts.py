@@ -1,0 +1,67 @@
+"""What a model's own files say about it. What they do not say stays unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Read from the files at import; text that they do not say is ``unknown``, a number None, a list empty.
+
+    Args:
+        architecture: As the file calls it: ``llama``, ``qwen2``, ``BertModel``.
+        task: ``generate``, ``embed`` or ``rerank``; None where neither architecture nor pooling tells.
+        parameters: Elements of all tensors; count.
+        context_tokens: Longest context that it was made for.
+        layers: Blocks; count.
+        embedding_length: Width between the blocks; values.
+        heads: Query heads of the widest block; count.
+        kv_heads: Key/value heads of the widest block; count.
+        head_dim: Width of one key head; values.
+        vocabulary_tokens: Tokens of its vocabulary; count.
+        quantization: Kind of most weights: ``Q4_K_M``, ``F16``, ``BF16``.
+        bits_per_weight: Size of the tensors in bits, per element.
+        licence: SPDX-like identifier in lower case: ``apache-2.0``.
+        languages: As the files name them: ``en``, ``th``.
+        base_models: What it was made from, as the files name it.
+        title: Its own name for itself.
+        chat_template: Jinja text; None where it has none.
+        other_templates: Name and Jinja text of further chat templates.
+    """
+
+    architecture: str = UNKNOWN
+    task: str | None = None
+    parameters: int | None = None
+    context_tokens: int | None = None
+    layers: int | None = None
+    embedding_length: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    vocabulary_tokens: int | None = None
+    quantization: str = UNKNOWN
+    bits_per_weight: float | None = None
+    licence: str = UNKNOWN
+    languages: tuple[str, ...] = ()
+    base_models: tuple[str, ...] = ()
+    title: str = UNKNOWN
+    chat_template: str | None = None
+    other_templates: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "languages": list(self.languages), "base_models": list(self.base_models)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelFacts:
+        """Reads what `to_dict` gave; fields that another version wrote and this one does not know are left out."""
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in data.items() if name in known}
+        for name in ("languages", "base_models"):
+            values[name] = tuple(values.get(name, ()))
+        return cls(**values)

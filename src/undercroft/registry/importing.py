@@ -1,0 +1,237 @@
+"""From files that lie somewhere to a model with a name: bring in, inspect, hash, place, and only then name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.errors import ConflictError, InvalidError
+from undercroft.core.home import Home
+from undercroft.core.ids import check_name
+from undercroft.registry import entries
+from undercroft.registry.entries import Model, ModelFile
+from undercroft.registry.inspection.repository import Inspection, inspect_files
+from undercroft.registry.progress import Progress, Stage, counted
+from undercroft.registry.quarantine import workspace
+from undercroft.storage import journal
+from undercroft.storage.blobs import BlobStore, Fingerprint, Method, bring_in, digest_file, fingerprint
+from undercroft.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingFile:
+    """A file on its way in.
+
+    Args:
+        path: As its source calls it; relative, with ``/``.
+        local: Where its bytes are now.
+        is_ours: Whether it was downloaded for this import, and may be moved.
+        digest: What the source says its content has; None where it does not say.
+    """
+
+    path: str
+    local: Path
+    is_ours: bool = False
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where files come from.
+
+    Args:
+        source: For people: the reference, with the commit for a hub.
+        lineage: For programs: its parts.
+        skipped: Files of the source that no model needs, and that were left there.
+    """
+
+    source: str
+    lineage: Mapping[str, Any]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What came of an import.
+
+    Args:
+        model: The entry that has the name now.
+        is_new: False where it was there already.
+        skipped: Files that were left at the source.
+        methods: How files were brought in: ``reflink``, ``hard link``, ``copy``, ``download``.
+    """
+
+    model: Model
+    is_new: bool
+    skipped: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A file in quarantine, inspected and hashed."""
+
+    file: ModelFile
+    local: Path
+    look: Fingerprint
+    is_ours: bool
+
+
+def register(
+    database: Database,
+    home: Home,
+    files: Sequence[IncomingFile],
+    origin: Origin,
+    *,
+    name: str,
+    actor: str,
+    reason: str | None = None,
+    must_copy: bool = False,
+    progress: Progress,
+) -> Arrival:
+    """Makes a model of files, or of nothing where any of them is not fit for one.
+
+    Args:
+        files: All of one model.
+        origin: Where they come from.
+        name: What to call it.
+        must_copy: Never share bytes with a local source.
+        progress: Told of every piece that is copied or hashed.
+
+    Raises:
+        InvalidError: A file is damaged, of an unknown format, or not what its source says.
+        RefusedError: A file can carry code.
+        ConflictError: The name belongs to other content, or a source changed while it was read.
+        UnavailableError: The disk is full.
+    """
+    check_name(name, what="model")
+    with workspace(home) as folder:
+        held, methods = _bring_all(files, folder, must_copy, progress)
+        inspection = inspect_files({file.path: local for file, local, _ in held})
+        hashed = [_hash(file, local, is_ours, progress) for file, local, is_ours in held]
+        model = _entry(name, hashed, inspection, origin)
+        is_new, model = _place_and_name(database, home, model, hashed, actor=actor, reason=reason)
+    return Arrival(model, is_new, origin.skipped, tuple(sorted(set(methods))))
+
+
+def check_free(database: Database, name: str, source: str) -> None:
+    """Fails early, before anything is downloaded, where a name belongs to a model from somewhere else."""
+    with database.read() as connection:
+        found = entries.find(connection, name)
+    if found is not None and found.source.split("@")[0] != source.split("@")[0]:
+        raise _name_taken(name, found)
+
+
+def _bring_all(
+    files: Sequence[IncomingFile], folder: Path, must_copy: bool, progress: Progress
+) -> tuple[list[tuple[IncomingFile, Path, bool]], list[str]]:
+    held, methods = [], []
+    for number, file in enumerate(files):
+        # The source's own name never becomes one of ours.
+        local = folder / str(number)
+        if file.is_ours:
+            file.local.rename(local)
+            held.append((file, local, True))
+            methods.append("download")
+            continue
+        done = counted(progress, Stage.COPY, file.path, file.local.stat().st_size)
+        method: Method = bring_in(file.local, local, must_copy=must_copy, done=done)
+        held.append((file, local, method != "hard link"))
+        methods.append(method)
+    return held, methods
+
+
+def _hash(file: IncomingFile, local: Path, is_ours: bool, progress: Progress) -> _Held:
+    before = fingerprint(local)
+    digest = digest_file(local, done=counted(progress, Stage.CHECK, file.path, before.size_bytes))
+    if fingerprint(local) != before:
+        raise ConflictError(
+            "source-changed",
+            f"{file.path[-120:]!r} was written while it was read",
+            hint="wait until it is complete, then pull again",
+        )
+    if file.digest is not None and digest != file.digest:
+        raise InvalidError(
+            "wrong-digest",
+            f"{file.path[-120:]!r} is not what its source says: expected {file.digest}, got {digest}",
+            hint="pull again; if it stays so, the source is damaged or somebody changes it on the way",
+        )
+    return _Held(ModelFile(file.path, digest, before.size_bytes), local, before, is_ours)
+
+
+def _entry(name: str, hashed: Sequence[_Held], inspection: Inspection, origin: Origin) -> Model:
+    files = tuple(sorted((held.file for held in hashed), key=lambda file: file.path))
+    return Model(
+        name=name,
+        digest=entries.manifest_digest(files),
+        source=origin.source,
+        format=inspection.format,
+        size_bytes=sum(file.size_bytes for file in files),
+        facts=inspection.facts,
+        lineage=origin.lineage,
+        created_at=to_iso(utc_now()),
+        files=files,
+    )
+
+
+def _place_and_name(
+    database: Database, home: Home, model: Model, hashed: Sequence[_Held], *, actor: str, reason: str | None
+) -> tuple[bool, Model]:
+    store = BlobStore(home.blobs)
+    with store.adding():
+        with database.read() as connection:
+            found = entries.find(connection, model.name)
+            kept = {held.file.digest: entries.fingerprint_of(connection, held.file.digest) for held in hashed}
+        if found is not None and found.digest != model.digest:
+            raise _name_taken(model.name, found)
+        seen = {held.file.digest: _place(store, held, kept[held.file.digest]) for held in hashed}
+        try:
+            with database.write() as connection:
+                if found is not None:
+                    for digest, look in seen.items():
+                        entries.write_fingerprint(connection, digest, look, verified_at=to_iso(utc_now()))
+                    return False, found
+                entries.add(connection, model, seen)
+                journal.record(
+                    connection,
+                    actor=actor,
+                    action="model.add",
+                    subject=model.name,
+                    after=model.to_summary(),
+                    reason=reason,
+                )
+        except IntegrityError as error:
+            return False, _other_was_first(database, model, error)
+    return True, model
+
+
+def _place(store: BlobStore, held: _Held, kept: Fingerprint | None) -> Fingerprint:
+    """What the stored file looks like: the one that is there where it is untouched, else the one that came in."""
+    path = store.path(held.file.digest)
+    if kept is not None and path.exists() and fingerprint(path) == kept:
+        return kept
+    store.place(held.local, held.file.digest, is_ours=held.is_ours)
+    return fingerprint(path)
+
+
+def _other_was_first(database: Database, model: Model, error: IntegrityError) -> Model:
+    with database.read() as connection:
+        found = entries.find(connection, model.name)
+    if found is None:
+        raise error
+    if found.digest != model.digest:
+        raise _name_taken(model.name, found) from error
+    return found
+
+
+def _name_taken(name: str, found: Model) -> ConflictError:
+    return ConflictError(
+        "model-exists",
+        f"the name {name!r} belongs to another model already: from {found.source}, {found.digest[:19]}…",
+        hint="give another name with --name",
+    )

@@ -1,0 +1,193 @@
+"""Models: named, immutable sets of content-addressed files. A name exists only when everything is in place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sqlalchemy import Connection, delete, select
+
+from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+from undercroft.core.home import Home
+from undercroft.registry import entries
+from undercroft.registry.entries import Model, ModelFile, weights_of
+from undercroft.registry.facts import ModelFacts
+from undercroft.registry.importing import Arrival, register
+from undercroft.registry.progress import Progress, silent
+from undercroft.registry.quarantine import clean_quarantine
+from undercroft.registry.references import LocalReference, name_or_suggested
+from undercroft.registry.sources import local
+from undercroft.registry.upkeep import scrub
+from undercroft.storage import journal
+from undercroft.storage.blobs import BlobStore, fingerprint
+from undercroft.storage.database import Database
+from undercroft.storage.tables import deployments, models
+
+__all__ = [
+    "Model",
+    "ModelFacts",
+    "ModelFile",
+    "add_local",
+    "clean_quarantine",
+    "get",
+    "list_models",
+    "model_file",
+    "remove",
+    "scrub",
+]
+
+
+def get(connection: Connection, name: str) -> Model:
+    """One model.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    found = entries.find(connection, name)
+    if found is None:
+        raise NotFoundError("no-such-model", f"there is no model {name[:80]!r}", hint="undercroft model list")
+    return found
+
+
+def list_models(connection: Connection) -> list[Model]:
+    """Every model, by name."""
+    return entries.list_all(connection)
+
+
+def add_local(
+    database: Database,
+    home: Home,
+    path: Path,
+    *,
+    name: str | None = None,
+    actor: str,
+    reason: str | None = None,
+    must_copy: bool = False,
+    progress: Progress = silent,
+) -> Model:
+    """Registers a file or folder of this machine; gives the model that was there already where it has that content.
+
+    Raises:
+        NotFoundError: There is nothing at the path.
+        InvalidError: A file is damaged or of an unknown format.
+        RefusedError: A file can carry code.
+        ConflictError: The name belongs to other content.
+        UnavailableError: The disk is full.
+    """
+    return bring_local(
+        database,
+        home,
+        LocalReference(path.absolute()),
+        name=name,
+        actor=actor,
+        reason=reason,
+        must_copy=must_copy,
+        progress=progress,
+    ).model
+
+
+def bring_local(
+    database: Database,
+    home: Home,
+    reference: LocalReference,
+    *,
+    name: str | None,
+    actor: str,
+    reason: str | None,
+    must_copy: bool,
+    progress: Progress,
+) -> Arrival:
+    """`add_local`, and what came of it."""
+    files, origin = local.collect(reference.path)
+    return register(
+        database,
+        home,
+        files,
+        origin,
+        name=name_or_suggested(name, reference, [file.path for file in files]),
+        actor=actor,
+        reason=reason,
+        must_copy=must_copy,
+        progress=progress,
+    )
+
+
+def remove(database: Database, name: str, *, actor: str, reason: str | None = None) -> Model:
+    """Forgets a model. Its files stay until ``gc``: other models may share them.
+
+    Raises:
+        NotFoundError: There is none of that name.
+        ConflictError: A deployment uses it.
+    """
+    with database.write() as connection:
+        model = get(connection, name)
+        users = list(
+            connection.execute(
+                select(deployments.c.name).where(deployments.c.model == name).order_by(deployments.c.name)
+            ).scalars()
+        )
+        if users:
+            what = "deployment " + ", ".join(repr(user) for user in users)
+            raise ConflictError(
+                "model-in-use",
+                f"cannot remove model {name!r}: {what} uses it",
+                hint=f"undercroft deployment remove {users[0]}",
+            )
+        connection.execute(delete(models).where(models.c.name == name))
+        journal.record(
+            connection, actor=actor, action="model.remove", subject=name, before=model.to_summary(), reason=reason
+        )
+    return model
+
+
+def model_file(home: Home, connection: Connection, model: Model) -> Path:
+    """The file to hand to an engine, after a look that does not read it: size, time and inode as when it was hashed.
+
+    The parts of a split GGUF find each other by name, so they get a folder of links with such names.
+
+    Raises:
+        InvalidError: It is not in a format that an engine here runs.
+        UnavailableError: A stored file is gone or was touched since it was hashed.
+    """
+    weights = weights_of(model)
+    if not weights:
+        raise InvalidError(
+            "not-servable",
+            f"model {model.name!r} is {model.format}, expected gguf, which is what the engines of this version run",
+            hint="pull a GGUF of it",
+        )
+    store = BlobStore(home.blobs)
+    paths = [_checked(store, connection, model, file) for file in weights]
+    if len(paths) == 1:
+        return paths[0]
+    return _side_by_side(store, model, paths)
+
+
+def _checked(store: BlobStore, connection: Connection, model: Model, file: ModelFile) -> Path:
+    path = store.path(file.digest)
+    known = entries.fingerprint_of(connection, file.digest)
+    try:
+        is_same = fingerprint(path) == known
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise UnavailableError(
+            "model-changed",
+            f"model {model.name!r} cannot be loaded: its file {file.path[-80:]!r} was changed or removed "
+            "since it was checked",
+            hint=f"undercroft model verify {model.name}",
+        )
+    return path
+
+
+def _side_by_side(store: BlobStore, model: Model, paths: list[Path]) -> Path:
+    folder = store.parts_folder(model.digest)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    links = []
+    for number, path in enumerate(paths, start=1):
+        link = folder / f"model-{number:05d}-of-{len(paths):05d}.gguf"
+        if not link.exists() or not os.path.samefile(link, path):
+            link.unlink(missing_ok=True)
+            os.link(path, link)
+        links.append(link)
+    return links[0]
