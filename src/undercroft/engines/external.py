@@ -81,7 +81,7 @@ class External:
 
     def capabilities(self, record: EngineRecord, spec: EngineSpec) -> Capabilities:
         """See the contract. What it serves is configured; its context is known where its list of models says so."""
-        listed = _ask(record, "GET", "/v1/models", None, timeout_seconds=30.0).get("data")
+        listed = _ask(record, "GET", "/v1/models", None, timeout_seconds=30.0, may_be_missing=True).get("data")
         entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         entry = next((entry for entry in entries if entry.get("id") == record.upstream_model), {})
         return Capabilities(
@@ -155,7 +155,8 @@ def check_url(url: str | None, *, deployment: str) -> str:
 def listed_context(entry: dict[str, Any]) -> int:
     """Context of an entry of ``/v1/models``: vLLM says ``max_model_len``, llama.cpp ``meta.n_ctx``; 0 is not known."""
     meta = entry.get("meta")
-    for value in (entry.get("max_model_len"), entry.get("context_length"), (meta or {}).get("n_ctx")):
+    in_meta = meta.get("n_ctx") if isinstance(meta, dict) else None
+    for value in (entry.get("max_model_len"), entry.get("context_length"), in_meta):
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
     return 0
@@ -171,12 +172,20 @@ def _warm_up_request(task: Task, model: str) -> tuple[str, dict[str, Any]]:
 
 
 def _ask(
-    record: EngineRecord, method: str, path: str, body: dict[str, Any] | None, *, timeout_seconds: float
+    record: EngineRecord,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None,
+    *,
+    timeout_seconds: float,
+    may_be_missing: bool = False,
 ) -> dict[str, Any]:
     try:
         answer = wire.request(wire.endpoint_of(record), method, path, body, timeout_seconds=timeout_seconds)
     except (OSError, http.client.HTTPException) as error:
         raise UnavailableError("external-silent", f"{record.deployment!r}: {_trouble(error, record)}") from error
+    if answer.status in {404, 405} and may_be_missing:
+        return {}
     if answer.status != 200:
         raise UnavailableError("external-error", f"{record.deployment!r}: {_refusal(answer, record, path)}")
     try:
