@@ -70,12 +70,13 @@ def command(*words: str, variables: Mapping[str, str]) -> Any:
 
 
 @contextlib.contextmanager
-def server(*preparations: Sequence[str], ready: Sequence[str] = ()) -> Iterator[Server]:
+def server(*preparations: Sequence[str], ready: Sequence[str] = (), without: Sequence[str] = ()) -> Iterator[Server]:
     """A server with a fresh home, as long as the block.
 
     Args:
         preparations: Commands that are run before it is started, such as ``("deployment", "create", …)``.
         ready: Deployments that must be ready before the block begins.
+        without: Deployments that are stopped before it begins, such as the starter's.
 
     Raises:
         MissingError: A command failed, or a deployment did not become ready.
@@ -87,6 +88,8 @@ def server(*preparations: Sequence[str], ready: Sequence[str] = ()) -> Iterator[
             command(*words, variables=variables)
         try:
             up = command("up", "--detach", variables=variables)
+            for name in without:
+                command("deployment", "stop", name, variables=variables)
             keeper = command("status", variables=variables)["keeper"]
             wait_until(lambda: _are_ready(ready, variables), f"{', '.join(ready)} is not ready", seconds=120.0)
             yield Server(

@@ -1,8 +1,8 @@
 """An in-memory server of streamed chat completions that keeps its own pace: ``python -m benchmarks.stream_upstream``.
 
-Every stream has its own clock and the pace that its request asks for (`benchmarks.answers.request_body`), so that frames
-of different streams do not come in bursts. The text of a frame is the time at which it was written (``t<nanoseconds>t``, the
-machine's monotonic clock), so that a client sees what a proxy added to each single frame.
+Every stream has its own clock and the pace that its request asks for (`benchmarks.answers.request_body`), so frames of
+different streams do not come in bursts; pace 0 sends everything at once. The text of a frame is the time at which it
+was written (``t<nanoseconds>t``, the machine's monotonic clock), so a client sees what a proxy added to each frame.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import re
 import time
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -55,6 +56,12 @@ def last_frames(frames: int, has_usage: bool) -> bytes:
     return chunk(_STOP) + (chunk(usage) if usage else b"") + chunk(_DONE) + b"0\r\n\r\n"
 
 
+@cache
+def all_at_once(frames: int) -> bytes:
+    """A whole stream; the same bytes for everybody, so that many slow readers cost this server no memory."""
+    return _HEAD + _stamped() * frames + last_frames(frames, has_usage=True)
+
+
 class Connection(asyncio.Protocol):
     """One client, one request at a time."""
 
@@ -91,6 +98,9 @@ class Connection(asyncio.Protocol):
             frames = int(found[1]) if found else 16
             pace = _PACE.search(body)
             self._interval_seconds = int(pace[1]) / 1000 if pace else 0.02
+            if self._interval_seconds == 0:
+                self._transport.write(all_at_once(frames))
+                return
             self._transport.write(_HEAD + _stamped())
             ending = last_frames(frames, _HAS_USAGE.search(body) is not None)
             self._plan(self._loop.time() + self._interval_seconds, frames - 1, ending)
