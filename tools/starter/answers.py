@@ -62,7 +62,7 @@ def answer(ticket: Ticket, grammars: dict[str, Grammar], summary_language: str |
 
 
 def read(text: str) -> dict[str, str | None] | None:
-    """Parse a model's answer without repairing it; None unless it is JSON with exactly the five keys and legal values."""
+    """Parse a model's answer without repair; None unless it is JSON with exactly the five keys and legal values."""
     try:
         fields = json.loads(text)
     except ValueError:

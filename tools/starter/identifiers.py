@@ -8,22 +8,25 @@ from __future__ import annotations
 import random
 import string
 
-_SEEN_SEPARATORS = "---/_.:&*-//__.."
+_SEEN_SEPARATORS = "--------///___..:&*@|"
 _UNSEEN_SEPARATORS = "~=+^"
+# Every mark that may occur in a scrambled id: a mark the model never wrote in training it could not write at all.
+_MARKS = "!#$%&'()*+,-./:;<=>?@[]^_`{|}~–·"
 _PREFIXES = (
-    "ORD", "INV", "PO", "SO", "TH", "MY", "VN", "SG", "CN", "AE", "EG", "US", "UK", "WEB", "SHOP", "NO", "TK", "REF", "ON",
-    "DH", "A", "B", "X", "KL", "BKK", "HN", "HCM", "DXB", "SH", "GZ", "OD", "ORDER", "CUST", "APP", "MOB", "LZ", "SP", "TT",
-    "web", "shop", "ord", "order", "cust", "app", "po", "so", "ab", "my", "th", "vn", "ref", "mob", "xr", "qz", "id",
+    "ORD", "INV", "PO", "SO", "TH", "MY", "VN", "SG", "CN", "AE", "EG", "US", "UK", "WEB", "SHOP", "NO", "TK",
+    "REF", "ON", "DH", "A", "B", "X", "KL", "BKK", "HN", "HCM", "DXB", "SH", "GZ", "OD", "ORDER", "CUST", "APP",
+    "MOB", "LZ", "SP", "TT", "web", "shop", "ord", "order", "cust", "app", "po", "so", "ab", "my", "th", "vn",
+    "ref", "mob", "xr", "qz", "id",
 )  # fmt: skip
 _PATTERNS = (
-    "LLDDDDDD", "LLLDDDD", "LDDDDD", "LDLDLD", "DDDDLL", "DDLLLDD", "LLDDDDLL", "LDDDDDDDD", "LLLLDDDD",
-    "LL-DDDD", "LLL-DDDDD", "LL/DDDD-L", "DDDD-DDDD", "DDD-DDDDDDD-DDDDDDD", "DD-DDDDD", "DDDD/DDD", "LL_DDD", "LL.DDDD",
-    "L-DDDD", "LLDD-DDDD", "LDD/LDD", "DDDD-LL", "DDDDDD-D", "LL-DD-DDDD", "LLL_DDDD_DD", "DD.DDDD.DD", "DDDDDDDD/LL",
-    "LLLLDDDDDDDDDD", "LDDLDD", "DDLDDLDD", "LLDDDDDDDDDLL",
+    "LLDDDDDD", "LLLDDDD", "LDDDDD", "LDLDLD", "DDDDLL", "DDLLLDD", "LLDDDDLL", "LDDDDDDDD", "LLLLDDDD", "LL-DDDD",
+    "LLL-DDDDD", "LL/DDDD-L", "DDDD-DDDD", "DDD-DDDDDDD-DDDDDDD", "DD-DDDDD", "DDDD/DDD", "LL_DDD", "LL.DDDD",
+    "L-DDDD", "LLDD-DDDD", "LDD/LDD", "DDDD-LL", "DDDDDD-D", "LL-DD-DDDD", "LLL_DDDD_DD", "DD.DDDD.DD",
+    "DDDDDDDD/LL", "LLLLDDDDDDDDDD", "LDDLDD", "DDLDDLDD", "LLDDDDDDDDDLL",
 )  # fmt: skip
 _UNSEEN_PATTERNS = (
-    "LLLLLL#DD", "LLLLL#DDD", "DD#LLLL#DD", "LL#LL#LL#DD", "DDDDDDDDDDDDDDD", "LDDDDDDDDDDDDL", "D#DDDDDD#LLL", "LLLDDDLLLDDD",
-    "DDDDD#DDDDD", "LL#DDDD", "LLL#DDDDDD", "DDDD#LL#D", "L#DDDDD",
+    "LLLLLL#DD", "LLLLL#DDD", "DD#LLLL#DD", "LL#LL#LL#DD", "DDDDDDDDDDDDDDD", "LDDDDDDDDDDDDL", "D#DDDDDD#LLL",
+    "LLLDDDLLLDDD", "DDDDD#DDDDD", "LL#DDDD", "LLL#DDDDDD", "DDDD#LL#D", "L#DDDDD",
 )  # fmt: skip
 _ARABIC_DIGITS = str.maketrans(string.digits, "٠١٢٣٤٥٦٧٨٩")
 
@@ -65,7 +68,13 @@ def _free(rng: random.Random) -> str:
     pattern = separator.join(groups)
     if sum(char == "D" for char in pattern) < 2:
         pattern += rng.choice(("", separator)) + "D" * rng.randint(2, 4)
-    return _fill(pattern, rng)
+    return _fill(pattern if len(pattern) > 3 else pattern + "DDD", rng)
+
+
+def _scrambled(rng: random.Random) -> str:
+    """Letters, digits and marks without any format; begins and ends with a letter or digit."""
+    plain, inner = string.ascii_letters + string.digits * 3, string.ascii_letters + string.digits * 2 + _MARKS * 2
+    return rng.choice(plain) + "".join(rng.choice(inner) for _ in range(rng.randint(3, 9))) + rng.choice(string.digits)
 
 
 def seen_id(rng: random.Random, language: str) -> str:
@@ -75,8 +84,10 @@ def seen_id(rng: random.Random, language: str) -> str:
         made = _digits(rng)
     elif kind < 0.55:
         made = _cased(_prefixed(rng), rng)
-    elif kind < 0.78:
+    elif kind < 0.75:
         made = _cased(_fill(rng.choice(_PATTERNS), rng), rng)
+    elif kind < 0.81:
+        made = _scrambled(rng)
     else:
         made = _cased(_free(rng), rng)
     if language == "ar" and rng.random() < 0.05:
@@ -85,7 +96,10 @@ def seen_id(rng: random.Random, language: str) -> str:
 
 
 def unseen_id(rng: random.Random) -> str:
-    """An order id with a separator or a pattern that training never uses; half of them in lower case."""
+    """An order id of a pattern that training does not list, with marks it never uses as separators; half in lower case.
+
+    The marks do occur inside scrambled training ids, never between the groups of a format.
+    """
     pattern = rng.choice(_UNSEEN_PATTERNS).replace("#", rng.choice(_UNSEEN_SEPARATORS))
     made = _fill(pattern, rng)
     return made.lower() if rng.random() < 0.5 else made

@@ -6,6 +6,7 @@ is not, which is how tickets with and without an order id come from the same phr
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ class Choice:
 
     options: tuple[Sequence, ...]
     id_counts: frozenset[int]
+    wordings: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Sequence:
 
     parts: tuple[str | Choice, ...]
     id_counts: frozenset[int]
+    wordings: int
 
 
 def _sums(counts: list[frozenset[int]]) -> frozenset[int]:
@@ -65,7 +68,8 @@ class _Parser:
                 self.at += 1
         parts.append(self.text[start : self.at])
         kept = tuple(part for part in parts if part != "")
-        return Sequence(kept, _sums([_id_counts(part) for part in kept]))
+        wordings = math.prod(part.wordings for part in kept if isinstance(part, Choice))
+        return Sequence(kept, _sums([_id_counts(part) for part in kept]), wordings)
 
     def choice(self) -> Choice:
         self.at += 1
@@ -76,7 +80,8 @@ class _Parser:
         if self.at >= len(self.text):
             raise PhraseError(f"unclosed '[' in {self.text!r}")
         self.at += 1
-        return Choice(tuple(options), frozenset().union(*(option.id_counts for option in options)))
+        id_counts = frozenset().union(*(option.id_counts for option in options))
+        return Choice(tuple(options), id_counts, sum(option.wordings for option in options))
 
 
 def parse(text: str) -> Sequence:
@@ -100,6 +105,11 @@ def parse(text: str) -> Sequence:
 def can_hold(phrase: Sequence, *, ids: int) -> bool:
     """Whether the phrase can be drawn with exactly ``ids`` order ids (0 or 1)."""
     return ids in phrase.id_counts
+
+
+def weight(phrase: Sequence) -> float:
+    """How often a phrase is drawn beside others: 1 for a single wording, 6 at most for one with many."""
+    return min(6.0, 1 + math.log2(phrase.wordings) / 2)
 
 
 def draw(phrase: Sequence, rng: random.Random, *, ids: int) -> str:

@@ -36,10 +36,10 @@ def _digits(pattern: str, rng: random.Random) -> str:
 
 def amount(rng: random.Random, language: str) -> str:
     """An amount of money as written in the language's countries."""
-    number = rng.choice((
-        str(rng.randint(3, 999)), f"{rng.randint(1, 999)}.{rng.randint(0, 99):02d}", f"{rng.randint(1, 99)},{rng.randint(0, 999):03d}",
-        str(rng.randint(1, 99) * 100), f"{rng.randint(1, 9)}.{rng.randint(100, 999)}.000" if language == "vi" else str(rng.randint(10, 9999)),
-    ))  # fmt: skip
+    whole, cents = rng.randint(1, 999), rng.randint(0, 99)
+    thousands = f"{rng.randint(1, 99)},{cents * 10:03d}"
+    large = f"{rng.randint(1, 9)}.{100 + whole % 900}.000" if language == "vi" else str(whole * 10)
+    number = rng.choice((str(whole), f"{whole}.{cents:02d}", thousands, str(rng.randint(1, 99) * 100), large))
     return rng.choice(_AMOUNTS[language]).format(number)
 
 
@@ -52,12 +52,19 @@ def date(rng: random.Random, language: str) -> str:
     """A day, numeric or with the month's name."""
     day, month, year = rng.randint(1, 28), rng.randint(1, 12), rng.randint(2023, 2027)
     if language == "zh":
-        return rng.choice((f"{month}月{day}日", f"{month}月{day}号", f"{year}年{month}月{day}日", f"{month}/{day}", f"{year}-{month:02d}-{day:02d}"))
+        return rng.choice(
+            (
+                f"{month}月{day}日",
+                f"{month}月{day}号",
+                f"{year}年{month}月{day}日",
+                f"{month}/{day}",
+                f"{year}-{month:02d}-{day:02d}",
+            )
+        )
     name = rng.choice(_MONTHS[language])
-    return rng.choice((
-        f"{day} {name}", f"{day} {name} {year}", f"{day}/{month}", f"{day}/{month}/{year}", f"{year}-{month:02d}-{day:02d}",
-        f"{day:02d}.{month:02d}.{year}" if language != "en" else f"{name} {day}",
-    ))  # fmt: skip
+    iso, long_form = f"{year}-{month:02d}-{day:02d}", f"{day} {name} {year}"
+    other = f"{name} {day}" if language == "en" else f"{day:02d}.{month:02d}.{year}"
+    return rng.choice((f"{day} {name}", long_form, f"{day}/{month}", f"{day}/{month}/{year}", iso, other))
 
 
 def count(rng: random.Random) -> str:
@@ -67,6 +74,24 @@ def count(rng: random.Random) -> str:
 
 def model_number(rng: random.Random) -> str:
     """A product's model designation: looks like an order id and is none."""
-    pattern = rng.choice(("#", "##", "###", "####", "X#", "XX-##", "XX-####", "X###", "XX##X", "##X", "XX#### XX", "# Pro", "#GB", "##L", "#W"))
+    pattern = rng.choice(
+        (
+            "#",
+            "##",
+            "###",
+            "####",
+            "X#",
+            "XX-##",
+            "XX-####",
+            "X###",
+            "XX##X",
+            "##X",
+            "XX#### XX",
+            "# Pro",
+            "#GB",
+            "##L",
+            "#W",
+        )
+    )
     letters = "".join(rng.choice("ABCDEFGHKLMNPRSTVWX") if char == "X" else char for char in pattern)
     return _digits(letters, rng)

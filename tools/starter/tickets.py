@@ -10,7 +10,7 @@ from typing import Literal
 from tools.starter import identifiers, slots
 from tools.starter.augment import ID_MARK, add_noise
 from tools.starter.grammar import INTENTS, Grammar, Split
-from tools.starter.phrases import ID_SLOT, Sequence, can_hold, draw
+from tools.starter.phrases import ID_SLOT, Sequence, can_hold, draw, weight
 
 _SLOT = re.compile(r"\{(product|when|name|amount|phone|date|n)\}")
 _STOPS = ".!?…。！？؟,،，;；:：\n"
@@ -75,7 +75,9 @@ class TicketSource:
     def _order_id(self, rng: random.Random, language: str) -> str:
         return identifiers.seen_id(rng, language) if self.id_formats == "seen" else identifiers.unseen_id(rng)
 
-    def _parts(self, rng: random.Random, language: str, intent: str, urgency: str, has_id: bool) -> dict[str, list[str]]:
+    def _parts(
+        self, rng: random.Random, language: str, intent: str, urgency: str, has_id: bool
+    ) -> dict[str, list[str]]:
         grammar = self.grammars[language]
         phrasings = grammar.intents[intent][self.split]
         is_id_inside = has_id and rng.random() < 0.5 and any(can_hold(phrase, ids=1) for phrase in phrasings)
@@ -87,18 +89,19 @@ class TicketSource:
             parts["extra"].append(self._phrase(rng, grammar, grammar.lists["id_sentences"][self.split], 1))
         if urgency != "normal":
             parts["extra"].append(self._phrase(rng, grammar, grammar.urgency[urgency][self.split], 0))
-        is_long = rng.random() < 0.025
-        spread = rng.randint(4, 14) if is_long else rng.choices((0, 1, 2), (0.58, 0.32, 0.1))[0]
+        is_long = rng.random() < 0.015
+        spread = rng.randint(4, 14) if is_long else rng.choices((0, 1, 2), (0.62, 0.3, 0.08))[0]
         for _ in range(spread):
             parts["extra"].append(self._phrase(rng, grammar, grammar.lists["distractors"][self.split], 0))
-        for name, chance in (("opening", 0.5), ("closing", 0.42)):
+        for name, chance in (("opening", 0.4), ("closing", 0.35)):
             if rng.random() < chance:
                 parts[name].append(self._phrase(rng, grammar, grammar.lists[f"{name}s"][self.split], 0))
         return parts
 
     def _phrase(self, rng: random.Random, grammar: Grammar, phrases: tuple[Sequence, ...], ids: int) -> str:
         able = [phrase for phrase in phrases if can_hold(phrase, ids=ids)]
-        text = draw(rng.choice(able), rng, ids=ids).replace(ID_SLOT, ID_MARK)
+        chosen = rng.choices(able, [weight(phrase) for phrase in able])[0]
+        text = draw(chosen, rng, ids=ids).replace(ID_SLOT, ID_MARK)
         return re.sub(" {2,}", " ", _SLOT.sub(lambda match: self._slot(rng, grammar, match[1]), text)).strip()
 
     def _slot(self, rng: random.Random, grammar: Grammar, name: str) -> str:
