@@ -5,13 +5,12 @@ Families are plain data, so that doors can send them to control as JSON:
     {name: {"type": "counter" | "gauge" | "histogram", "help": text, "labels": [names], "bounds": [seconds],
             "samples": [[[label values], value]]}}
 
-A counter's or gauge's value is a number; a histogram's is ``{"counts": [one per bound and one above], "sum": seconds}``,
-counts not cumulated. `merge` adds the families of several processes, `render` writes them for Prometheus.
+A counter's or gauge's value is a number; a histogram's is ``{"counts": [one per bound and one above], "sum": seconds}``
+with counts that are not cumulated. `merge` adds the families of several processes, `render` writes them for Prometheus.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from undercroft.gateway.histogram import INTER_TOKEN_BOUNDS, Histogram
 from undercroft.gateway.trace import Trace
 
 Families = dict[str, dict[str, Any]]
@@ -28,23 +28,6 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _LATENCY_BOUNDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 )  # fmt: skip
-_INTER_TOKEN_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
-
-class Histogram:
-    """Observations in buckets."""
-
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, seconds: float, times: int = 1) -> None:
-        """Adds ``times`` observations of the same value."""
-        self.counts[bisect_left(self.bounds, seconds)] += times
-        self.sum += seconds * times
 
 
 class _RouteSeries:
@@ -68,7 +51,7 @@ class _RouteSeries:
         self.completion_tokens = 0
         self.queue = Histogram(_LATENCY_BOUNDS)
         self.first_token = Histogram(_LATENCY_BOUNDS)
-        self.inter_token = Histogram(_INTER_TOKEN_BOUNDS)
+        self.inter_token = Histogram(INTER_TOKEN_BOUNDS)
         self.total = Histogram(_LATENCY_BOUNDS)
 
 
@@ -103,8 +86,8 @@ class Counters:
         series.completion_tokens += trace.completion_tokens
         if trace.first_token_at:
             series.first_token.observe(trace.first_token_at - received_at)
-        for seconds, frames in trace.inter_token:
-            series.inter_token.observe(seconds, frames)
+        if trace.inter_token is not None:
+            series.inter_token.add(trace.inter_token)
         replica = self._replicas.setdefault((trace.deployment, trace.replica), [0, 0])
         replica[0] += 1
         replica[1] += trace.completion_tokens
@@ -148,7 +131,7 @@ class Counters:
             ),
             "undercroft_inter_token_latency_seconds": {
                 **_latency("Between pieces of a streamed answer.", histogram("inter_token")),
-                "bounds": list(_INTER_TOKEN_BOUNDS),
+                "bounds": list(INTER_TOKEN_BOUNDS),
             },
             "undercroft_requests_in_flight": gauge(
                 "Requests at the engines.", ["deployment"], [[[d], n] for d, n, _ in depths]

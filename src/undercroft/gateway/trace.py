@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from undercroft.gateway.errors import Source
+from undercroft.gateway.histogram import Histogram
 
 
 class Trace:
@@ -17,10 +18,8 @@ class Trace:
         "ended_at",
         "error_source",
         "first_token_at",
-        "frames",
         "headers",
         "inter_token",
-        "is_metered",
         "prompt_tokens",
         "queue_seconds",
         "replica",
@@ -39,8 +38,5 @@ class Trace:
         self.queue_seconds = 0.0
         self.first_token_at = 0.0
         self.ended_at = 0.0
-        self.frames = 0
-        self.is_metered = False
         self.headers: list[tuple[bytes, bytes]] = []
-        # (seconds, frames) pairs of a stream, observed at its end
-        self.inter_token: list[tuple[float, int]] = []
+        self.inter_token: Histogram | None = None

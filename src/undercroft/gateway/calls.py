@@ -1,0 +1,131 @@
+"""The way of every ``/v1`` request that an engine answers: whom it may ask, sending, and reading the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from undercroft.gateway import engine_errors
+from undercroft.gateway.answers import token_counts
+from undercroft.gateway.authentication import check_model
+from undercroft.gateway.connection import Exchange
+from undercroft.gateway.dispatch import Call, Deployment, Dispatcher, Lease
+from undercroft.gateway.errors import DoorError
+from undercroft.gateway.stream import Relay
+from undercroft.gateway.trace import Trace
+from undercroft.gateway.upstream import LostError, UpstreamError
+from undercroft.serving.snapshot import ReplicaEntry
+
+_TASK_ROUTES = {
+    "chat": "/v1/chat/completions and /v1/responses",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+}
+
+
+def find_deployment(dispatcher: Dispatcher, exchange: Exchange, model: str, task: str) -> Deployment:
+    """The deployment that a request names.
+
+    Raises:
+        DoorError: The key may not use it (403), there is none (404), or it does something else (400).
+    """
+    assert exchange.key is not None
+    check_model(exchange.key, model)
+    deployment = dispatcher.deployments.get(model)
+    if deployment is None:
+        shown = model if len(model) <= 80 else model[:80] + "…"
+        raise DoorError(
+            404,
+            "model_not_found",
+            f"there is no model '{shown}'. GET /v1/models lists those that this key may use",
+            param="model",
+        )
+    exchange.trace.deployment = model
+    exchange.trace.headers.append((b"x-undercroft-deployment", model.encode()))
+    # A deployment that never ran yet does not know its tasks; it says so itself once it is loaded.
+    tasks = deployment.entry.tasks
+    if tasks and task not in tasks:
+        offered = ", ".join(_TASK_ROUTES.get(one, one) for one in tasks)
+        raise DoorError(
+            400, "task-not-offered", f"the model '{model}' does not do {task}; it answers {offered}", param="model"
+        )
+    return deployment
+
+
+async def ask(
+    dispatcher: Dispatcher, exchange: Exchange, deployment: Deployment, call: Call, trace: Trace
+) -> tuple[bytes, ReplicaEntry]:
+    """Sends a request and returns the engine's whole answer with the replica that gave it.
+
+    Raises:
+        DoorError: It is refused, there was no answer, or the answer is an error.
+    """
+    lease = await dispatcher.send(deployment, call, trace, exchange.id, whole=True)
+    connection = lease.connection
+    try:
+        _name_replica(exchange, lease)
+        body = connection.body[0]
+        if connection.status != 200:
+            raise engine_errors.from_answer(connection.status, connection.headers, body)
+        if not body.lstrip().startswith(b"{"):
+            raise DoorError(502, "engine-error", "the engine answered with something that is not JSON", source="engine")
+        trace.prompt_tokens, trace.completion_tokens = token_counts(body) or (0, 0)
+        return body, lease.replica.entry
+    finally:
+        lease.close()
+
+
+async def ask_for_stream(
+    dispatcher: Dispatcher,
+    exchange: Exchange,
+    deployment: Deployment,
+    call: Call,
+    trace: Trace,
+    make_relay: Callable[[ReplicaEntry], Relay],
+) -> None:
+    """Sends a request and relays the engine's stream to its end, once more where nothing had come when it broke.
+
+    Raises:
+        DoorError: It is refused, there was no answer, the answer is an error, or the stream broke.
+    """
+    has_lost = False
+    while True:
+        lease = await dispatcher.send(deployment, call, trace, exchange.id, whole=False)
+        connection = lease.connection
+        relay = make_relay(lease.replica.entry)
+        try:
+            _name_replica(exchange, lease)
+            if connection.status != 200:
+                body = await connection.whole()
+                raise engine_errors.from_answer(connection.status, connection.headers, body)
+            if not connection.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+                raise DoorError(502, "engine-error", "the engine answered without a stream", source="engine")
+            exchange.attach(connection)
+            await connection.pipe(relay.feed)
+            relay.flush()
+            if connection.is_close_delimited and not relay.is_done:
+                raise LostError("the engine closed the connection")
+            if relay.error is not None:
+                raise relay.error
+            return
+        except LostError as error:
+            lease.broke()
+            if relay.has_begun:
+                raise engine_errors.broken_stream(deployment.entry.name) from error
+            if has_lost:
+                raise engine_errors.crashed(deployment.entry.name) from error
+            has_lost = True
+        except UpstreamError as error:
+            raise engine_errors.from_upstream(error, deployment.entry.name) from error
+        finally:
+            relay.settle()
+            if connection in exchange.sources:
+                exchange.sources.remove(connection)
+            lease.close()
+
+
+def _name_replica(exchange: Exchange, lease: Lease) -> None:
+    if exchange.trace.replica == "" or not exchange.is_started:
+        exchange.trace.replica = lease.replica.entry.id
+        exchange.trace.headers = [pair for pair in exchange.trace.headers if pair[0] != b"x-undercroft-replica"]
+        exchange.trace.headers.append((b"x-undercroft-replica", lease.replica.entry.id.encode()))

@@ -1,0 +1,615 @@
+"""One client's connection: HTTP/1.1 read with httptools, with the limits that a public door needs.
+
+    phase     what is true                                   it ends with
+    ────────  ─────────────────────────────────────────────  ──────────────────────────────────────────────────────
+    headers   connected, or the first byte of a request came  the blank line; 408 after the header time-out
+    body      headers accepted, the body is coming            its last byte; 408 when silent or slower than a trickle
+    busy      the request is being answered                   the answer's end; cancelled when the client goes away
+    idle      kept alive, nothing asked                       a byte, or closed after the keep-alive time
+    linger    refused with its body unread                    closed after `_LINGER_SECONDS`; what comes is dropped
+
+No timer is set on the way of a request: `Listener.sweep` looks at every connection once in a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import cast
+
+import httptools
+import structlog
+
+from undercroft.gateway.errors import DoorError
+from undercroft.gateway.trace import Trace
+from undercroft.gateway.upstream import UpstreamConnection
+from undercroft.serving.snapshot import KeyEntry
+
+_HEADER_LIMIT_BYTES = 64 * 1024
+_PIPELINE_LIMIT = 16
+_SWALLOW_LIMIT_BYTES = 64 * 1024
+_LINGER_SECONDS = 2.0
+_LINGER_LIMIT_BYTES = 64 * 1024 * 1024
+_WRITE_STALL_SECONDS = 60.0
+# A body that is still coming after this long must have come at least this fast; the idle time-out alone lets one
+# byte every 14 s pass for ever.
+_TRICKLE_AFTER_SECONDS = 30.0
+_TRICKLE_BYTES_PER_SECOND = 256
+_CLIENT_GONE = 499  # nginx's number for it, in logs and usage only
+_WRITE_BUFFER_BYTES = 64 * 1024
+
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_SINGLE_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
+_STATUS_LINES = {
+    int(status): b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode("ascii", "replace")) for status in HTTPStatus
+}
+
+_log = structlog.get_logger("door")
+
+
+class Phase(Enum):
+    """See the table above."""
+
+    HEADERS = auto()
+    BODY = auto()
+    BUSY = auto()
+    IDLE = auto()
+    LINGER = auto()
+
+
+class _Stage(Enum):
+    """How far the parser is in a request, which with pipelining may be another one than is being answered."""
+
+    BETWEEN = auto()
+    HEADERS = auto()
+    BODY = auto()
+
+
+_PHASE_AT = {_Stage.BETWEEN: Phase.IDLE, _Stage.HEADERS: Phase.HEADERS, _Stage.BODY: Phase.BODY}
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What a connection puts up with; the fields are those of `GatewaySettings`."""
+
+    header_timeout_seconds: float = 10.0
+    body_idle_timeout_seconds: float = 15.0
+    body_limit_bytes: int = 8 * 1024 * 1024
+    connections_limit: int = 4096
+    keep_alive_seconds: float = 75.0
+
+
+class Exchange:
+    """One request and the way to answer it.
+
+    ``headers`` maps lower-case names to values; a repeated header is joined with commas, or refused where that would
+    be ambiguous. ``key`` and ``route`` are what `Listener.screen` found out; ``sources`` is where a streamed
+    answer comes from, which is held back while the client reads slowly. ``stream_type`` and ``stream_headers`` are
+    for the head of a streamed answer, which goes out with its first piece.
+    """
+
+    __slots__ = (
+        "_is_chunked",
+        "body",
+        "connection",
+        "headers",
+        "id",
+        "is_ended",
+        "is_gone",
+        "is_http_10",
+        "is_started",
+        "keep_alive",
+        "key",
+        "method",
+        "path",
+        "query",
+        "received_at",
+        "refusal",
+        "route",
+        "sources",
+        "stream_headers",
+        "stream_type",
+        "target",
+        "trace",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.method = ""
+        self.target = b""
+        self.path = ""
+        self.query = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.body = b""
+        self.id = ""
+        self.key: KeyEntry | None = None
+        self.route: object = None
+        self.received_at = 0.0
+        self.keep_alive = True
+        self.is_http_10 = False
+        self.is_started = False
+        self.is_ended = False
+        self.is_gone = False
+        self.refusal: DoorError | None = None
+        self.sources: list[UpstreamConnection] = []
+        self.stream_type = b"text/event-stream"
+        self.stream_headers: Sequence[tuple[bytes, bytes]] = ()
+        self.trace = Trace()
+        self._is_chunked = False
+
+    def respond(
+        self,
+        status: int,
+        body: bytes,
+        content_type: bytes = b"application/json",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Sends the whole answer."""
+        if self.is_gone or self.is_started:
+            return
+        head = self._head(status, content_type, headers)
+        head.append(b"content-length: %d\r\n\r\n" % len(body))
+        if self.method != "HEAD":
+            head.append(body)
+        self.is_started = True
+        self.connection.write(b"".join(head))
+        self.end()
+
+    def fail(self, error: DoorError) -> None:
+        """Sends an error; as an event where a stream has begun, which it ends."""
+        self.trace.error_source = error.source
+        if not self.is_started:
+            self.respond(error.status, error.body(), headers=error.headers())
+        elif not self.is_ended:
+            self.pass_on(error.event())
+            self.keep_alive = False
+            self.end()
+
+    def begin(self, status: int = 200) -> None:
+        """Sends the head of an answer whose length is not known yet, of type ``stream_type``."""
+        if self.is_gone or self.is_started:
+            return
+        if self.is_http_10:
+            self.keep_alive = False
+        head = self._head(status, self.stream_type, self.stream_headers)
+        self._is_chunked = not self.is_http_10 and self.method != "HEAD"
+        head.append(b"transfer-encoding: chunked\r\n\r\n" if self._is_chunked else b"\r\n")
+        self.is_started = True
+        self.connection.write(b"".join(head))
+
+    def pass_on(self, data: bytes) -> None:
+        """Sends a piece of a streamed answer, with its head before the first one; may be called from a callback."""
+        if not self.is_started:
+            self.begin()
+        if self.is_gone or self.is_ended or not data or self.method == "HEAD":
+            return
+        self.connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+
+    def end(self) -> None:
+        """Ends the answer; the connection takes its next request."""
+        if self.is_ended:
+            return
+        self.is_ended = True
+        if self._is_chunked and not self.is_gone:
+            self.connection.write(b"0\r\n\r\n")
+        self.connection.finished(self)
+
+    def attach(self, source: UpstreamConnection) -> None:
+        """Names where the stream comes from, so that it is held back while the client reads slowly."""
+        self.sources.append(source)
+        if self.connection.is_write_paused:
+            source.pause()
+
+    def _head(self, status: int, content_type: bytes, headers: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        self.trace.status = status
+        if self.connection.listener.is_draining:
+            self.keep_alive = False
+        head = [
+            _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
+            b"content-type: %b\r\nx-request-id: %b\r\n" % (content_type, self.id.encode()),
+            self.connection.listener.common_headers,
+        ]
+        head.extend([b"%b: %b\r\n" % pair for pair in self.trace.headers])
+        head.extend([b"%b: %b\r\n" % pair for pair in headers])
+        if not self.keep_alive:
+            head.append(b"connection: close\r\n")
+        elif self.is_http_10:
+            head.append(b"connection: keep-alive\r\n")
+        return head
+
+
+class Listener:
+    """What all connections of a door share; called by the event loop, it makes a connection.
+
+    Args:
+        limits: What a connection puts up with.
+        screen: Looks at a request whose headers are there, before its body is read; raises `DoorError` to refuse it.
+        serve: Answers a request.
+        record: Called once for every request when it is over, however it ended.
+    """
+
+    def __init__(
+        self,
+        limits: ConnectionLimits,
+        screen: Callable[[Exchange], None],
+        serve: Callable[[Exchange], Awaitable[None]],
+        record: Callable[[Exchange], None],
+    ) -> None:
+        self.limits = limits
+        self.screen = screen
+        self.serve = serve
+        self.record = record
+        self.connections: set[Connection] = set()
+        self.is_draining = False
+        self.drained_since = 0.0
+        self.common_headers = b""
+        self.sweep(time.monotonic())
+
+    def __call__(self) -> Connection:
+        return Connection(self)
+
+    @property
+    def busy(self) -> int:
+        """Connections with a request that is coming in or being answered."""
+        return sum(1 for connection in self.connections if connection.is_busy)
+
+    def sweep(self, now: float) -> None:
+        """Closes what took too long. Called about twice a second.
+
+        Args:
+            now: `time.monotonic`.
+        """
+        self.common_headers = b"date: %b\r\nx-content-type-options: nosniff\r\n" % formatdate(usegmt=True).encode()
+        for connection in list(self.connections):
+            connection.check(now)
+
+    def drain(self, now: float) -> None:
+        """From now on every answer closes its connection; idle ones are closed when they have been idle for a while."""
+        self.is_draining = True
+        self.drained_since = now
+
+
+class Connection(asyncio.Protocol):
+    """See the module."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
+        self.phase = Phase.HEADERS
+        self.since = time.monotonic()
+        self.parser = httptools.HttpRequestParser(self)
+        self.incoming: Exchange = Exchange(self)
+        self.current: Exchange | None = None
+        self.pending: deque[Exchange] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._stage = _Stage.BETWEEN
+        self._header_bytes = 0
+        self._parts: list[bytes] = []
+        self._body_bytes = 0
+        self._body_since = 0.0
+        self._linger_bytes = 0
+        self._is_reading = True
+        self.is_write_paused = False
+        self._unsent_bytes = 0
+        self._sent_at = self.since
+
+    # The event loop calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop has its own classes
+        self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        self.listener.connections.add(self)
+        if len(self.listener.connections) > self.listener.limits.connections_limit:
+            self._refuse_now(
+                DoorError(503, "too-many-connections", "the door has no room for another connection", source="door")
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.listener.connections.discard(self)
+        for exchange in (self.current, self.incoming, *self.pending):
+            if exchange is not None:
+                exchange.is_gone = True
+        self.pending.clear()
+        if self._task is not None and self.current is not None and not self.current.is_ended:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self.phase is Phase.LINGER:
+            self._linger_bytes += len(data)
+            if self._linger_bytes > _LINGER_LIMIT_BYTES:
+                self.transport.abort()
+            return
+        if self.phase is Phase.IDLE:
+            self.phase = Phase.HEADERS
+            self.since = time.monotonic()
+        if self._stage is not _Stage.BODY:
+            self._header_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Offered to nobody; the request itself was parsed, and its answer closes the connection.
+            self.incoming.keep_alive = False
+        except httptools.HttpParserError as error:
+            self._refuse_now(DoorError(400, "bad-http", f"this is not HTTP/1.1 as the door speaks it: {error}"))
+            return
+        if self._stage is _Stage.HEADERS and self._header_bytes > _HEADER_LIMIT_BYTES:
+            self._refuse_now(_headers_too_large())
+
+    def eof_received(self) -> None:
+        """The client has gone: closing cancels what it asked for."""
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+        for source in self.current.sources if self.current is not None else ():
+            source.pause()
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        for source in self.current.sources if self.current is not None else ():
+            source.resume()
+
+    # The parser calls these.
+
+    def on_message_begin(self) -> None:
+        self.incoming = Exchange(self)
+        self._stage = _Stage.HEADERS
+        self._parts = []
+        self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.incoming.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        exchange = self.incoming
+        self._body_bytes += len(name) + len(value) + 32
+        name = name.lower()
+        before = exchange.headers.get(name)
+        if before is None:
+            exchange.headers[name] = value
+        elif name in _SINGLE_HEADERS:
+            exchange.refusal = DoorError(400, "repeated-header", f"the header {name.decode()} was sent twice")
+        else:
+            exchange.headers[name] = b"%b, %b" % (before, value)
+
+    def on_headers_complete(self) -> None:
+        if self.phase is Phase.LINGER:
+            return
+        exchange = self.incoming
+        self._stage = _Stage.BODY
+        exchange.received_at = time.monotonic()
+        is_too_large = self._body_bytes > _HEADER_LIMIT_BYTES
+        self._body_bytes = 0
+        self._header_bytes = 0
+        has_body = b"transfer-encoding" in exchange.headers or exchange.headers.get(b"content-length", b"0") != b"0"
+        try:
+            self._read_head(exchange)
+            if is_too_large:
+                raise _headers_too_large()
+            if has_body and b"upgrade" in exchange.headers:
+                raise DoorError(400, "no-upgrade", "the door offers no other protocol to upgrade to")
+            self.listener.screen(exchange)
+            self._check_announced_body(exchange)
+        except DoorError as error:
+            exchange.refusal = exchange.refusal or error
+        if not has_body:
+            return
+        if exchange.refusal is not None and not self._is_swallowable(exchange):
+            self._refuse_now(exchange.refusal)
+            return
+        if self.current is None:
+            self.phase = Phase.BODY
+            self.since = self._body_since = exchange.received_at
+        if exchange.refusal is None and exchange.headers.get(b"expect", b"").lower() == b"100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        if self.phase is Phase.LINGER:
+            return
+        self.since = time.monotonic()
+        self._body_bytes += len(data)
+        if self._body_bytes > self.listener.limits.body_limit_bytes:
+            self._refuse_now(self._body_too_large())
+        elif self.incoming.refusal is None:
+            self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.phase is Phase.LINGER:
+            return
+        self._stage = _Stage.BETWEEN
+        exchange = self.incoming
+        parts = self._parts
+        exchange.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._parts = []
+        if exchange.keep_alive:
+            exchange.keep_alive = self.parser.should_keep_alive()
+        if self.current is None:
+            self._start(exchange)
+            return
+        self.pending.append(exchange)
+        if len(self.pending) >= _PIPELINE_LIMIT and self._is_reading:
+            self._is_reading = False
+            self.transport.pause_reading()
+
+    # The answering side calls these.
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def finished(self, exchange: Exchange) -> None:
+        """The answer to the current request was handed to the transport."""
+        self.current = None
+        self._task = None
+        if self.phase is Phase.LINGER:
+            return
+        self.since = time.monotonic()
+        if not exchange.keep_alive:
+            self.phase = Phase.LINGER
+            self.transport.close()
+        elif self.pending:
+            self._start(self.pending.popleft())
+        else:
+            # A pipelined request may be half here already: then the time for its headers or body runs from now.
+            self.phase = _PHASE_AT[self._stage]
+            self._body_since = self.since
+        if not self._is_reading and len(self.pending) < _PIPELINE_LIMIT:
+            self._is_reading = True
+            self.transport.resume_reading()
+
+    @property
+    def is_busy(self) -> bool:
+        """A request is coming in or being answered."""
+        return self.phase in (Phase.BODY, Phase.BUSY) or self._stage is not _Stage.BETWEEN
+
+    def check(self, now: float) -> None:
+        """Ends what took too long.
+
+        Args:
+            now: `time.monotonic`.
+        """
+        limits = self.listener.limits
+        elapsed = now - self.since
+        if self._is_stalled(now):
+            self.transport.abort()
+        elif self.phase is Phase.HEADERS and elapsed > limits.header_timeout_seconds:
+            self._end_headers()
+        elif self.phase is Phase.BODY:
+            self._check_body(now, elapsed)
+        elif self.phase is Phase.IDLE:
+            if elapsed > limits.keep_alive_seconds or (self.listener.is_draining and self._is_drain_idle(now)):
+                self.transport.close()
+        elif self.phase is Phase.LINGER and elapsed > _LINGER_SECONDS and self._unsent_bytes == 0:
+            self.transport.abort()
+
+    def _is_stalled(self, now: float) -> bool:
+        """Nothing of what waits to be sent was taken for a long time."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or unsent < self._unsent_bytes:
+            self._sent_at = now
+        self._unsent_bytes = unsent
+        return now - self._sent_at > _WRITE_STALL_SECONDS
+
+    def _end_headers(self) -> None:
+        if self._stage is _Stage.BETWEEN:
+            self.transport.close()  # connected and said nothing: nobody waits for an answer
+            return
+        limit = self.listener.limits.header_timeout_seconds
+        self._refuse_now(DoorError(408, "headers-too-slow", f"the headers were not complete after {limit:g} s"))
+
+    def _is_drain_idle(self, now: float) -> bool:
+        return now - max(self.since, self.listener.drained_since) > _LINGER_SECONDS
+
+    def _check_body(self, now: float, silent_seconds: float) -> None:
+        limit = self.listener.limits.body_idle_timeout_seconds
+        taken = now - self._body_since
+        if silent_seconds > limit:
+            self._refuse_now(DoorError(408, "body-too-slow", f"nothing of the body came for {limit:g} s"))
+        elif taken > _TRICKLE_AFTER_SECONDS and self._body_bytes < taken * _TRICKLE_BYTES_PER_SECOND:
+            self._refuse_now(
+                DoorError(
+                    408,
+                    "body-too-slow",
+                    f"the body came slower than {_TRICKLE_BYTES_PER_SECOND} bytes a second: "
+                    f"{self._body_bytes} bytes in {taken:.0f} s",
+                )
+            )
+
+    def _read_head(self, exchange: Exchange) -> None:
+        parser = self.parser
+        exchange.method = parser.get_method().decode()
+        version = parser.get_http_version()
+        exchange.is_http_10 = version == "1.0"
+        given = exchange.headers.get(b"x-request-id")
+        exchange.id = given.decode() if given and _REQUEST_ID.fullmatch(given) else "req-" + secrets.token_hex(10)
+        if version not in ("1.0", "1.1"):
+            raise DoorError(505, "bad-http", f"the door speaks HTTP/1.1, got HTTP/{version}")
+        if parser.get_method() not in _METHODS:
+            raise DoorError(501, "bad-method", f"the door knows no method {exchange.method}")
+        exchange.path, exchange.query = _split_target(exchange.target)
+
+    def _check_announced_body(self, exchange: Exchange) -> None:
+        length = exchange.headers.get(b"content-length")
+        if length is not None and int(length) > self.listener.limits.body_limit_bytes:
+            raise self._body_too_large()
+        if exchange.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise DoorError(415, "encoded-body", "the door reads plain bodies only, not content-encoding")
+        coding = exchange.headers.get(b"transfer-encoding")
+        if coding is not None and coding.lower() != b"chunked":
+            raise DoorError(501, "bad-http", "the door reads no transfer-encoding but chunked")
+
+    def _body_too_large(self) -> DoorError:
+        limit = self.listener.limits.body_limit_bytes
+        return DoorError(413, "body-too-large", f"the body may have {limit} bytes at most")
+
+    def _is_swallowable(self, exchange: Exchange) -> bool:
+        """A refused request whose small body is read and dropped keeps its connection."""
+        length = exchange.headers.get(b"content-length")
+        if b"transfer-encoding" in exchange.headers or length is None or b"expect" in exchange.headers:
+            return False
+        return int(length) <= _SWALLOW_LIMIT_BYTES and exchange.refusal is not None and exchange.refusal.status != 400
+
+    def _start(self, exchange: Exchange) -> None:
+        self.current = exchange
+        self.phase = Phase.BUSY
+        if exchange.refusal is not None:
+            exchange.fail(exchange.refusal)
+            self.listener.record(exchange)
+            return
+        self._task = asyncio.get_running_loop().create_task(self._run(exchange))
+
+    async def _run(self, exchange: Exchange) -> None:
+        try:
+            await self.listener.serve(exchange)
+        except Exception:  # noqa: BLE001  # the boundary of a request: a defect costs one answer, not the door
+            _log.exception("request failed", request_id=exchange.id, route=exchange.trace.route)
+            exchange.fail(
+                DoorError(500, "internal", "the door failed on this request; its log says why", source="door")
+            )
+        finally:
+            if not exchange.is_ended:
+                exchange.trace.status = _CLIENT_GONE
+                self.transport.abort()
+            self.listener.record(exchange)
+
+    def _refuse_now(self, error: DoorError) -> None:
+        """Answers before the request was read to its end, and closes without losing the answer to a reset."""
+        exchange = self.incoming
+        if self.current is not None or self.transport.is_closing():
+            self.transport.close()
+            return
+        exchange.id = exchange.id or "req-" + secrets.token_hex(10)
+        exchange.keep_alive = False
+        self.phase = Phase.LINGER
+        self.since = time.monotonic()
+        self._parts = []
+        self.current = exchange
+        exchange.fail(error)
+        self.listener.record(exchange)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+
+def _headers_too_large() -> DoorError:
+    return DoorError(431, "headers-too-large", f"the headers may have {_HEADER_LIMIT_BYTES} bytes at most")
+
+
+def _split_target(target: bytes) -> tuple[str, bytes]:
+    """Path and query of a request's target, which may be an absolute URL."""
+    try:
+        if not target.startswith(b"/"):
+            parsed = httptools.parse_url(target)
+            if parsed.host is None:
+                raise DoorError(400, "bad-http", "the request's target is no path")
+            target = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
+        path, _, query = target.partition(b"#")[0].partition(b"?")
+        return path.decode("ascii"), query
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
+        raise DoorError(400, "bad-http", "the request's target cannot be read") from error

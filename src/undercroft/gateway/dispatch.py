@@ -1,0 +1,416 @@
+"""Sends requests to replicas: queues them, tries once more when a replica breaks, keeps harmful ones apart.
+
+The shell around `undercroft.gateway.balance` and `undercroft.gateway.quarantine`, which decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from undercroft.core.settings import LimitSettings
+from undercroft.gateway import balance, engine_errors
+from undercroft.gateway.errors import DoorError
+from undercroft.gateway.quarantine import Quarantine, request_digest
+from undercroft.gateway.trace import Trace
+from undercroft.gateway.upstream import ConnectError, LostError, Pool, UpstreamConnection, UpstreamError, target_of
+from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry, Snapshot
+
+Emit = Callable[[dict[str, Any]], None]
+
+_SUSPECT_SECONDS = 1.0
+# An engine that cannot be reached is tried again for this long: control needs a moment to start it anew.
+_RECONNECT_SECONDS = 5.0
+_SERVICE_WEIGHT = 0.1
+
+_log = structlog.get_logger("door")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it goes to an engine.
+
+    Args:
+        route: Path on the engine; also the route in records.
+        body: The client's bytes; they name the request in the quarantine.
+        payload: The body for a given replica.
+    """
+
+    route: str
+    body: bytes
+    payload: Callable[[ReplicaEntry], bytes]
+
+
+class Replica:
+    """A replica and the requests that it has."""
+
+    __slots__ = ("breaks", "broken_at", "entry", "heads", "in_flight", "load", "pool")
+
+    def __init__(self, entry: ReplicaEntry, capacity: int, silence_seconds: float) -> None:
+        self.entry = entry
+        self.load = balance.Load(entry.id, capacity)
+        self.pool = Pool(target_of(entry), silence_seconds)
+        self.in_flight: set[Lease] = set()
+        self.heads: dict[str, bytes] = {}
+        self.breaks = 0
+        self.broken_at = 0.0
+
+    def request(self, route: str, payload: bytes, request_id: str) -> bytes:
+        """Bytes of an HTTP request."""
+        head = self.heads.get(route)
+        if head is None:
+            key = f"authorization: Bearer {self.entry.key}\r\n" if self.entry.key else ""
+            target = self.pool.target
+            head = self.heads[route] = (
+                f"POST {target.prefix}{route} HTTP/1.1\r\nhost: {target.host_header}\r\n{key}"
+                "accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n"
+            ).encode()
+        return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+            head,
+            request_id.encode(),
+            len(payload),
+            payload,
+        )
+
+
+class Deployment:
+    """A name, its replicas, and the requests that wait for them."""
+
+    __slots__ = ("entry", "isolation", "last_active", "loading_since", "replicas", "service_seconds", "waiting")
+
+    def __init__(self, entry: DeploymentEntry) -> None:
+        self.entry = entry
+        self.replicas: dict[str, Replica] = {}
+        self.waiting: deque[asyncio.Future[Replica]] = deque()
+        self.isolation = asyncio.Lock()
+        self.loading_since: float | None = None
+        self.service_seconds = 1.0
+        self.last_active = 0.0
+
+    def take(self, now: float) -> Replica | None:
+        """A replica with room, which then counts one request more."""
+        load = balance.choose([replica.load for replica in self.replicas.values()], now)
+        if load is None:
+            return None
+        load.in_flight += 1
+        load.served += 1
+        return self.replicas[load.id]
+
+    @property
+    def in_flight(self) -> int:
+        """Requests at its replicas."""
+        return sum(replica.load.in_flight for replica in self.replicas.values())
+
+
+class Lease:
+    """One request's place at a replica; `close` it whatever happens."""
+
+    __slots__ = (
+        "_dispatcher",
+        "_is_closed",
+        "call",
+        "connection",
+        "deployment",
+        "is_isolated",
+        "replica",
+        "started_at",
+    )
+
+    def __init__(
+        self, dispatcher: Dispatcher, deployment: Deployment, replica: Replica, call: Call, *, is_isolated: bool
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._is_closed = False
+        self.deployment = deployment
+        self.replica = replica
+        self.call = call
+        self.is_isolated = is_isolated
+        self.started_at = time.monotonic()
+        self.connection: UpstreamConnection = None  # type: ignore[assignment]  # set before anybody else has the lease
+        replica.in_flight.add(self)
+
+    def close(self) -> None:
+        """Frees the place; an answer that was not read to its end is cancelled at the engine."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self.connection is not None:
+            if self.connection.is_complete:
+                self._dispatcher.quarantine.answered(self.call.route, self.call.body)
+            self.replica.pool.give_back(self.connection)
+        self._dispatcher.leave(self)
+
+    def broke(self) -> None:
+        """The connection ended in the middle of the answer."""
+        self._dispatcher.broke(self)
+
+
+class Dispatcher:
+    """All deployments of a door.
+
+    Args:
+        limits: The settings.
+        emit: Takes an event for control; never blocks.
+    """
+
+    def __init__(self, limits: LimitSettings, emit: Emit) -> None:
+        self.limits = limits
+        self.quarantine = Quarantine()
+        self.deployments: dict[str, Deployment] = {}
+        self._emit = emit
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Makes the snapshot true here. Requests at replicas that are gone from it go on to their end."""
+        self.quarantine.tell(snapshot.quarantined)
+        for name in [name for name in self.deployments if name not in snapshot.deployments]:
+            gone = self.deployments.pop(name)
+            self._set_replicas(gone, ())
+            _refuse_waiting(gone, _no_longer_served(name))
+        for name, entry in snapshot.deployments.items():
+            deployment = self.deployments.get(name)
+            if deployment is None:
+                deployment = self.deployments[name] = Deployment(entry)
+            self._update(deployment, entry)
+
+    async def send(self, deployment: Deployment, call: Call, trace: Trace, request_id: str, *, whole: bool) -> Lease:
+        """Sends a request to a replica, waiting for one, and once more to another where the first one broke.
+
+        Args:
+            deployment: Whose replicas.
+            call: What to send.
+            trace: Gets replica and queue time.
+            request_id: For the engine's log.
+            whole: Wait for the whole answer; else for status and headers only.
+
+        Returns:
+            The lease, whose connection has the answer.
+
+        Raises:
+            DoorError: It is refused, or there was no answer.
+        """
+        is_isolated = False
+        has_lease = False
+        losses = 0
+        unreachable_since: float | None = None
+        try:
+            while True:
+                self.check_quarantine(call)
+                if not is_isolated and self.quarantine.is_suspect(call.route, call.body):
+                    await self._isolate(deployment)
+                    is_isolated = True
+                    continue
+                replica = await self._acquire(deployment, trace, is_retry=losses > 0 or unreachable_since is not None)
+                trace.replica = replica.entry.id
+                lease = Lease(self, deployment, replica, call, is_isolated=is_isolated)
+                try:
+                    data = replica.request(call.route, call.payload(replica.entry), request_id)
+                    lease.connection = await replica.pool.request(data, whole=whole)
+                    has_lease = True
+                    return lease
+                except ConnectError as error:
+                    self._suspect(replica)
+                    now = time.monotonic()
+                    unreachable_since = unreachable_since or now
+                    if now - unreachable_since > _RECONNECT_SECONDS:
+                        raise engine_errors.from_upstream(error, deployment.entry.name) from error
+                except LostError as error:
+                    self.broke(lease)
+                    losses += 1
+                    if losses > 1:
+                        raise engine_errors.crashed(deployment.entry.name) from error
+                except UpstreamError as error:
+                    raise engine_errors.from_upstream(error, deployment.entry.name) from error
+                finally:
+                    if not has_lease:
+                        lease.is_isolated = False  # this loop still holds it
+                        lease.close()
+        finally:
+            if is_isolated and not has_lease:
+                deployment.isolation.release()
+
+    def check_quarantine(self, call: Call) -> None:
+        """Raises `DoorError` where the request ended two replicas before."""
+        digest = self.quarantine.refused_digest(call.route, call.body)
+        if digest is not None:
+            raise DoorError(
+                409,
+                "request-quarantined",
+                f"this very request ended two engine processes and is refused; its digest is sha256:{digest}",
+            )
+
+    def leave(self, lease: Lease) -> None:
+        """A request left its replica: the next one that waits takes the place."""
+        deployment, replica = lease.deployment, lease.replica
+        replica.in_flight.discard(lease)
+        replica.load.in_flight -= 1
+        if lease.is_isolated:
+            deployment.isolation.release()
+        now = time.monotonic()
+        deployment.last_active = time.time()
+        pace = (now - lease.started_at) / max(1, sum(r.load.capacity for r in deployment.replicas.values()))
+        deployment.service_seconds += _SERVICE_WEIGHT * (pace - deployment.service_seconds)
+        if deployment.waiting:
+            self._pump(deployment)
+
+    def broke(self, lease: Lease) -> None:
+        """A replica's connection ended before its answer did: strikes for all that it had, and control is told."""
+        replica, deployment = lease.replica, lease.deployment
+        if replica.broken_at >= lease.started_at:
+            return  # noticed by another request that it had at that time
+        replica.broken_at = time.monotonic()
+        replica.breaks += 1
+        break_id = f"{replica.entry.id}#{replica.breaks}"
+        digests = []
+        for other in replica.in_flight:
+            digest = request_digest(other.call.route, other.call.body)
+            digests.append(digest)
+            if self.quarantine.strike(other.call.route, other.call.body, break_id):
+                reason = f"two replicas of '{deployment.entry.name}' ended while they computed it"
+                self._emit(
+                    {"type": "quarantine", "deployment": deployment.entry.name, "digest": digest, "reason": reason}
+                )
+        _log.warning("replica broke", deployment=deployment.entry.name, replica=replica.entry.id, requests=len(digests))
+        self._suspect(replica, digests)
+
+    def depths(self) -> Iterator[tuple[str, int, int]]:
+        """Deployment, requests in flight, requests waiting."""
+        for name, deployment in self.deployments.items():
+            yield name, deployment.in_flight, len(deployment.waiting)
+
+    def replica_ids(self) -> set[str]:
+        """All replicas there are."""
+        return {replica for deployment in self.deployments.values() for replica in deployment.replicas}
+
+    def _suspect(self, replica: Replica, digests: list[str] | None = None) -> None:
+        replica.load.suspect_until = time.monotonic() + _SUSPECT_SECONDS
+        self._emit({"type": "broke", "replica": replica.entry.id, "in_flight": digests or []})
+        asyncio.get_running_loop().call_later(_SUSPECT_SECONDS, self._pump_all)
+
+    async def _isolate(self, deployment: Deployment) -> None:
+        limit = self.limits.queue_wait_seconds
+        try:
+            async with asyncio.timeout(limit):
+                await deployment.isolation.acquire()
+        except TimeoutError as error:
+            raise self._waited_too_long(deployment, limit) from error
+
+    async def _acquire(self, deployment: Deployment, trace: Trace, *, is_retry: bool) -> Replica:
+        began = time.monotonic()
+        deployment.last_active = time.time()
+        if not deployment.waiting:
+            replica = deployment.take(began)
+            if replica is not None:
+                return replica
+        entry = deployment.entry
+        loading_seconds = began - (deployment.loading_since or began)
+        if entry.state == "unloaded":
+            self._emit({"type": "demand", "deployment": entry.name})
+        limit = balance.wait_limit_seconds(
+            entry,
+            waiting=-1 if is_retry else len(deployment.waiting),  # who was in already is not sent away
+            limits=self.limits,
+            loading_seconds=loading_seconds,
+            service_seconds=deployment.service_seconds,
+        )
+        turn: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
+        deployment.waiting.append(turn)
+        try:
+            async with asyncio.timeout(limit):
+                return await turn
+        except TimeoutError as error:
+            self._abandon(deployment, turn)
+            if deployment.entry.state in ("loading", "unloaded"):
+                raise balance.loading(deployment.entry, time.monotonic() - began) from error
+            raise self._waited_too_long(deployment, limit) from error
+        except BaseException:
+            self._abandon(deployment, turn)
+            raise
+        finally:
+            trace.queue_seconds += time.monotonic() - began
+
+    def _abandon(self, deployment: Deployment, turn: asyncio.Future[Replica]) -> None:
+        """Leaves the queue; a place that was given at the very same moment goes to the next."""
+        if turn in deployment.waiting:
+            deployment.waiting.remove(turn)
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
+            turn.result().load.in_flight -= 1
+            self._pump(deployment)
+
+    def _waited_too_long(self, deployment: Deployment, waited_seconds: float) -> DoorError:
+        return balance.waited_too_long(
+            deployment.entry,
+            waited_seconds=waited_seconds,
+            waiting=len(deployment.waiting),
+            service_seconds=deployment.service_seconds,
+        )
+
+    def _pump(self, deployment: Deployment) -> None:
+        now = time.monotonic()
+        while deployment.waiting:
+            if deployment.waiting[0].done():
+                deployment.waiting.popleft()
+                continue
+            replica = deployment.take(now)
+            if replica is None:
+                return
+            deployment.waiting.popleft().set_result(replica)
+
+    def _pump_all(self) -> None:
+        for deployment in self.deployments.values():
+            self._pump(deployment)
+
+    def _update(self, deployment: Deployment, entry: DeploymentEntry) -> None:
+        deployment.entry = entry
+        if entry.state != "loading":
+            deployment.loading_since = None
+        elif deployment.loading_since is None:
+            deployment.loading_since = time.monotonic()
+        self._set_replicas(deployment, entry.replicas)
+        if entry.state == "failed":
+            _refuse_waiting(
+                deployment,
+                DoorError(
+                    503,
+                    "deployment-failed",
+                    f"the model '{entry.name}' is not served: {entry.note}",
+                    source="engine",
+                ),
+            )
+        elif entry.state == "unloaded" and deployment.waiting:
+            self._emit({"type": "demand", "deployment": entry.name})
+        self._pump(deployment)
+
+    def _set_replicas(self, deployment: Deployment, entries: tuple[ReplicaEntry, ...]) -> None:
+        before, deployment.replicas = deployment.replicas, {}
+        for entry in entries:
+            replica = before.get(entry.id)
+            if replica is not None and replica.entry == entry:
+                del before[entry.id]
+                replica.load.suspect_until = 0.0
+                deployment.replicas[entry.id] = replica
+                continue
+            factor = self.limits.concurrency_per_slot if entry.protocol == "llama.cpp" else 1.0
+            capacity = balance.capacity_of(entry.slots, factor)
+            try:
+                deployment.replicas[entry.id] = Replica(entry, capacity, self.limits.request_timeout_seconds)
+            except ValueError as error:
+                _log.error("replica cannot be used", deployment=deployment.entry.name, reason=str(error))
+        for replica in before.values():
+            replica.pool.close()
+
+
+def _refuse_waiting(deployment: Deployment, error: DoorError) -> None:
+    while deployment.waiting:
+        turn = deployment.waiting.popleft()
+        if not turn.done():
+            turn.set_exception(error)
+
+
+def _no_longer_served(name: str) -> DoorError:
+    return DoorError(404, "model_not_found", f"the model '{name}' is no longer served here", param="model")

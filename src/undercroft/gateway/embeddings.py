@@ -1,0 +1,37 @@
+"""``/v1/embeddings``."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import orjson
+
+from undercroft.gateway.answers import renamed
+from undercroft.gateway.calls import ask, find_deployment
+from undercroft.gateway.connection import Exchange
+from undercroft.gateway.dispatch import Call, Dispatcher
+from undercroft.gateway.errors import invalid
+from undercroft.gateway.fields import EMBEDDINGS, read
+from undercroft.gateway.payload import payload_for
+
+_FLOAT_BYTES = 4
+
+
+async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
+    """Answers ``POST /v1/embeddings``."""
+    data = read(EMBEDDINGS, exchange.body)
+    deployment = find_deployment(dispatcher, exchange, data["model"], "embeddings")
+    call = Call(exchange.path, exchange.body, payload_for(EMBEDDINGS, data, exchange.body))
+    body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
+    wanted = data.get("dimensions")
+    if wanted is not None:
+        _check_dimensions(wanted, orjson.loads(body))
+    exchange.respond(200, renamed(body, deployment.entry.name))
+
+
+def _check_dimensions(wanted: int, answer: dict[str, Any]) -> None:
+    found = answer["data"][0]["embedding"]
+    given = len(found) if isinstance(found, list) else len(base64.b64decode(found)) // _FLOAT_BYTES
+    if given != wanted:
+        raise invalid(f"dimensions: expected {given}, which is what the model gives, got {wanted}", "dimensions")

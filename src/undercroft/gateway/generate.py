@@ -1,0 +1,110 @@
+"""``/v1/chat/completions`` and ``/v1/completions``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from undercroft.gateway import fanout
+from undercroft.gateway.answers import renamed, rewritten
+from undercroft.gateway.calls import ask, ask_for_stream, find_deployment
+from undercroft.gateway.connection import Exchange
+from undercroft.gateway.dispatch import Call, Deployment, Dispatcher
+from undercroft.gateway.errors import DoorError, invalid
+from undercroft.gateway.fields import CHAT, COMPLETIONS, read
+from undercroft.gateway.kinds import Record
+from undercroft.gateway.legacy import LegacyChoices
+from undercroft.gateway.payload import payload_for
+from undercroft.gateway.stream import EVENT_STREAM, NO_CACHE, Relay
+from undercroft.serving.snapshot import ReplicaEntry
+
+
+async def chat(dispatcher: Dispatcher, exchange: Exchange) -> None:
+    """Answers ``POST /v1/chat/completions``."""
+    data = read(CHAT, exchange.body)
+    check_chat(data)
+    deployment = find_deployment(dispatcher, exchange, data["model"], "chat")
+    check_tools(data, deployment)
+    await _answer(dispatcher, exchange, deployment, CHAT, data)
+
+
+async def completions(dispatcher: Dispatcher, exchange: Exchange) -> None:
+    """Answers ``POST /v1/completions``."""
+    data = read(COMPLETIONS, exchange.body)
+    _check_stream_options(data)
+    deployment = find_deployment(dispatcher, exchange, data["model"], "completions")
+    await _answer(dispatcher, exchange, deployment, COMPLETIONS, data)
+
+
+def check_chat(data: dict[str, Any]) -> None:
+    """Raises `DoorError` where fields that are right by themselves do not go together."""
+    _check_stream_options(data)
+    if data.get("top_logprobs") and not data.get("logprobs"):
+        raise invalid("top_logprobs: only allowed with logprobs set to true", "top_logprobs")
+    if data.get("max_tokens") is not None and data.get("max_completion_tokens") is not None:
+        raise invalid("max_tokens: only one of max_tokens and max_completion_tokens is allowed", "max_tokens")
+    choice = data.get("tool_choice")
+    names = [tool["function"]["name"] for tool in data.get("tools") or ()]
+    if choice is not None and choice not in ("none", "auto") and not names:
+        raise invalid("tool_choice: only allowed with tools", "tool_choice")
+    if type(choice) is dict and choice["function"]["name"] not in names:
+        raise invalid(f"tool_choice: there is no tool named '{choice['function']['name']}' in tools", "tool_choice")
+
+
+def check_tools(data: dict[str, Any], deployment: Deployment) -> None:
+    """Raises `DoorError` where tools are sent to a model that would not see them."""
+    entry = deployment.entry
+    # What a deployment that never ran can do is not known yet; it is looked at again once there is an engine.
+    if data.get("tools") and not entry.has_tools and (entry.tasks or entry.replicas):
+        raise DoorError(
+            400,
+            "tools-not-offered",
+            f"the chat template of the model '{entry.name}' knows no tools, so it would never see them",
+            param="tools",
+        )
+
+
+def has_usage_request(data: dict[str, Any]) -> bool:
+    """Whether the client asked for the usage frame of a stream."""
+    return bool((data.get("stream_options") or {}).get("include_usage"))
+
+
+async def _answer(
+    dispatcher: Dispatcher, exchange: Exchange, deployment: Deployment, table: Record, data: dict[str, Any]
+) -> None:
+    if fanout.is_needed(data, deployment):
+        await fanout.answer(dispatcher, exchange, deployment, table, data)
+        return
+    name = deployment.entry.name
+    call = Call(exchange.path, exchange.body, payload_for(table, data, exchange.body))
+    legacy = data.get("logprobs") if table is COMPLETIONS else None
+    if data.get("stream"):
+
+        def relay(entry: ReplicaEntry) -> Relay:
+            return Relay(
+                exchange.trace,
+                exchange.pass_on,
+                model=name,
+                has_usage_request=has_usage_request(data),
+                is_framed=entry.protocol != "llama.cpp",
+                change=LegacyChoices(legacy).rewrite if legacy is not None and is_llama_cpp(entry) else None,
+            )
+
+        exchange.stream_type = EVENT_STREAM
+        exchange.stream_headers = NO_CACHE
+        await ask_for_stream(dispatcher, exchange, deployment, call, exchange.trace, relay)
+        exchange.end()
+        return
+    body, entry = await ask(dispatcher, exchange, deployment, call, exchange.trace)
+    if legacy is not None and is_llama_cpp(entry):
+        body = rewritten(body, name, LegacyChoices(legacy).rewrite)
+    exchange.respond(200, renamed(body, name))
+
+
+def is_llama_cpp(entry: ReplicaEntry) -> bool:
+    """Whether the replica speaks llama.cpp's dialect."""
+    return entry.protocol == "llama.cpp"
+
+
+def _check_stream_options(data: dict[str, Any]) -> None:
+    if data.get("stream_options") is not None and not data.get("stream"):
+        raise invalid("stream_options: only allowed with stream set to true", "stream_options")

@@ -1,0 +1,97 @@
+"""What of a checked request goes to an engine, and how each kind of engine wants it said.
+
+The client's own bytes are sent where nothing has to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from undercroft.gateway.errors import invalid
+from undercroft.gateway.fields import MESSAGE, forwarded
+from undercroft.gateway.kinds import Record
+from undercroft.serving.snapshot import ReplicaEntry
+
+
+def payload_for(table: Record, data: dict[str, Any], body: bytes) -> Callable[[ReplicaEntry], bytes]:
+    """A function from a replica to the body that it gets.
+
+    Args:
+        table: What the request may have.
+        data: The checked request.
+        body: Its bytes as they came.
+    """
+    common = _common(table, data)
+
+    def payload(entry: ReplicaEntry) -> bytes:
+        changed = _for_llama_cpp(common, entry) if entry.protocol == "llama.cpp" else _for_openai(common, entry)
+        return body if changed is data else orjson.dumps(changed)
+
+    return payload
+
+
+def _common(table: Record, data: dict[str, Any]) -> dict[str, Any]:
+    """What no engine sees, and what every engine understands the same way; ``data`` itself where nothing changes."""
+    changed = forwarded(table, data)
+    messages = data.get("messages")
+    if messages is not None:
+        rewritten = [_message(message) for message in messages]
+        if any(new is not old for new, old in zip(rewritten, messages, strict=True)):
+            changed = {**changed, "messages": rewritten}
+    return changed
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    role = message["role"]
+    fields = MESSAGE.records[role].fields
+    if role == "developer":
+        message = {**message, "role": "system"}  # chat templates know the older name
+    if all(name in fields and fields[name].is_forwarded for name in message):
+        return message
+    return {name: value for name, value in message.items() if name in fields and fields[name].is_forwarded}
+
+
+def _for_llama_cpp(data: dict[str, Any], entry: ReplicaEntry) -> dict[str, Any]:
+    changed = data
+    choice = data.get("tool_choice")
+    if type(choice) is dict:
+        # llama.cpp reads words only, and takes anything else silently for "auto".
+        name = choice["function"]["name"]
+        tools = [tool for tool in data["tools"] if tool["function"]["name"] == name]
+        changed = {**changed, "tools": tools, "tool_choice": "required"}
+    if type(data.get("logprobs")) is int:
+        # The older API counts from 0, where 0 still means the chosen tokens.
+        changed = {**changed, "logprobs": max(1, data["logprobs"])}
+    wanted = data.get("adapter")
+    if entry.adapters:
+        # A request that names no adapter after one that did is answered with the other's cache, so each is named.
+        _check_adapter(wanted, entry)
+        scales = [{"id": index, "scale": float(name == wanted)} for index, name in enumerate(entry.adapters)]
+        changed = {**changed, "lora": scales}
+    elif wanted is not None:
+        _check_adapter(wanted, entry)
+    if "adapter" in changed:
+        changed = {name: value for name, value in changed.items() if name != "adapter"}
+    return changed
+
+
+def _for_openai(data: dict[str, Any], entry: ReplicaEntry) -> dict[str, Any]:
+    _check_adapter(data.get("adapter"), entry)
+    changed = data
+    if "adapter" in changed:
+        changed = {name: value for name, value in changed.items() if name != "adapter"}
+    if entry.upstream_model is not None and entry.upstream_model != data["model"]:
+        changed = {**changed, "model": entry.upstream_model}
+    if data.get("stream") and not (data.get("stream_options") or {}).get("include_usage"):
+        # Metering needs it; the client, which did not ask, does not get to see it.
+        changed = {**changed, "stream_options": {"include_usage": True}}
+    return changed
+
+
+def _check_adapter(wanted: str | None, entry: ReplicaEntry) -> None:
+    if wanted is not None and wanted not in entry.adapters:
+        known = ", ".join(f"'{name}'" for name in entry.adapters) or "none"
+        raise invalid(f"adapter: expected one that the deployment has ({known}), got '{wanted}'", "adapter")

@@ -1,0 +1,62 @@
+"""``/v1/rerank`` in the form that Jina and Cohere share; ``/rerank`` and ``/v2/rerank`` are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from undercroft.gateway.calls import ask, find_deployment
+from undercroft.gateway.connection import Exchange
+from undercroft.gateway.dispatch import Call, Dispatcher
+from undercroft.gateway.errors import DoorError
+from undercroft.gateway.fields import RERANK, read
+from undercroft.gateway.payload import payload_for
+
+_ENGINE_ROUTE = "/v1/rerank"
+
+
+async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
+    """Answers ``POST /v1/rerank``."""
+    data = read(RERANK, exchange.body)
+    deployment = find_deployment(dispatcher, exchange, data["model"], "rerank")
+    texts = [one if isinstance(one, str) else one["text"] for one in data["documents"]]
+    plain = {"model": data["model"], "query": data["query"], "documents": texts}
+    call = Call(_ENGINE_ROUTE, exchange.body, payload_for(RERANK, plain, orjson.dumps(plain)))
+    body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
+    results = ranked(orjson.loads(body), texts, data.get("top_n"), has_documents=bool(data.get("return_documents")))
+    prompt = exchange.trace.prompt_tokens
+    answer = {
+        "id": "rerank-" + exchange.id,
+        "object": "list",
+        "model": deployment.entry.name,
+        "results": results,
+        "usage": {"prompt_tokens": prompt, "total_tokens": prompt},
+    }
+    exchange.respond(200, orjson.dumps(answer))
+
+
+def ranked(answer: dict[str, Any], texts: list[str], top_n: int | None, *, has_documents: bool) -> list[dict[str, Any]]:
+    """The engine's scores, best first.
+
+    Args:
+        answer: What the engine said: ``results`` with ``index`` and ``relevance_score``.
+        texts: The documents as they were sent.
+        top_n: How many results; None is all.
+        has_documents: Repeat each document in its result.
+
+    Raises:
+        DoorError: 502; the engine's answer has no such results.
+    """
+    try:
+        scores = {int(one["index"]): float(one["relevance_score"]) for one in answer["results"]}
+        order = sorted(scores, key=lambda index: (-scores[index], index))[:top_n]
+        results: list[dict[str, Any]] = [{"index": index, "relevance_score": scores[index]} for index in order]
+        if has_documents:
+            for result in results:
+                result["document"] = {"text": texts[result["index"]]}
+        return results
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DoorError(
+            502, "engine-error", "the engine answered with something other than scores", source="engine"
+        ) from error

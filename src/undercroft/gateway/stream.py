@@ -1,0 +1,151 @@
+"""Passes an engine's server-sent events on to the client.
+
+Where nothing has to change, pieces go through as they come, in a callback, without being parsed; the last ones are kept
+to count tokens. Where frames must change (the model's name, usage that the client did not ask for, the older form of
+log probabilities), they are taken apart at blank lines.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from undercroft.gateway import engine_errors
+from undercroft.gateway.answers import model_marks, token_counts
+from undercroft.gateway.errors import DoorError
+from undercroft.gateway.histogram import INTER_TOKEN_BOUNDS, Histogram
+from undercroft.gateway.trace import Trace
+
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+NO_CACHE = ((b"cache-control", b"no-cache"),)
+_TAIL_BYTES = 8192
+_ERROR_MARK = b'{"error":'
+_DONE = b"data: [DONE]"
+
+
+class Relay:
+    """One stream on its way.
+
+    Args:
+        trace: Gets times and counts.
+        emit: Takes what goes to the client.
+        model: What the answer calls the model.
+        has_usage_request: The client asked for the usage frame.
+        is_framed: Take it apart from the start.
+        change: Applied to every parsed frame; implies ``is_framed``.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        emit: Callable[[bytes], None],
+        *,
+        model: str,
+        has_usage_request: bool,
+        is_framed: bool,
+        change: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.error: DoorError | None = None
+        self.has_begun = False
+        self._trace = trace
+        self._emit = emit
+        self._model = model
+        self._has_usage_request = has_usage_request
+        self._is_framed = is_framed or change is not None
+        self._change = change
+        self._marks: tuple[bytes, bytes] | None = None
+        self._buffer = b""
+        self._tail = b""
+        self._frames = 0
+        self._last_at = 0.0
+        self._latency = Histogram(INTER_TOKEN_BOUNDS)
+
+    def feed(self, data: bytes) -> None:
+        """Takes a piece as it comes from the engine."""
+        now = time.monotonic()
+        frames = data.count(b"\n\n")
+        if self.has_begun:
+            if frames:
+                self._latency.observe((now - self._last_at) / frames, frames)
+                self._last_at = now
+        else:
+            self._begin(data, now)
+        self._frames += frames
+        self._tail = data if len(data) >= _TAIL_BYTES else (self._tail + data)[-_TAIL_BYTES:]
+        if self.error is not None:
+            return
+        if self._is_framed:
+            data = self._take_apart(data)
+        elif _ERROR_MARK in data:
+            self._is_framed = True
+            data = self._take_apart(data)
+        if data:
+            self._emit(data)
+
+    def flush(self) -> None:
+        """Passes on what is left; for a stream that ended without its last blank line."""
+        if self._buffer.strip() and self.error is None:
+            data = self._take_apart(b"\n\n")
+            if data:
+                self._emit(data)
+
+    def settle(self) -> None:
+        """Counts tokens; called once, however the stream ended."""
+        self._trace.inter_token = self._latency
+        counts = token_counts(self._tail)
+        # A stream that was cut short says nothing of tokens: its frames are the best that is known.
+        self._trace.prompt_tokens, self._trace.completion_tokens = counts or (0, max(0, self._frames - 1))
+
+    @property
+    def is_done(self) -> bool:
+        """The engine said that this was all."""
+        return _DONE in self._tail[-64:]
+
+    def _begin(self, data: bytes, now: float) -> None:
+        self.has_begun = True
+        self._last_at = self._trace.first_token_at = now
+        self._marks = model_marks(data, self._model)
+        if self._marks is not None:
+            self._is_framed = True
+
+    def _take_apart(self, data: bytes) -> bytes:
+        buffer = self._buffer + data
+        if b"\r\n" in buffer:
+            buffer = buffer.replace(b"\r\n", b"\n")
+        end = buffer.rfind(b"\n\n")
+        if end < 0:
+            self._buffer = buffer
+            return b""
+        self._buffer = buffer[end + 2 :]
+        passed = []
+        for frame in buffer[:end].split(b"\n\n"):
+            new = self._frame(frame)
+            if new:
+                passed.append(new + b"\n\n")
+            if self.error is not None:
+                break
+        return b"".join(passed)
+
+    def _frame(self, frame: bytes) -> bytes:
+        if _ERROR_MARK in frame and frame.lstrip().startswith((b"data: {", b"data:{", b"error:")):
+            self.error = engine_errors.from_event(frame)
+            return b""
+        if self._marks is not None:
+            frame = frame.replace(*self._marks)
+        is_usage = b'"usage"' in frame and not self._has_usage_request
+        if (self._change is None and not is_usage) or not frame.startswith(b"data:"):
+            return frame
+        try:
+            event = orjson.loads(frame[5:])
+        except orjson.JSONDecodeError:
+            return frame
+        if is_usage and not event.get("choices"):
+            return b""
+        if is_usage:
+            event.pop("usage", None)
+        if self._change is not None:
+            self._change(event)
+        return b"data: " + orjson.dumps(event)
