@@ -119,12 +119,13 @@ def register(
     return Arrival(model, is_new, origin.skipped, tuple(sorted(set(methods))))
 
 
-def check_free(database: Database, name: str, source: str) -> None:
-    """Fails early, before anything is downloaded, where a name belongs to a model from somewhere else."""
-    with database.read() as connection:
-        found = entries.find(connection, name)
-    if found is not None and found.source.split("@")[0] != source.split("@")[0]:
-        raise _name_taken(name, found)
+def name_taken(name: str, found: Model) -> ConflictError:
+    """The error where a name is wanted for other content than it has."""
+    return ConflictError(
+        "model-exists",
+        f"the name {name!r} belongs to another model already: from {found.source}, {found.digest[:19]}…",
+        hint="give another name with --name",
+    )
 
 
 def _bring_all(
@@ -188,7 +189,7 @@ def _place_and_name(
             found = entries.find(connection, model.name)
             kept = {held.file.digest: entries.fingerprint_of(connection, held.file.digest) for held in hashed}
         if found is not None and found.digest != model.digest:
-            raise _name_taken(model.name, found)
+            raise name_taken(model.name, found)
         seen = {held.file.digest: _place(store, held, kept[held.file.digest]) for held in hashed}
         try:
             with database.write() as connection:
@@ -225,13 +226,5 @@ def _other_was_first(database: Database, model: Model, error: IntegrityError) ->
     if found is None:
         raise error
     if found.digest != model.digest:
-        raise _name_taken(model.name, found) from error
+        raise name_taken(model.name, found) from error
     return found
-
-
-def _name_taken(name: str, found: Model) -> ConflictError:
-    return ConflictError(
-        "model-exists",
-        f"the name {name!r} belongs to another model already: from {found.source}, {found.digest[:19]}…",
-        hint="give another name with --name",
-    )

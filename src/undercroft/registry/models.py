@@ -16,7 +16,7 @@ from undercroft.registry.importing import Arrival, register
 from undercroft.registry.progress import Progress, silent
 from undercroft.registry.quarantine import clean_quarantine
 from undercroft.registry.references import LocalReference, name_or_suggested
-from undercroft.registry.sources import local
+from undercroft.registry.sources.local import collect
 from undercroft.registry.upkeep import scrub
 from undercroft.storage import journal
 from undercroft.storage.blobs import BlobStore, fingerprint
@@ -98,7 +98,7 @@ def bring_local(
     progress: Progress,
 ) -> Arrival:
     """`add_local`, and what came of it."""
-    files, origin = local.collect(reference.path)
+    files, origin = collect(reference.path)
     return register(
         database,
         home,

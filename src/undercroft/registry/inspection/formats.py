@@ -75,18 +75,27 @@ def refuse_unknown(path: Path, name: str) -> NoReturn:
     head, size = _head(path)
     if size == 0:
         raise InvalidError("unknown-format", f"{name[-120:]!r} is empty", hint="get it again from where it came")
-    kind = _code_carrier(head)
+    refuse_code(path, name)
+    raise InvalidError(
+        "unknown-format",
+        f"{name[-120:]!r} begins with {head[:8]!r}, expected a GGUF, safetensors or ONNX file",
+        hint="get the model as GGUF or safetensors",
+    )
+
+
+def refuse_code(path: Path, name: str) -> None:
+    """Refuses what can carry code, whatever it is called.
+
+    Raises:
+        RefusedError: ``unsafe-format``.
+    """
+    kind = _code_carrier(_head(path)[0])
     if kind is not None:
         raise RefusedError(
             "unsafe-format",
             f"{name[-120:]!r} is {kind}: loading it can run code",
             hint="get the model as GGUF or safetensors",
         )
-    raise InvalidError(
-        "unknown-format",
-        f"{name[-120:]!r} begins with {head[:8]!r}, expected a GGUF, safetensors or ONNX file",
-        hint="get the model as GGUF or safetensors",
-    )
 
 
 def _code_carrier(head: bytes) -> str | None:

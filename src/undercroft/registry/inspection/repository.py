@@ -1,15 +1,28 @@
-"""Looks into all files of one model together."""
+"""Looks into all files of one model together, each by its content."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from undercroft.registry.facts import ModelFacts
-from undercroft.registry.inspection.formats import Format, require_format
+from undercroft.core.errors import InvalidError
+from undercroft.registry.facts import UNKNOWN, ModelFacts
+from undercroft.registry.inspection.formats import Format, find_format, refuse_unknown, require_format
 from undercroft.registry.inspection.gguf import read_gguf
 from undercroft.registry.inspection.gguf_model import inspect_gguf
+from undercroft.registry.inspection.hugging_face import folder_facts, stored_facts
+from undercroft.registry.inspection.json_files import read_json, refuse_auto_map
+from undercroft.registry.inspection.onnx import OnnxModel, read_onnx
+from undercroft.registry.inspection.reading import refuse
+from undercroft.registry.inspection.safetensors import StoredTensor, read_safetensors
+from undercroft.registry.inspection.texts import check_tokenizer, read_text
+from undercroft.registry.licences import licence_of_text
+from undercroft.registry.model_card import ModelCard, read_card
+from undercroft.registry.selection import INDEX, Role, config_files, role_of
+
+_CARD_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +45,110 @@ def inspect_files(files: Mapping[str, Path]) -> Inspection:
         files: Where each lies, by what its source calls it.
 
     Raises:
-        InvalidError: One is damaged, or they do not belong together.
+        InvalidError: One is damaged or of an unknown format, or they do not belong together.
         RefusedError: One can carry code.
     """
+    by_role: dict[Role, dict[str, Path]] = {role: {} for role in Role}
+    for name in sorted(files):
+        by_role[role_of(name)][name] = files[name]
+    configs = {name: _read_config(path, name) for name, path in by_role[Role.CONFIG].items()}
+    for name, path in by_role[Role.TOKENIZER].items():
+        check_tokenizer(path, name)
+    found, facts = _weights(by_role[Role.WEIGHTS], configs)
+    if found is not Format.GGUF:
+        facts = folder_facts(facts, configs, by_role[Role.TOKENIZER])
+    return Inspection(found, _with_documents(facts, by_role[Role.DOCUMENT]))
+
+
+def _read_config(path: Path, name: str) -> Any:
+    document = read_json(path, name)
+    if not isinstance(document, (dict, list)):
+        refuse("bad-json", "JSON file", name, "it is neither an object nor a list")
+    if config_files([name]):
+        refuse_auto_map(document, name)
+    return document
+
+
+def _weights(files: Mapping[str, Path], configs: Mapping[str, Any]) -> tuple[Format, ModelFacts]:
+    formats: dict[str, Format | None] = {}
+    for name, path in files.items():
+        formats[name] = find_format(path)
+    kinds = {kind for kind in formats.values() if kind is not None}
+    if not kinds:
+        for name, path in files.items():
+            refuse_unknown(path, name)
+        raise InvalidError("no-weights", "none of the files holds weights")
+    if len(kinds) > 1:
+        raise InvalidError("mixed-formats", f"the weights are in several formats: {', '.join(sorted(kinds))}")
+    kind = kinds.pop()
+    if kind is Format.ONNX:
+        return kind, stored_facts(_read_onnx_folder(files, formats))
     for name, path in files.items():
         require_format(path, name)
-    return Inspection(Format.GGUF, inspect_gguf([read_gguf(path, name) for name, path in sorted(files.items())]))
+    if kind is Format.GGUF:
+        return kind, inspect_gguf([read_gguf(path, name) for name, path in files.items()])
+    return kind, stored_facts(_read_shards(files, configs.get(INDEX)))
+
+
+def _read_shards(files: Mapping[str, Path], index: Any) -> list[StoredTensor]:
+    tensors: list[StoredTensor] = []
+    place: dict[str, str] = {}
+    for name, path in files.items():
+        for tensor in read_safetensors(path, name):
+            if tensor.name in place:
+                _fail(name, f"tensor {tensor.name[:120]!r} is in {place[tensor.name][:120]!r} too")
+            place[tensor.name] = PurePosixPath(name).name
+            tensors.append(tensor)
+    if index is not None:
+        wanted = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(wanted, dict):
+            refuse("bad-json", "index of weights", INDEX, "it has no object 'weight_map'")
+        for tensor_name, file_name in wanted.items():
+            if place.get(tensor_name) != file_name:
+                _fail(INDEX, f"tensor {str(tensor_name)[:120]!r} is not in {str(file_name)[:120]!r} as it says")
+    return tensors
+
+
+def _read_onnx_folder(files: Mapping[str, Path], formats: Mapping[str, Format | None]) -> OnnxModel:
+    models = [name for name, kind in formats.items() if kind is Format.ONNX and name.lower().endswith(".onnx")]
+    if not models and len(files) == 1:
+        models = list(files)
+    if len(models) != 1:
+        raise InvalidError("several-models", f"expected one ONNX model, got {len(models)}")
+    name = models[0]
+    model = read_onnx(files[name], name)
+    beside = {PurePosixPath(other).name: path for other, path in files.items() if other != name}
+    for location, needed_bytes in model.external.items():
+        if location not in beside:
+            refuse("bad-onnx", "ONNX file", name, f"it needs the file {location[:120]!r} beside it")
+        size = beside[location].stat().st_size
+        if size < needed_bytes:
+            problem = f"it needs {needed_bytes:,} bytes of {location[:120]!r}, which has {size:,}"
+            refuse("bad-onnx", "ONNX file", name, problem)
+    for other, path in beside.items():
+        if other not in model.external:
+            refuse_unknown(path, other)
+    return model
+
+
+def _with_documents(facts: ModelFacts, files: Mapping[str, Path]) -> ModelFacts:
+    """What the weights themselves say goes before the card, and the card before the text of a licence."""
+    card, licence = ModelCard(), None
+    for name, path in files.items():
+        text = read_text(path, name, _CARD_LIMIT_BYTES)
+        if name.lower() == "readme.md":
+            card = read_card(text)
+        else:
+            licence = licence or licence_of_text(text)
+    if facts.licence == UNKNOWN:
+        facts = replace(facts, licence=card.licence or licence or UNKNOWN)
+    return replace(
+        facts,
+        languages=facts.languages or card.languages,
+        base_models=facts.base_models or card.base_models,
+        task="rerank" if card.pipeline == "text-ranking" and facts.task == "embed" else facts.task,
+    )
+
+
+def _fail(name: str, problem: str) -> None:
+    refuse("bad-safetensors", "safetensors file", name, problem)

@@ -1,0 +1,196 @@
+"""Brings a model in from wherever a reference says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from undercroft.core.environment import hub_endpoint
+from undercroft.core.errors import InvalidError
+from undercroft.core.home import Home
+from undercroft.core.settings import RegistrySettings
+from undercroft.registry import entries
+from undercroft.registry.entries import Model
+from undercroft.registry.importing import Arrival, IncomingFile, Origin, name_taken, register
+from undercroft.registry.inspection.json_files import read_json, refuse_auto_map
+from undercroft.registry.models import bring_local
+from undercroft.registry.progress import Progress, silent
+from undercroft.registry.quarantine import download_folder
+from undercroft.registry.references import HubReference, LocalReference, name_or_suggested, parse_reference
+from undercroft.registry.selection import Selection, check_listing, config_files, select_files
+from undercroft.registry.sources.hub import Hub, Listing
+from undercroft.storage.blobs import BlobStore, check_room
+from undercroft.storage.database import Database
+
+_CONFIG_LIMIT_BYTES = 4 * 1024 * 1024
+_CONFIGS_LIMIT = 64
+_TOKEN_LIMIT_BYTES = 4096
+
+
+def pull(
+    database: Database,
+    home: Home,
+    text: str,
+    *,
+    settings: RegistrySettings,
+    name: str | None = None,
+    actor: str,
+    reason: str | None = None,
+    must_copy: bool = False,
+    progress: Progress = silent,
+    waiting: Callable[[], None] = lambda: None,
+) -> Arrival:
+    """Registers what a reference means.
+
+    Args:
+        text: A GGUF file, a folder, or ``hf://org/name[:file or quant][@revision]``.
+        settings: Which hub, and the file of its token.
+        name: What to call it; None makes a name of the reference.
+        must_copy: Never share bytes with a local source.
+        progress: Told of every piece that is downloaded, copied or hashed.
+        waiting: Called where another process is pulling the same.
+
+    Raises:
+        InvalidError: The reference, or a file, is not usable.
+        NotFoundError: There is no such thing.
+        RefusedError: It can carry code, or the hub does not give it.
+        ConflictError: The name belongs to other content.
+        UnavailableError: The hub does not answer, or the disk is full. What was downloaded stays for the next pull.
+    """
+    reference = parse_reference(text)
+    if isinstance(reference, LocalReference):
+        return bring_local(
+            database,
+            home,
+            reference,
+            name=name,
+            actor=actor,
+            reason=reason,
+            must_copy=must_copy,
+            progress=progress,
+        )
+    endpoint = settings.hub_endpoint or hub_endpoint()
+    hub = Hub(endpoint, _token(settings.hub_token_file))
+    listing = hub.list_files(reference)
+    source = str(HubReference(reference.repository, reference.wanted, listing.commit))
+    check_listing(list(listing.files), source=source)
+    sizes = {path: file.size_bytes for path, file in listing.files.items()}
+    selection = select_files(sizes, source=source, wanted=reference.wanted)
+    name = name_or_suggested(name, reference, selection.weights)
+    with download_folder(home, f"{endpoint or ''} {source}", waiting=waiting) as folder:
+        there = _there_already(database, name, source, selection, listing)
+        if there is not None:
+            return Arrival(there, False, selection.skipped)
+        files = _download(hub, reference, listing, selection, folder, BlobStore(home.blobs), progress)
+        lineage = {
+            "kind": "hub",
+            "endpoint": endpoint or "https://huggingface.co",
+            "repository": reference.repository,
+            "commit": listing.commit,
+            "wanted": reference.wanted,
+            "revision": reference.revision,
+        }
+        return register(
+            database,
+            home,
+            files,
+            Origin(source, lineage, selection.skipped),
+            name=name,
+            actor=actor,
+            reason=reason,
+            progress=progress,
+        )
+
+
+def _token(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        with file.expanduser().open("rb") as opened:
+            raw = opened.read(_TOKEN_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise InvalidError(
+            "bad-token-file",
+            f"cannot read the hub's token from {file}: {error.strerror}",
+            hint="correct registry.hub_token_file",
+        ) from error
+    token = raw.strip()
+    if not token or len(raw) > _TOKEN_LIMIT_BYTES or not token.isascii() or not token.decode().isprintable():
+        raise InvalidError(
+            "bad-token-file", f"{file} does not hold one access token", hint="correct registry.hub_token_file"
+        )
+    return token.decode()
+
+
+def _there_already(database: Database, name: str, source: str, selection: Selection, listing: Listing) -> Model | None:
+    """The model that has the name, where it is this one; decided before anything is downloaded.
+
+    Raises:
+        ConflictError: The name belongs to other content.
+    """
+    with database.read() as connection:
+        found = entries.find(connection, name)
+    if found is None or found.source == source:
+        return found
+    wanted = [listing.files[path].sha256 for path in selection.weights]
+    if None in wanted:
+        return None  # only the content tells
+    digests = {file.digest for file in found.files}
+    if all(f"sha256:{digest}" in digests for digest in wanted):
+        return found
+    raise name_taken(name, found)
+
+
+def _download(
+    hub: Hub,
+    reference: HubReference,
+    listing: Listing,
+    selection: Selection,
+    folder: Path,
+    store: BlobStore,
+    progress: Progress,
+) -> list[IncomingFile]:
+    """Small files first: a repository that asks for code is refused before its weights are fetched."""
+    taken = (*selection.others, *selection.weights)
+    checked = _configs_to_check(listing)
+    known = {path: listing.files[path].sha256 for path in taken}
+    stored = {path: store.path(f"sha256:{sha}") for path, sha in known.items() if sha is not None}
+    stored = {path: place for path, place in stored.items() if place.exists()}
+    missing = sum(listing.files[path].size_bytes or 0 for path in taken if path not in stored)
+    check_room(folder, missing, what=str(reference))
+    for path in checked:
+        hub.fetch(reference, listing.commit, listing.files[path], _place(folder, path), progress)
+        refuse_auto_map(read_json(_place(folder, path), path), path)
+    files = []
+    for path in taken:
+        sha256 = known[path]
+        if path in stored:
+            files.append(IncomingFile(path, stored[path], False, f"sha256:{sha256}"))
+            continue
+        if path not in checked:
+            hub.fetch(reference, listing.commit, listing.files[path], _place(folder, path), progress)
+        digest = f"sha256:{sha256}" if sha256 is not None else None
+        files.append(IncomingFile(path, _place(folder, path), True, digest))
+    return files
+
+
+def _configs_to_check(listing: Listing) -> list[str]:
+    """Every file of the repository that could ask for code, whether it is taken or not."""
+    found = config_files(sorted(listing.files))
+    if len(found) > _CONFIGS_LIMIT:
+        raise InvalidError(
+            "too-many-files", f"the repository holds {len(found)} JSON files, expected at most {_CONFIGS_LIMIT}"
+        )
+    for path in found:
+        size = listing.files[path].size_bytes
+        if size is not None and size > _CONFIG_LIMIT_BYTES:
+            raise InvalidError(
+                "bad-json", f"{path[-120:]!r} has {size:,} bytes, expected at most {_CONFIG_LIMIT_BYTES:,}"
+            )
+    return found
+
+
+def _place(folder: Path, path: str) -> Path:
+    """Where a file is downloaded to: a name of our own, the same each time."""
+    return folder / hashlib.sha256(path.encode()).hexdigest()[:24]
