@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub import HfApi, constants, get_session, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # documented, not re-exported
 
 import undercroft
 from undercroft.core.errors import (
@@ -166,7 +166,9 @@ class Hub:
             InvalidError: The hub sends something else than it announced.
         """
         url = hf_hub_url(reference.repository, file.path, revision=commit, endpoint=self._endpoint)
-        headers = build_hf_headers(token=self._token, library_name="undercroft", library_version=undercroft.__version__)
+        headers = {"user-agent": f"undercroft/{undercroft.__version__}"}
+        if isinstance(self._token, str):
+            headers["authorization"] = f"Bearer {self._token}"
         headers["Accept-Encoding"] = "identity"  # an offset must mean the same byte each time
         begun_with = target.stat().st_size if target.exists() else 0
         failures, before = 0, begun_with
