@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import httptools
@@ -27,10 +28,11 @@ def test_up_says_what_to_do_next_and_its_words_work(own_server: Server) -> None:
     assert len(keys) == 1
     curl = text[text.index("  curl ") : text.index("From Python")]
     answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
+    assert "choices" in answer, answer
     assert json.loads(json.loads(answer)["choices"][0]["message"]["content"])["order_id"]
     snippet = text[text.index("  from openai") : text.index("In a second terminal")]
     code = "\n".join(line.removeprefix("  ") for line in snippet.splitlines())
-    from_python = subprocess.run(["python", "-c", code], capture_output=True, text=True, check=True).stdout
+    from_python = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(from_python)["intent"]
     assert max(len(line) for line in text.splitlines() if "curl" not in line and "-H" not in line) <= 130
     own_server.run("down")

@@ -136,7 +136,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
         if key != "settings":
             typer.echo(f"{key:<22} {value}")
     for key, value in data["settings"].items():
-        typer.echo(f"  {key:<20} {'as the model or the settings file says' if value is None else value}")
+        typer.echo(f"  {key:<20} {'-' if value is None else value}")
 
 
 @app.command()

@@ -51,7 +51,7 @@ def prepare_first_run(home: Home, database: Database, *, actor: str, say: Callab
     if not _was_done(database, "model.add", STARTER):
         models.clean_quarantine(home)
         with as_file(files("undercroft.starter") / "ticket-pilot.gguf") as path:
-            model = models.add_local(database, home, path, name=STARTER, actor=actor)
+            model = models.add_local(database, home, path, name=STARTER, actor=actor, must_copy=True)
         say(f"registered the starter model {model.name}")
     if not _was_done(database, "deployment.create", STARTER):
         deployments.create(

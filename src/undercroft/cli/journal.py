@@ -28,9 +28,9 @@ def show(
         print_json([{**asdict(entry), "hash": stored} for entry, stored in found])
         return
     print_table(
-        [">seq", "at", "who", "what", "which", "why"],
+        [">seq", "=at (UTC)", "who", "what", "which", "why"],
         [
-            [entry.seq, entry.at[:19].replace("T", " "), entry.actor, entry.action, entry.subject, entry.reason or ""]
+            [entry.seq, entry.at[:16].replace("T", " "), entry.actor, entry.action, entry.subject, entry.reason or ""]
             for entry, _ in found
         ],
         empty="The journal is empty.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -29,13 +29,12 @@ def console() -> Console:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table that fits the terminal; ``empty`` is said where there is no row.
 
-    A column whose name begins with ``>`` is aligned to the right.
+    A column whose name begins with ``>`` is aligned to the right, one with ``=`` is never broken into lines.
     """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(
-            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
-        )
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(column.lstrip(">="), justify=justify, overflow="fold", no_wrap=column.startswith("="))
     count = 0
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))

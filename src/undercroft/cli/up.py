@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from undercroft.core.settings import Settings
 from undercroft.core.units import format_bytes, format_duration
 from undercroft.gateway.admin.parts import url_of
 from undercroft.gateway.listening import check_listening
-from undercroft.serving.keeper_client import ask, ask_control, is_running
+from undercroft.serving.keeper_client import ask, ask_control, is_reachable, is_running, refresh
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -49,6 +48,7 @@ def up(
     _start_keeper(home, settings)
     status = _wait_until_ready(home, settings, out)
     secret = first.create_key()
+    refresh(home)
     database.close()
     if as_json:
         print_json({"url": url_of(settings), "key": secret, "status": status})
@@ -91,7 +91,7 @@ def _start_keeper(home: Home, settings: Settings) -> None:
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
         )
     deadline = time.monotonic() + _KEEPER_SECONDS
-    while not (is_running(home) and _accepts(gateway.host, gateway.port)):
+    while not is_reachable(home):
         if process.poll() is not None:
             if is_running(home):
                 raise ConflictError("already-starting", f"another 'undercroft up' starts {home.root} just now")
@@ -108,14 +108,6 @@ def _keeper_failed(reason: str, settings: Settings) -> UnavailableError:
     hint = f"undercroft up with UNDERCROFT_GATEWAY__PORT={free_port}" if "cannot listen" in reason else None
     last_line = reason.splitlines()[-1] if reason else "it ended without a word"
     return UnavailableError("cannot-start", f"the keeper did not start: {last_line}", hint=hint)
-
-
-def _accepts(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
 
 
 def _wait_until_ready(home: Home, settings: Settings, out: Console) -> dict[str, Any]:

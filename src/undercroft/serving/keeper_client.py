@@ -59,6 +59,17 @@ def is_running(home: Home) -> bool:
     return False
 
 
+def is_reachable(home: Home) -> bool:
+    """Whether a keeper takes commands, which it does once it holds the port."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(home.keeper_socket))
+        except OSError:
+            return False
+    return True
+
+
 def wait_until_gone(home: Home, *, timeout_seconds: float | None = None) -> bool:
     """Waits for the keeper to end; False where the time was up first."""
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds

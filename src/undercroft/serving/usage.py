@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, insert
+from sqlalchemy import case, delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from undercroft.core.clock import to_iso, utc_now
@@ -31,7 +31,7 @@ _COLUMNS = frozenset(column.name for column in usage.columns) - {"id"}
 
 @dataclass(slots=True)
 class Totals:
-    """Sums of one deployment since control started.
+    """Sums of one deployment over the usage rows that are kept.
 
     Args:
         recent: (monotonic seconds, completion tokens) of the requests of the last minute.
@@ -70,6 +70,7 @@ class UsageLog:
 
     def begin(self) -> None:
         """Starts the writer."""
+        self._recall()
         self._thread.start()
 
     def end(self) -> None:
@@ -112,6 +113,21 @@ class UsageLog:
         total.completion_tokens += int(row["completion_tokens"])
         total.recent.append((now, int(row["completion_tokens"])))
         total.tokens_per_second(now)
+
+    def _recall(self) -> None:
+        """Adds what earlier control processes wrote, so that a restart does not begin the sums anew."""
+        errors = func.sum(case((usage.c.status >= 500, 1), else_=0))
+        tokens = (func.sum(usage.c.prompt_tokens), func.sum(usage.c.completion_tokens))
+        query = select(usage.c.deployment, func.count(), errors, *tokens).group_by(usage.c.deployment)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        with self._lock:
+            for name, requests, failed, prompt, completion in rows:
+                total = self._totals.setdefault(name, Totals())
+                total.requests += requests
+                total.errors += failed
+                total.prompt_tokens += prompt
+                total.completion_tokens += completion
 
     def _write_all(self) -> None:
         pruned = 0.0

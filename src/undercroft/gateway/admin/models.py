@@ -23,7 +23,8 @@ def list_models(parts: Parts) -> list[dict[str, Any]]:
 def show_model(name: str, parts: Parts) -> dict[str, Any]:
     """One model with its facts and files."""
     with parts.database.read() as connection:
-        return models.get(connection, name).to_dict()
+        model = models.get(connection, name)
+    return model.to_dict()
 
 
 @router.delete("/{name}")
