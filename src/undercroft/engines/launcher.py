@@ -12,6 +12,7 @@ It imports little, because it is on the way from ``undercroft up`` to the first 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -208,7 +209,8 @@ def _shut_in(order: LaunchOrder) -> list[str]:
     if not kernel.IS_LINUX:
         return []
     kernel.prctl(kernel.PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    Path("/proc/self/oom_score_adj").write_text(str(_OUT_OF_MEMORY_SCORE), encoding="ascii")
+    with contextlib.suppress(OSError):  # a container may show this read-only
+        Path("/proc/self/oom_score_adj").write_text(str(_OUT_OF_MEMORY_SCORE), encoding="ascii")
     namespaces.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     writable = [Path(path) for path in (order.run_dir, *order.devices)]

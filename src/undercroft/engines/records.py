@@ -22,6 +22,9 @@ from undercroft.engines.contract import EngineRecord
 
 RECORD_FILE = "engine.json"
 
+# A warden that writes its last word while the folder is removed makes one attempt fail.
+_REMOVE_ATTEMPTS = 3
+
 
 def write(record: EngineRecord, run_dir: Path) -> None:
     """Keeps a record.
@@ -72,7 +75,10 @@ def is_adoptable(record: EngineRecord) -> bool:
 
 def remove(run_dir: Path) -> None:
     """Removes a replica's folder; does nothing where it is gone."""
-    shutil.rmtree(run_dir, ignore_errors=True)
+    for _ in range(_REMOVE_ATTEMPTS):
+        shutil.rmtree(run_dir, ignore_errors=True)
+        if not run_dir.exists():
+            return
 
 
 def remove_broken(engines: Path) -> list[str]:

@@ -19,6 +19,7 @@ from undercroft.core.errors import UnavailableError
 from undercroft.core.processes import ProcessIdentity, identify
 from undercroft.engines.launcher import LaunchOrder
 
+LAUNCHER = "undercroft.engines.launcher"
 _REPORT_SECONDS = 60.0
 
 # What a program needs of a system to run; what is not there is skipped. No folder of a user's, no /etc as a whole.
@@ -65,7 +66,7 @@ def launch(order: LaunchOrder) -> Launch:
     Raises:
         UnavailableError: ``cannot-seal`` where that is required, ``engine-not-started`` otherwise.
     """
-    command = [sys.executable, "-P", "-m", "undercroft.engines.launcher", order.run_dir]
+    command = [sys.executable, "-P", "-m", LAUNCHER, order.run_dir]
     with open(order.log_path, "ab") as log:
         launcher = subprocess.Popen(
             command,

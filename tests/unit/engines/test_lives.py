@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -131,6 +132,26 @@ def test_cache_beyond_the_limit_is_told(wheel: Bench) -> None:
     assert "insufficient memory" in reason
 
 
+def test_stop_ends_nobody_else(fake: Bench) -> None:
+    """A process that only has the replica's folder in its command line, as an administrator's may, is left alone."""
+    started = fake.engine.start(fake.spec)
+    other = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", started.run_dir or ""])
+    try:
+        fake.engine.stop(started, grace_seconds=5)
+        assert other.poll() is None
+        assert [process.pid for process in replica_processes(fake.spec.run_dir)] == [other.pid]
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_start_that_cannot_write_is_told(fake: Bench, short_folder: Path) -> None:
+    """A folder that cannot be made is an error in words, not a traceback."""
+    (short_folder / "a-file").touch()
+    with pytest.raises(UnavailableError, match=r"was not started: .*a-file"):
+        fake.engine.start(fake.with_spec(log_path=short_folder / "a-file" / "log"))
+
+
 def test_engine_dies_with_its_warden(fake: Bench) -> None:
     """Killing the warden ends the engine: nothing of a replica is left behind alone."""
     started = fake.engine.start(fake.spec)
@@ -181,6 +202,42 @@ def test_engine_outlives_control(fake: Bench, short_folder: Path) -> None:
         assert chat(found, "still there").status == 200
     finally:
         fake.engine.stop(found, grace_seconds=5)
+
+
+@pytest.mark.long
+def test_control_killed_at_any_moment_leaves_nothing_unknown(fake: Bench, short_folder: Path, is_full: bool) -> None:
+    """Wherever in a start control is killed: what is recorded serves or is dead, all else ends by itself."""
+    seen = {"adopted": 0, "nothing": 0}
+    for attempt in range(200 if is_full else 12):
+        folder = short_folder / f"a{attempt}"
+        folder.mkdir()
+        control = subprocess.Popen(
+            [sys.executable, "-c", _START_AND_WAIT, str(folder)],
+            stdout=subprocess.DEVNULL,
+            cwd=Path(__file__).parents[3],
+        )
+        engines = folder / "engines"
+        wait_until(engines.exists, what="the start has begun")
+        if attempt % 2:
+            wait_until(lambda e=engines: records.list_all(e) != [], what="it is recorded")  # type: ignore[misc]
+        select.select([], [], [], attempt % 40 * 0.003)  # another moment of the start each time
+        control.kill()
+        control.wait()
+        recorded = records.list_all(engines)
+        seen["nothing" if recorded == [] else "adopted"] += 1
+        for found in recorded:
+            wait_until(lambda r=found: is_decided(fake, r), what="it serves or has ended")  # type: ignore[misc]
+            fake.engine.stop(found, grace_seconds=1)
+        wait_until(lambda e=engines: replica_processes(e) == [], what="nothing is left")  # type: ignore[misc]
+        records.remove_broken(engines)
+        assert list(engines.iterdir()) == []
+    assert all(seen.values()), seen
+
+
+def is_decided(bench: Bench, record: EngineRecord) -> bool:
+    """Whether a replica serves, and can be adopted, or has ended."""
+    health = bench.engine.look(record, timeout_seconds=5)
+    return health is Health.DEAD or (health is Health.HEALTHY and records.is_adoptable(record))
 
 
 def test_start_that_control_does_not_finish_leaves_no_process(fake: Bench) -> None:
