@@ -7,13 +7,13 @@ from collections.abc import Callable
 from undercroft.gateway import engine_errors
 from undercroft.gateway.answers import token_counts
 from undercroft.gateway.authentication import check_model
-from undercroft.gateway.connection import Exchange
 from undercroft.gateway.dispatch import Call, Deployment, Dispatcher, Lease
 from undercroft.gateway.errors import DoorError
+from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.stream import Relay
 from undercroft.gateway.trace import Trace
 from undercroft.gateway.upstream import LostError, UpstreamError
-from undercroft.serving.snapshot import ReplicaEntry
+from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry
 
 _TASK_ROUTES = {
     "chat": "/v1/chat/completions and /v1/responses",
@@ -42,14 +42,20 @@ def find_deployment(dispatcher: Dispatcher, exchange: Exchange, model: str, task
         )
     exchange.trace.deployment = model
     exchange.trace.headers.append((b"x-undercroft-deployment", model.encode()))
-    # A deployment that never ran yet does not know its tasks; it says so itself once it is loaded.
-    tasks = deployment.entry.tasks
-    if tasks and task not in tasks:
-        offered = ", ".join(_TASK_ROUTES.get(one, one) for one in tasks)
-        raise DoorError(
-            400, "task-not-offered", f"the model '{model}' does not do {task}; it answers {offered}", param="model"
-        )
+    check_task(deployment.entry, task)
     return deployment
+
+
+def check_task(entry: DeploymentEntry, task: str) -> None:
+    """Raises `DoorError` (400) where the deployment does something else.
+
+    A deployment that never ran is not known to do anything, and is asked again once it is loaded.
+    """
+    if entry.tasks and task not in entry.tasks:
+        offered = ", ".join(_TASK_ROUTES.get(one, one) for one in entry.tasks)
+        raise DoorError(
+            400, "task-not-offered", f"the model '{entry.name}' does not do {task}; it answers {offered}", param="model"
+        )
 
 
 async def ask(

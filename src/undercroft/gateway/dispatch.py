@@ -40,11 +40,13 @@ class Call:
         route: Path on the engine; also the route in records.
         body: The client's bytes; they name the request in the quarantine.
         payload: The body for a given replica.
+        check: Raises `DoorError` where the deployment, now that it is loaded, cannot do it after all.
     """
 
     route: str
     body: bytes
     payload: Callable[[ReplicaEntry], bytes]
+    check: Callable[[], None]
 
 
 class Replica:
@@ -209,6 +211,8 @@ class Dispatcher:
                 trace.replica = replica.entry.id
                 lease = Lease(self, deployment, replica, call, is_isolated=is_isolated)
                 try:
+                    if trace.queue_seconds:
+                        call.check()
                     data = replica.request(call.route, call.payload(replica.entry), request_id)
                     lease.connection = await replica.pool.request(data, whole=whole)
                     has_lease = True

@@ -29,10 +29,11 @@ from undercroft.core.settings import Settings, load_settings
 from undercroft.gateway import metrics
 from undercroft.gateway.access_log import AccessLog
 from undercroft.gateway.authentication import Hosts, Keys, check_admin
-from undercroft.gateway.connection import ConnectionLimits, Exchange, Listener
+from undercroft.gateway.connection import ConnectionLimits, Listener
 from undercroft.gateway.control_link import ControlLink
 from undercroft.gateway.dispatch import Dispatcher
 from undercroft.gateway.errors import DoorError
+from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.listening import tls_context
 from undercroft.gateway.proxy import ControlProxy
 from undercroft.gateway.readiness import readiness

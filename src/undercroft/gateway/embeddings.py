@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 
 from undercroft.gateway.answers import renamed
-from undercroft.gateway.calls import ask, find_deployment
-from undercroft.gateway.connection import Exchange
+from undercroft.gateway.calls import ask, check_task, find_deployment
 from undercroft.gateway.dispatch import Call, Dispatcher
 from undercroft.gateway.errors import invalid
+from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.fields import EMBEDDINGS, read
 from undercroft.gateway.payload import payload_for
 
@@ -22,7 +22,12 @@ async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
     """Answers ``POST /v1/embeddings``."""
     data = read(EMBEDDINGS, exchange.body)
     deployment = find_deployment(dispatcher, exchange, data["model"], "embeddings")
-    call = Call(exchange.path, exchange.body, payload_for(EMBEDDINGS, data, exchange.body))
+    call = Call(
+        exchange.path,
+        exchange.body,
+        payload_for(EMBEDDINGS, data, exchange.body),
+        lambda: check_task(deployment.entry, "embeddings"),
+    )
     body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
     wanted = data.get("dimensions")
     if wanted is not None:

@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 
 from undercroft.gateway.calls import ask, ask_for_stream
-from undercroft.gateway.connection import Exchange
 from undercroft.gateway.dispatch import Call, Deployment, Dispatcher
 from undercroft.gateway.errors import invalid
+from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.fields import COMPLETIONS, PROMPTS_LIMIT
 from undercroft.gateway.kinds import Record
 from undercroft.gateway.legacy import LegacyChoices
@@ -82,14 +82,19 @@ def total_usage(parts: list[Part]) -> dict[str, int]:
 
 
 async def answer(
-    dispatcher: Dispatcher, exchange: Exchange, deployment: Deployment, table: Record, data: dict[str, Any]
+    dispatcher: Dispatcher,
+    exchange: Exchange,
+    deployment: Deployment,
+    table: Record,
+    data: dict[str, Any],
+    check: Callable[[], None],
 ) -> None:
     """Asks for every choice and answers with all of them.
 
     Raises:
         DoorError: One of them failed; the others are cancelled.
     """
-    run = _Run(dispatcher, exchange, deployment, table, data)
+    run = _Run(dispatcher, exchange, deployment, table, data, check)
     try:
         await (run.stream() if data.get("stream") else run.whole())
     finally:
@@ -98,13 +103,20 @@ async def answer(
 
 class _Run:
     def __init__(
-        self, dispatcher: Dispatcher, exchange: Exchange, deployment: Deployment, table: Record, data: dict[str, Any]
+        self,
+        dispatcher: Dispatcher,
+        exchange: Exchange,
+        deployment: Deployment,
+        table: Record,
+        data: dict[str, Any],
+        check: Callable[[], None],
     ) -> None:
         self.dispatcher = dispatcher
         self.exchange = exchange
         self.deployment = deployment
         self.table = table
         self.data = data
+        self.check = check
         self.parts = split(data)
         self.id = ("cmpl-" if table is COMPLETIONS else "chatcmpl-") + exchange.id
         self.created = int(time.time())
@@ -175,7 +187,7 @@ class _Run:
 
     def _call(self, part: Part) -> Call:
         body = orjson.dumps(part.data)
-        return Call(self.exchange.path, body, payload_for(self.table, part.data, body))
+        return Call(self.exchange.path, body, payload_for(self.table, part.data, body), self.check)
 
     def _legacy(self) -> LegacyChoices | None:
         wanted = self.data.get("logprobs")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from undercroft.gateway import fanout
 from undercroft.gateway.answers import renamed, rewritten
-from undercroft.gateway.calls import ask, ask_for_stream, find_deployment
-from undercroft.gateway.connection import Exchange
+from undercroft.gateway.calls import ask, ask_for_stream, check_task, find_deployment
 from undercroft.gateway.dispatch import Call, Deployment, Dispatcher
 from undercroft.gateway.errors import DoorError, invalid
+from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.fields import CHAT, COMPLETIONS, read
 from undercroft.gateway.kinds import Record
 from undercroft.gateway.legacy import LegacyChoices
@@ -24,7 +25,7 @@ async def chat(dispatcher: Dispatcher, exchange: Exchange) -> None:
     check_chat(data)
     deployment = find_deployment(dispatcher, exchange, data["model"], "chat")
     check_tools(data, deployment)
-    await _answer(dispatcher, exchange, deployment, CHAT, data)
+    await _answer(dispatcher, exchange, deployment, CHAT, data, lambda: check_loaded_chat(data, deployment))
 
 
 async def completions(dispatcher: Dispatcher, exchange: Exchange) -> None:
@@ -32,7 +33,9 @@ async def completions(dispatcher: Dispatcher, exchange: Exchange) -> None:
     data = read(COMPLETIONS, exchange.body)
     _check_stream_options(data)
     deployment = find_deployment(dispatcher, exchange, data["model"], "completions")
-    await _answer(dispatcher, exchange, deployment, COMPLETIONS, data)
+    await _answer(
+        dispatcher, exchange, deployment, COMPLETIONS, data, lambda: check_task(deployment.entry, "completions")
+    )
 
 
 def check_chat(data: dict[str, Any]) -> None:
@@ -63,19 +66,30 @@ def check_tools(data: dict[str, Any], deployment: Deployment) -> None:
         )
 
 
+def check_loaded_chat(data: dict[str, Any], deployment: Deployment) -> None:
+    """Raises `DoorError` where the deployment, now that it is loaded, cannot answer a chat or knows no tools."""
+    check_task(deployment.entry, "chat")
+    check_tools(data, deployment)
+
+
 def has_usage_request(data: dict[str, Any]) -> bool:
     """Whether the client asked for the usage frame of a stream."""
     return bool((data.get("stream_options") or {}).get("include_usage"))
 
 
 async def _answer(
-    dispatcher: Dispatcher, exchange: Exchange, deployment: Deployment, table: Record, data: dict[str, Any]
+    dispatcher: Dispatcher,
+    exchange: Exchange,
+    deployment: Deployment,
+    table: Record,
+    data: dict[str, Any],
+    check: Callable[[], None],
 ) -> None:
     if fanout.is_needed(data, deployment):
-        await fanout.answer(dispatcher, exchange, deployment, table, data)
+        await fanout.answer(dispatcher, exchange, deployment, table, data, check)
         return
     name = deployment.entry.name
-    call = Call(exchange.path, exchange.body, payload_for(table, data, exchange.body))
+    call = Call(exchange.path, exchange.body, payload_for(table, data, exchange.body), check)
     legacy = data.get("logprobs") if table is COMPLETIONS else None
     if data.get("stream"):
 

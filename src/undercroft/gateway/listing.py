@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 
 from undercroft.gateway.authentication import check_model
-from undercroft.gateway.connection import Exchange
 from undercroft.gateway.dispatch import Dispatcher
 from undercroft.gateway.errors import DoorError
+from undercroft.gateway.exchange import Exchange
 from undercroft.serving.snapshot import DeploymentEntry
 
 PREFIX = "/v1/models/"

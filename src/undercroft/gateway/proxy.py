@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from undercroft.gateway.connection import Exchange
 from undercroft.gateway.errors import DoorError
+from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.upstream import ConnectError, Pool, Target, UpstreamConnection, UpstreamError
 
 ACTOR_HEADER = b"x-undercroft-actor"

@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
-from undercroft.gateway.calls import ask, find_deployment
-from undercroft.gateway.connection import Exchange
+from undercroft.gateway.calls import ask, check_task, find_deployment
 from undercroft.gateway.dispatch import Call, Dispatcher
 from undercroft.gateway.errors import DoorError
+from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.fields import RERANK, read
 from undercroft.gateway.payload import payload_for
 
@@ -22,7 +22,12 @@ async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
     deployment = find_deployment(dispatcher, exchange, data["model"], "rerank")
     texts = [one if isinstance(one, str) else one["text"] for one in data["documents"]]
     plain = {"model": data["model"], "query": data["query"], "documents": texts}
-    call = Call(_ENGINE_ROUTE, exchange.body, payload_for(RERANK, plain, orjson.dumps(plain)))
+    call = Call(
+        _ENGINE_ROUTE,
+        exchange.body,
+        payload_for(RERANK, plain, orjson.dumps(plain)),
+        lambda: check_task(deployment.entry, "rerank"),
+    )
     body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
     results = ranked(orjson.loads(body), texts, data.get("top_n"), has_documents=bool(data.get("return_documents")))
     prompt = exchange.trace.prompt_tokens

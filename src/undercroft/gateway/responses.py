@@ -9,11 +9,11 @@ import orjson
 
 from undercroft.core.ids import new_id
 from undercroft.gateway.calls import ask, ask_for_stream, find_deployment
-from undercroft.gateway.connection import Exchange
 from undercroft.gateway.dispatch import Call, Dispatcher
 from undercroft.gateway.errors import DoorError
+from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.fields import CHAT, RESPONSES, read
-from undercroft.gateway.generate import check_chat, check_tools
+from undercroft.gateway.generate import check_chat, check_loaded_chat, check_tools
 from undercroft.gateway.payload import payload_for
 from undercroft.gateway.responses_events import ResponseEvents
 from undercroft.gateway.stream import EVENT_STREAM, NO_CACHE, Relay
@@ -34,7 +34,7 @@ async def responses(dispatcher: Dispatcher, exchange: Exchange) -> None:
     if data.get("stream"):
         chat["stream"] = True
     payload = payload_for(CHAT, chat, orjson.dumps(chat))
-    call = Call(_ENGINE_ROUTE, exchange.body, payload)
+    call = Call(_ENGINE_ROUTE, exchange.body, payload, lambda: check_loaded_chat(chat, deployment))
     trace = exchange.trace
     if not data.get("stream"):
         body, _ = await ask(dispatcher, exchange, deployment, call, trace)

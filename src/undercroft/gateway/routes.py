@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from undercroft.gateway.connection import Exchange
 from undercroft.gateway.dispatch import Dispatcher
 from undercroft.gateway.embeddings import embeddings
 from undercroft.gateway.errors import DoorError
+from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.generate import chat, completions
 from undercroft.gateway.listing import PREFIX, list_models, show_model
 from undercroft.gateway.rerank import rerank
