@@ -215,7 +215,8 @@ class LlamaCpp:
         return LaunchOrder(
             replica_id=spec.replica_id,
             arguments=arguments,
-            environment=clean_environment(),
+            # What a program keeps for itself (compiled GPU kernels, say) lies in the one folder that it may write.
+            environment={**clean_environment(), "HOME": str(spec.run_dir), "TMPDIR": str(spec.run_dir)},
             run_dir=str(spec.run_dir),
             log_path=str(spec.log_path),
             readable=spawning.readable_paths(program, files),

@@ -24,11 +24,11 @@ _REPORT_SECONDS = 60.0
 
 # What a program needs of a system to run; what is not there is skipped. No folder of a user's, no /etc as a whole.
 _SYSTEM_PATHS = (
-    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/opt", "/nix/store", "/gnu/store"),
+    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/opt", "/nix/store", "/gnu/store", "/run/opengl-driver"),
     *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/etc/ssl/openssl.cnf", "/etc/OpenCL", "/etc/vulkan"),
     *("/proc", "/sys", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"),
 )
-_DEVICE_PATTERNS = ("null", "nvidia*", "nvidia-caps/*", "dri/*", "kfd", "accel/*")
+_DEVICE_PATTERNS = ("null", "nvidia*", "nvidia-caps/*", "dri/*", "kfd", "accel/*", "dxg")
 
 
 class Launch:
