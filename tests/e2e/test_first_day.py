@@ -34,7 +34,7 @@ def test_up_says_what_to_do_next_and_its_words_work(own_server: Server) -> None:
     code = "\n".join(line.removeprefix("  ") for line in snippet.splitlines())
     from_python = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(from_python)["intent"]
-    assert max(len(line) for line in text.splitlines() if "curl" not in line and "-H" not in line) <= 130
+    assert max(len(line) for line in text.splitlines() if str(own_server.home) not in line) <= 80
     own_server.run("down")
     again = own_server.run("up", "--detach").stdout
     assert not KEY_PATTERN.search(again), "a key is shown once"

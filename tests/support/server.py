@@ -15,6 +15,7 @@ from typing import Any
 
 import openai
 import psutil
+import requests
 
 from undercroft.core.home import Home
 
@@ -117,6 +118,16 @@ class Server:
 
         entry: dict[str, Any] = wait_for(look, f"{name} to be ready")
         return entry
+
+    def say(self, text: str, *, model: str = "bot", **options: Any) -> tuple[int, dict[str, Any]]:
+        """One chat request, never sent twice by the client: status and body."""
+        response = requests.post(
+            f"{self.url}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {self.key}"},
+            json={"model": model, "messages": [{"role": "user", "content": text}], **options},
+            timeout=_PATIENCE_SECONDS,
+        )
+        return response.status_code, response.json()
 
     def client(self, **options: Any) -> openai.OpenAI:
         """The real client."""

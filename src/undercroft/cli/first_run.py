@@ -17,7 +17,7 @@ from undercroft.storage.database import Database
 from undercroft.storage.tables import journal
 
 STARTER = "ticket-pilot"
-_EXAMPLE = "Hi, my order SG-4471 still has not arrived. Where is it? I need it today."
+_EXAMPLE = "Hi, where is my order SG-4471? I need it today."
 
 
 @dataclass(frozen=True, slots=True)

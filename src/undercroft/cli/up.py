@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -169,7 +168,6 @@ def _say_what_next(
     model = names[0] if names else "MODEL"
     key = secret or "$UNDERCROFT_KEY"
     ticket = first.example_request if model == first.starter_name else "Hello"
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "{ticket}"}}]}}'
     if secret:
         out.print(f"\nYour API key (shown once, keep it):\n  {secret}", soft_wrap=True)
     else:
@@ -178,14 +176,19 @@ def _say_what_next(
     # Straight to stdout, unwrapped and without markup: these lines are for copying.
     lines = [
         f"  curl {url}/v1/chat/completions \\",
-        f"    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\",
-        f"    -d {shlex.quote(body)}",
+        f"    -H 'Authorization: Bearer {key}' \\" if secret else f'    -H "Authorization: Bearer {key}" \\',
+        "    -H 'Content-Type: application/json' \\",
+        f"""    -d '{{"model": "{model}", "messages": [{{"role": "user",""",
+        f"""         "content": "{ticket}"}}]}}'""",
         "",
         "From Python (pip install openai):",
         "  from openai import OpenAI",
-        f'  client = OpenAI(base_url="{url}/v1", api_key="{key}")',
-        f'  answer = client.chat.completions.create(model="{model}",',
-        f'      messages=[{{"role": "user", "content": "{ticket}"}}])',
+        f'  client = OpenAI(base_url="{url}/v1",',
+        f'                  api_key="{key}")',
+        "  answer = client.chat.completions.create(",
+        f'      model="{model}",',
+        """      messages=[{"role": "user", "content":""",
+        f"""                 "{ticket}"}}])""",
         "  print(answer.choices[0].message.content)",
         "",
         "In a second terminal: undercroft chat   undercroft status   undercroft down",

@@ -1,0 +1,31 @@
+"""Servers whose engines misbehave on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import fake_llama_server, ggufs
+from tests.support.server import Server
+
+
+@pytest.fixture
+def fake_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts a server whose engine is the fake llama-server, with a model `bot` that says back what it is told."""
+    started: list[Server] = []
+
+    def start(*, deployment: tuple[str, ...] = (), **settings: str) -> Server:
+        program = fake_llama_server.install(tmp_path / "program")
+        server = Server(tmp_path / "home", UNDERCROFT_ENGINES__LLAMA_SERVER=str(program), **settings)
+        started.append(server)
+        ggufs.write_chat_model(tmp_path / "bot.gguf")
+        server.run("model", "pull", str(tmp_path / "bot.gguf"), "--name", "bot")
+        server.run("deployment", "create", "bot", *deployment)
+        server.up()
+        return server
+
+    yield start
+    for server in started:
+        server.down()
