@@ -205,7 +205,7 @@ def test_a_key_for_one_model_opens_only_that(fake_server: Start) -> None:
 
 
 def test_admin_routes_need_an_admin_key_and_name_the_actor(fake_server: Start) -> None:
-    """A plain key gets 403 on /admin; an admin's changes stand in the journal with the id of the key, not a header's."""
+    """A plain key gets 403 on /admin; an admin's changes stand in the journal with the id of the key."""
     server = fake_server()
     plain = {"Authorization": f"Bearer {server.key}"}
     assert requests.get(f"{server.url}/admin/status", headers=plain, timeout=30).status_code == 403

@@ -19,8 +19,7 @@ from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.core.units import format_bytes, format_duration
-from undercroft.gateway.admin.parts import url_of
-from undercroft.gateway.listening import check_listening
+from undercroft.gateway.listening import check_listening, url_of
 from undercroft.serving.keeper_client import ask, ask_control, is_reachable, is_running, refresh
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -43,14 +42,14 @@ def up(
         return
     out = Console(stderr=as_json, highlight=False)
     first = prepare_first_run(home, database, actor=current_actor(), say=lambda text: out.print(f"  {text}"))
-    out.print(f"Starting Undercroft on {url_of(settings)}  (home {home.root})", soft_wrap=True)
+    out.print(f"Starting Undercroft on {url_of(settings.gateway)}  (home {home.root})", soft_wrap=True)
     _start_keeper(home, settings)
     status = _wait_until_ready(home, settings, out)
     secret = first.create_key()
     refresh(home)
     database.close()
     if as_json:
-        print_json({"url": url_of(settings), "key": secret, "status": status})
+        print_json({"url": url_of(settings.gateway), "key": secret, "status": status})
     else:
         _say_what_next(out, settings, status, secret, first)
     if not detach:
@@ -163,7 +162,7 @@ def _tell_progress(deployment: dict[str, Any], told: dict[str, str], out: Consol
 def _say_what_next(
     out: Console, settings: Settings, status: dict[str, Any], secret: str | None, first: FirstRun
 ) -> None:
-    url = url_of(settings)
+    url = url_of(settings.gateway)
     names = [d["name"] for d in status["deployments"] if d["state"] in {"ready", "unloaded"}]
     model = names[0] if names else "MODEL"
     key = secret or "$UNDERCROFT_KEY"

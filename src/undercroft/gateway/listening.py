@@ -19,6 +19,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def url_of(settings: GatewaySettings) -> str:
+    """The door's address as a client writes it."""
+    scheme = "https" if settings.tls_cert_file else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{settings.port}"
+
+
 def check_listening(settings: GatewaySettings) -> None:
     """Refuses to listen where others could read keys and prompts on the wire.
 

@@ -15,6 +15,7 @@ from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.doors import DoorLink
+from undercroft.gateway.listening import url_of
 from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.status import deployments_status
 from undercroft.serving.usage import UsageLog
@@ -41,7 +42,7 @@ class ControlParts:
         return {
             "version": undercroft.__version__,
             "home": str(self.home.root),
-            "url": url_of(self.settings),
+            "url": url_of(self.settings.gateway),
             "control": {"pid": os.getpid(), "uptime_seconds": time.time() - self.started},
             "doors": self.doors.list_doors(),
             "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
@@ -50,14 +51,6 @@ class ControlParts:
                 wanted, [replica.view for replica in replicas], courses, snapshot, self.usage.totals()
             ),
         }
-
-
-def url_of(settings: Settings) -> str:
-    """The door's address as a client writes it."""
-    gateway = settings.gateway
-    scheme = "https" if gateway.tls_cert_file else "http"
-    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
-    return f"{scheme}://{host}:{gateway.port}"
 
 
 def _parts(request: Request) -> ControlParts:
