@@ -14,12 +14,8 @@ from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.core.settings import EngineSettings
 from undercroft.engines import records, wire
 from undercroft.engines.contract import Capabilities, EngineMemory, EngineRecord, EngineSpec, Health, Task, WarmUp
+from undercroft.engines.first_request import ROUTES, first_request
 
-_TASKS = {
-    Task.GENERATE: frozenset({"chat", "completions"}),
-    Task.EMBED: frozenset({"embeddings"}),
-    Task.RERANK: frozenset({"rerank"}),
-}
 _LOOK_SECONDS = 5.0
 
 
@@ -85,7 +81,7 @@ class External:
         entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         entry = next((entry for entry in entries if entry.get("id") == record.upstream_model), {})
         return Capabilities(
-            tasks=_TASKS[spec.task],
+            tasks=ROUTES[spec.task],
             has_tools=spec.task is Task.GENERATE,  # it knows better, and refuses by itself what it cannot
             context_tokens=listed_context(entry),
             slots=spec.slots,
@@ -95,7 +91,7 @@ class External:
     def warm_up(self, record: EngineRecord, spec: EngineSpec, *, timeout_seconds: float) -> WarmUp:
         """See the contract. One token, as it may cost money."""
         begun = time.monotonic()
-        path, body = _warm_up_request(spec.task, record.upstream_model or spec.name)
+        path, body = first_request(spec.task, record.upstream_model or spec.name, max_tokens=1)
         _ask(record, "POST", path, body, timeout_seconds=timeout_seconds)
         return WarmUp(time.monotonic() - begun, None)
 
@@ -160,15 +156,6 @@ def listed_context(entry: dict[str, Any]) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
     return 0
-
-
-def _warm_up_request(task: Task, model: str) -> tuple[str, dict[str, Any]]:
-    if task is Task.EMBED:
-        return "/v1/embeddings", {"model": model, "input": "Hello"}
-    if task is Task.RERANK:
-        return "/v1/rerank", {"model": model, "query": "Hello", "documents": ["Hello", "Goodbye"]}
-    message = {"role": "user", "content": "Hello"}
-    return "/v1/chat/completions", {"model": model, "messages": [message], "max_tokens": 1}
 
 
 def _ask(

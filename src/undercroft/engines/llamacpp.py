@@ -33,6 +33,7 @@ from undercroft.engines.contract import (
     Task,
     WarmUp,
 )
+from undercroft.engines.first_request import ROUTES, first_request
 from undercroft.engines.launcher import ENDING_FILE, LaunchOrder
 from undercroft.engines.memory import used_memory
 from undercroft.engines.processors import compute_threads
@@ -44,12 +45,8 @@ _SOCKET_PATH_LIMIT_BYTES = 107 if sys.platform == "linux" else 103
 _POLL_SECONDS = 0.01
 _BUSY_LOOK_SECONDS = 2.0
 _ENDING_SECONDS = 1.0
+_WARM_UP_TOKENS = 8
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
-_TASKS = {
-    Task.GENERATE: frozenset({"chat", "completions"}),
-    Task.EMBED: frozenset({"embeddings"}),
-    Task.RERANK: frozenset({"rerank"}),
-}
 
 
 class LlamaCpp:
@@ -107,7 +104,7 @@ class LlamaCpp:
         generation = properties.get("default_generation_settings") or {}
         template = properties.get("chat_template_caps") or {}
         return Capabilities(
-            tasks=_TASKS[spec.task],
+            tasks=ROUTES[spec.task],
             has_tools=spec.task is Task.GENERATE and bool(template.get("supports_tools")),
             context_tokens=int(generation.get("n_ctx") or 0),
             slots=int(properties.get("total_slots") or spec.slots),
@@ -238,16 +235,11 @@ def model_files(path: Path | None) -> list[Path]:
 
 
 def warm_up_request(spec: EngineSpec) -> tuple[str, dict[str, Any]]:
-    """Path and body of the first real request."""
-    if spec.task is Task.EMBED:
-        return "/v1/embeddings", {"model": spec.name, "input": "Hello"}
-    if spec.task is Task.RERANK:
-        return "/v1/rerank", {"model": spec.name, "query": "Hello", "documents": ["Hello", "Goodbye"]}
-    message = {"role": "user", "content": "Hello"}
-    body: dict[str, Any] = {"model": spec.name, "messages": [message], "max_tokens": 8, "temperature": 0}
+    """Path and body of the first real request; with adapters loaded it names each, as every request must."""
+    path, body = first_request(spec.task, spec.name, max_tokens=_WARM_UP_TOKENS)
     if spec.adapters:
         body["lora"] = [{"id": number, "scale": 0.0} for number in range(len(spec.adapters))]
-    return "/v1/chat/completions", body
+    return path, body
 
 
 def socket_refusal(path: Path) -> str | None:

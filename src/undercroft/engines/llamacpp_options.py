@@ -26,7 +26,7 @@ def check(spec: EngineSpec) -> None:
     """Refuses what llama.cpp cannot do.
 
     Raises:
-        InvalidError: No model file, a context or a number of slots below 1, or an adapter for a model that ranks.
+        InvalidError: No model, a context or a number of slots below 1, or a file that is not there.
     """
     if spec.model_path is None:
         raise InvalidError("no-model", f"deployment {spec.name!r} needs a model file for engine 'llama.cpp', got none")

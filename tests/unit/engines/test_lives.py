@@ -208,7 +208,7 @@ def test_engine_outlives_control(fake: Bench, short_folder: Path) -> None:
 def test_control_killed_at_any_moment_leaves_nothing_unknown(fake: Bench, short_folder: Path, is_full: bool) -> None:
     """Wherever in a start control is killed: what is recorded serves or is dead, all else ends by itself."""
     seen = {"adopted": 0, "nothing": 0}
-    for attempt in range(200 if is_full else 12):
+    for attempt in range(200 if is_full else 6):
         folder = short_folder / f"a{attempt}"
         folder.mkdir()
         control = subprocess.Popen(

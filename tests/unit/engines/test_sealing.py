@@ -139,16 +139,16 @@ def test_key_is_closed_to_others(record: EngineRecord) -> None:
         assert "PermissionError" in as_nobody(connect).stderr
 
 
-# A kernel without user namespaces, imitated: a filter that refuses unshare, in a process that starts an engine.
-_WITHOUT_NAMESPACES = textwrap.dedent(
+# A kernel that lacks something, imitated: a filter that refuses the call, in a process that starts an engine.
+_WITHOUT = textwrap.dedent(
     """
     import dataclasses, os, pickle, sys
     from undercroft.engines.sealing import kernel, seccomp
 
     machine = seccomp.MACHINES[os.uname().machine]
-    unshare = {"x86_64": 272, "aarch64": 97}[os.uname().machine]
+    refused = {"unshare": {"x86_64": 272, "aarch64": 97}[os.uname().machine], "landlock": 444}[sys.argv[3]]
     never = 0x3FFFFFFF
-    machine = dataclasses.replace(machine, socket=never, socketpair=never, refused=(unshare,))
+    machine = dataclasses.replace(machine, socket=never, socketpair=never, refused=(refused,))
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     seccomp.install(seccomp.program(machine, may_listen_on_tcp=False))
 
@@ -171,10 +171,10 @@ _WITHOUT_NAMESPACES = textwrap.dedent(
 )
 
 
-def without_namespaces(folder: Path, seal: str) -> str:
-    """Output of a start where the kernel gives no namespace."""
+def start_without(what: str, folder: Path, seal: str = "preferred") -> str:
+    """Output of a start where the kernel refuses ``unshare`` or ``landlock``."""
     done = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_NAMESPACES, str(folder), seal],
+        [sys.executable, "-c", _WITHOUT, str(folder), seal, what],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[3],
@@ -187,7 +187,7 @@ def without_namespaces(folder: Path, seal: str) -> str:
 @pytest.mark.skipif(os.uname().machine not in seccomp.MACHINES, reason="system calls of this machine are not known")
 def test_says_so_where_it_cannot_be_sealed(short_folder: Path) -> None:
     """Without namespaces an engine runs on its Unix socket, is said not to be sealed, and still connects nowhere."""
-    first, second = without_namespaces(short_folder, "preferred").splitlines()
+    first, second = start_without("unshare", short_folder).splitlines()
     is_sealed, note, status = first.split("|")
     assert is_sealed == "False"
     assert note.startswith("not sealed: this kernel allows no empty network here (")
@@ -199,11 +199,20 @@ def test_says_so_where_it_cannot_be_sealed(short_folder: Path) -> None:
 @pytest.mark.skipif(os.uname().machine not in seccomp.MACHINES, reason="system calls of this machine are not known")
 def test_does_not_start_where_sealing_is_required(short_folder: Path) -> None:
     """Without namespaces and with engines.seal = required the start fails with one thing to do, and leaves nothing."""
-    text = without_namespaces(short_folder, "required")
+    text = start_without("unshare", short_folder, "required")
     assert text.startswith("cannot-seal: replica rep_")
     assert "engines.seal is 'required': this kernel allows no empty network here" in text
     assert "Try: allow user namespaces on this machine, or set engines.seal to 'preferred'" in text
     assert list((short_folder / "engines").iterdir()) == []
+
+
+@pytest.mark.skipif(os.uname().machine not in seccomp.MACHINES, reason="system calls of this machine are not known")
+def test_is_sealed_without_landlock(short_folder: Path) -> None:
+    """A kernel without Landlock still gives an empty network; the note says what is missing."""
+    is_sealed, note, status = start_without("landlock", short_folder).splitlines()[0].split("|")
+    assert (is_sealed, status) == ("True", "200")
+    assert note.startswith("sealed: ")
+    assert "no files limited by Landlock (this kernel has no Landlock)" in note
 
 
 def test_long_path_means_loopback_and_key(fake: Bench, short_folder: Path) -> None:
