@@ -55,7 +55,8 @@ def test_every_setting_is_read_somewhere() -> None:
 def test_every_command_has_a_module_and_a_sentence(name: str) -> None:
     """What the lazy table promises is there."""
     module, text = COMMANDS[name]
-    assert importlib.import_module(module).app is not None
+    loaded = importlib.import_module(module)
+    assert hasattr(loaded, "app") or callable(getattr(loaded, name))
     assert text.endswith(".")
 
 

@@ -12,8 +12,8 @@ import typer
 
 import undercroft
 
-# Command → (module, what `undercroft --help` says of it), in the order of a first day. A module's `app` is a Typer;
-# `up`, `down` and the like have one command in it, nouns have several.
+# Command → (module, what `undercroft --help` says of it), in the order of a first day. The module of a noun has a Typer
+# called `app` with several commands; the module of `up`, `down` and the like has one function of that name.
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("undercroft.cli.up", "Start everything: control, door, engines."),
     "down": ("undercroft.cli.down", "Finish running requests and stop everything."),
@@ -50,10 +50,14 @@ def build(*wanted: str | None) -> typer.Typer:
     )
     app.callback()(_root)
     for name, (module, text) in COMMANDS.items():
-        if name in wanted:
-            app.add_typer(importlib.import_module(module).app, name=name, help=text)
-        else:
+        if name not in wanted:
             app.command(name, help=text)(_unloaded)
+            continue
+        loaded = importlib.import_module(module)
+        if hasattr(loaded, "app"):
+            app.add_typer(loaded.app, name=name, help=text)
+        else:
+            app.command(name, short_help=text)(getattr(loaded, name))
     return app
 
 

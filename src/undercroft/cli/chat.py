@@ -19,8 +19,6 @@ from undercroft.core.errors import InvalidError, NotFoundError, RefusedError, Un
 from undercroft.core.home import Home
 from undercroft.serving.keeper_client import ask_control
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
 _TIMEOUT_SECONDS = 660.0
 _KINDS: dict[int, type[UndercroftError]] = {
     400: InvalidError,
@@ -31,7 +29,6 @@ _KINDS: dict[int, type[UndercroftError]] = {
 }
 
 
-@app.callback(invoke_without_command=True)
 def chat(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Deployment; the first that is ready.")] = None,
     message: Annotated[str | None, typer.Option("--message", help="Ask once and end; '-' reads stdin.")] = None,

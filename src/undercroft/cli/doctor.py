@@ -8,12 +8,9 @@ from undercroft.cli.opening import open_home, settings_of
 from undercroft.cli.output import AsJson, print_json
 from undercroft.serving.doctor import examine
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
 _MARKS = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
 
 
-@app.callback(invoke_without_command=True)
 def doctor(as_json: AsJson = False) -> None:
     """Check this machine and this home. Exit status 1 where something is a problem."""
     home = open_home()

@@ -13,10 +13,7 @@ from undercroft.core.home import Home
 from undercroft.serving.keeper_client import ask, wait_until_gone
 from undercroft.serving.sweep import sweep
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-@app.callback(invoke_without_command=True)
 def down(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for it.")] = 120.0,
     as_json: AsJson = False,

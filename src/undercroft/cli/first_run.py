@@ -9,9 +9,8 @@ from importlib.resources import as_file, files
 from sqlalchemy import select
 
 from undercroft.core.home import Home
-from undercroft.gateway import keys
 from undercroft.registry import models
-from undercroft.serving import deployments
+from undercroft.serving import deployments, keys
 from undercroft.serving.deployments import DeploymentSettings
 from undercroft.storage.database import Database
 from undercroft.storage.tables import journal

@@ -13,7 +13,7 @@ from undercroft.cli.opening import open_database
 from undercroft.cli.output import AsJson, Reason, print_json, print_table
 from undercroft.core.clock import from_iso, utc_now
 from undercroft.core.errors import InvalidError
-from undercroft.gateway import keys
+from undercroft.serving import keys
 from undercroft.serving.keeper_client import refresh
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)

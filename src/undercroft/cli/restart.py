@@ -12,12 +12,9 @@ from undercroft.cli.output import AsJson, print_json
 from undercroft.core.errors import UnavailableError
 from undercroft.serving.keeper_client import ask, ask_control
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
 _POLL_SECONDS = 0.1
 
 
-@app.callback(invoke_without_command=True)
 def restart(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for it.")] = 60.0,
     as_json: AsJson = False,

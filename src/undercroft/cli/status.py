@@ -13,10 +13,7 @@ from undercroft.core.errors import UnavailableError
 from undercroft.core.units import format_bytes, format_duration
 from undercroft.serving.keeper_client import ask, ask_control
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-@app.callback(invoke_without_command=True)
 def status(as_json: AsJson = False) -> None:
     """Show models, replicas, memory, tokens/s, requests, uptime."""
     home = running_home()

@@ -19,16 +19,13 @@ from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.core.units import format_bytes, format_duration
-from undercroft.gateway.listening import check_listening, url_of
 from undercroft.serving.keeper_client import ask, ask_control, is_reachable, is_running, refresh
-
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+from undercroft.serving.listening import check_listening, url_of
 
 _POLL_SECONDS = 0.03
 _KEEPER_SECONDS = 15.0
 
 
-@app.callback(invoke_without_command=True)
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything runs.")] = False,
     as_json: AsJson = False,
@@ -141,7 +138,11 @@ def _tell_progress(deployment: dict[str, Any], told: dict[str, str], out: Consol
     if state == "ready" and replicas:
         replica = replicas[0]
         load = f"loaded in {format_duration(replica['load_seconds'])}" if replica["load_seconds"] else "adopted"
-        seal = "sealed from the network" if replica["is_sealed"] else f"NOT SEALED: {replica['seal_note']}"
+        seal = (
+            "sealed from the network"
+            if replica["is_sealed"]
+            else replica["seal_note"].replace("not sealed", "NOT SEALED", 1)
+        )
         memory = (
             f", {format_bytes(replica['private_bytes'] + replica['file_bytes'])}" if replica["private_bytes"] else ""
         )

@@ -6,9 +6,11 @@ import ctypes
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
+_PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -19,7 +21,8 @@ class ProcessIdentity:
 
     Args:
         pid: Process id.
-        started: Start time as the operating system counts it; seconds since the epoch.
+        started: Start time as the operating system counts it; seconds, on Linux since the machine's start, so that
+            setting the clock changes nothing.
     """
 
     pid: int
@@ -27,11 +30,8 @@ class ProcessIdentity:
 
     def is_alive(self) -> bool:
         """Whether that very process still runs; a zombie does not."""
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) < 0.02 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        seen = _look(self.pid)
+        return seen is not None and seen[0] == self.started and not seen[1]
 
     def send(self, number: signal.Signals) -> bool:
         """Sends a signal; False where the process is gone."""
@@ -46,8 +46,24 @@ class ProcessIdentity:
 
 def identify(pid: int) -> ProcessIdentity | None:
     """The identity of a running process, or None where there is none with that pid."""
+    seen = _look(pid)
+    return None if seen is None else ProcessIdentity(pid, seen[0])
+
+
+def _look(pid: int) -> tuple[float, bool] | None:
+    """Start time, and whether it is a zombie; None where there is no such process."""
+    if (_PROC / "self" / "stat").exists():
+        try:
+            # The name, in parentheses, may hold anything; the state follows it, the start time is field 22 of all.
+            fields = (
+                (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            )
+        except OSError:
+            return None
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK"), fields[0] in "ZX"
     try:
-        return ProcessIdentity(pid, psutil.Process(pid).create_time())
+        process = psutil.Process(pid)
+        return process.create_time(), process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return None
 

@@ -29,12 +29,12 @@ from undercroft.core.home import Home
 from undercroft.core.logs import log_json_lines
 from undercroft.core.processes import die_with_parent
 from undercroft.core.settings import load_settings
-from undercroft.gateway import keys
 from undercroft.gateway.admin.app import create_app
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.admin.parts import ControlParts
 from undercroft.gateway.doors import DoorLink
 from undercroft.registry.models import scrub
+from undercroft.serving import keys
 from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.usage import UsageLog
 from undercroft.storage.database import Database

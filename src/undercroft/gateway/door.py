@@ -34,11 +34,11 @@ from undercroft.gateway.control_link import ControlLink
 from undercroft.gateway.dispatch import Dispatcher
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.listening import tls_context
 from undercroft.gateway.proxy import ControlProxy
 from undercroft.gateway.readiness import readiness
 from undercroft.gateway.routes import Entrance, Own, Route, find_route
 from undercroft.gateway.upstream import UpstreamError
+from undercroft.serving.listening import tls_context
 from undercroft.serving.snapshot import Snapshot
 
 _SWEEP_SECONDS = 0.5

@@ -189,5 +189,8 @@ def _replicas(home: Home) -> Iterator[Finding]:
         for replica in deployment["replicas"]:
             if replica["is_sealed"] is False and deployment["engine"] != "external":
                 yield Finding(
-                    name, "warning", f"NOT SEALED: {replica['seal_note']}", "undercroft doctor, line 'sealing'"
+                    name,
+                    "warning",
+                    replica["seal_note"].replace("not sealed", "NOT SEALED", 1),
+                    "undercroft doctor, line 'sealing'",
                 )

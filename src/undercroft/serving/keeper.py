@@ -28,7 +28,7 @@ from typing import Any
 
 import undercroft
 from undercroft.core.home import Home
-from undercroft.core.processes import adopt_orphans, identify
+from undercroft.core.processes import adopt_orphans
 
 _TICK_SECONDS = 0.2
 _LOG_CHECK_SECONDS = 10.0
@@ -339,7 +339,6 @@ def _fresh(arguments: argparse.Namespace) -> State:
     except BlockingIOError:
         sys.exit(f"another keeper holds {home.keeper_lock}")
     listening = _listen(arguments.host, arguments.port)
-    identity = identify(os.getpid())
     return State(
         home=str(home.root),
         host=arguments.host,
@@ -349,7 +348,7 @@ def _fresh(arguments: argparse.Namespace) -> State:
         log_bytes=arguments.log_bytes,
         log_files=arguments.log_files,
         drain_seconds=arguments.drain_seconds,
-        started=identity.started if identity else time.time(),
+        started=time.time(),
         generation=1,
         control=Child("control"),
         doors=[Child(f"door-{index}") for index in range(arguments.doors)],

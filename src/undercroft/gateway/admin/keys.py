@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from undercroft.gateway import keys
 from undercroft.gateway.admin.parts import Actor, Parts
+from undercroft.serving import keys
 
 router = APIRouter(prefix="/admin/keys", tags=["keys"])
 

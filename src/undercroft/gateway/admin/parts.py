@@ -15,7 +15,7 @@ from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.doors import DoorLink
-from undercroft.gateway.listening import url_of
+from undercroft.serving.listening import url_of
 from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.status import deployments_status
 from undercroft.serving.usage import UsageLog

@@ -12,7 +12,7 @@ from undercroft.cli.key import parse_expiry
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.core.ids import KEY_PATTERN, secret_digest
-from undercroft.gateway import keys
+from undercroft.serving import keys
 from undercroft.storage.database import Database
 
 
