@@ -17,7 +17,7 @@ from tests.support.hub import COMMIT, Hub, Repository, running_hub
 from tests.support.proxy import running_proxy
 from tests.support.server import COMMAND, wait_for
 
-TOKEN = "hf_secret_of_the_test"
+TOKEN = "hf_secret_of_the_test"  # noqa: S105  (made up)
 CARD = b"---\nlicense: apache-2.0\nlanguage: [en, th]\nbase_model: org/base\n---\n# A model\n"
 
 

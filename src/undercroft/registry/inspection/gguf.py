@@ -8,6 +8,7 @@ Source: ``docs/gguf.md`` of ggml-org; where the reference reader (``gguf.cpp``) 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ _KEPT_ARRAY_ITEMS = 4096
 _DIMENSIONS_LIMIT = 4
 _ELEMENTS_LIMIT = 2**63 - 1
 _TOKENS = "tokenizer.ggml.tokens"
+_KINDS_OF_TOKENS = "tokenizer.ggml.token_type"
+_BYTE_TYPE = 6
+_BYTE_TOKEN = re.compile(rb"<0x[0-9A-Fa-f]{2}>")
 
 Scalar = int | float | bool | str
 
@@ -40,12 +44,15 @@ class Array:
         count: How many there are.
         items: They themselves where the array is short; else None.
         has_duplicates: Whether an item is there twice; only looked at for the tokens.
+        bytes_at: Positions of the tokens that stand for one byte: of the tokens those that read so, of the token types
+            those that say so.
     """
 
     kind: ValueType
     count: int
     items: Sequence[Scalar] | None
     has_duplicates: bool = False
+    bytes_at: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +194,15 @@ def _read_value(reader: BoundedReader, key: str, strings_left: int) -> Value:
     width = SCALARS[item_kind].size
     if count * width > reader.left_bytes:
         reader.fail(f"{what} should hold {count:,} items, more than the file has room for")
-    if count > _KEPT_ARRAY_ITEMS:
+    if count > _KEPT_ARRAY_ITEMS and key != _KINDS_OF_TOKENS:
         reader.skip(count * width, what)
         return Value(kind, Array(item_kind, count, None))
+    if count > _ARRAY_STRINGS_LIMIT:
+        reader.fail(f"{what} should hold {count:,} items, expected at most {_ARRAY_STRINGS_LIMIT:,}")
     raw = reader.take(count * width, what)
     items = tuple(_scalar(reader, item_kind, raw[i : i + width], what) for i in range(0, len(raw), width))
-    return Value(kind, Array(item_kind, count, items))
+    bytes_at = frozenset(at for at, item in enumerate(items) if item == _BYTE_TYPE) if key == _KINDS_OF_TOKENS else ()
+    return Value(kind, Array(item_kind, count, items, bytes_at=frozenset(bytes_at)))
 
 
 def _strings(reader: BoundedReader, key: str, what: str, count: int, strings_left: int) -> Array:
@@ -203,7 +213,8 @@ def _strings(reader: BoundedReader, key: str, what: str, count: int, strings_lef
     has_duplicates = key == _TOKENS and len(set(found)) < count
     # Tokens may be any bytes; nothing here needs more than their number.
     items = tuple(item.decode("utf-8", "replace") for item in found) if is_short else None
-    return Array(ValueType.STRING, count, items, has_duplicates)
+    bytes_at = frozenset(at for at, item in enumerate(found) if _BYTE_TOKEN.fullmatch(item)) if key == _TOKENS else ()
+    return Array(ValueType.STRING, count, items, has_duplicates, frozenset(bytes_at))
 
 
 def _value_type(reader: BoundedReader, what: str) -> ValueType:

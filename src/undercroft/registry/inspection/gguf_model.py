@@ -122,14 +122,18 @@ def _check_vocabulary(header: GgufHeader) -> int | None:
         _fail(header, "tokenizer.ggml.tokens holds a token twice")
     for key, kind in (("scores", ValueType.FLOAT32), ("token_type", ValueType.INT32)):
         _check_per_token(header, f"tokenizer.ggml.{key}", kind, tokens.count)
+    types = header.array("tokenizer.ggml.token_type")
+    wrong = min(types.bytes_at - tokens.bytes_at, default=None) if types is not None else None
+    if wrong is not None and model == "llama":
+        _fail(header, f"token {wrong:,} is said to stand for a byte and does not read like '<0x0A>'")
     merges = header.values.get("tokenizer.ggml.merges")
     if merges is not None and not (isinstance(merges.value, Array) and merges.value.kind is ValueType.STRING):
         _fail(header, "tokenizer.ggml.merges is not a list of strings")
-    for key in header.values:
+    for key, value in header.values.items():
         if key.startswith("tokenizer.ggml.") and key.endswith("_token_id"):
-            number = header.integer(key)
-            if number is None or not (0 <= number < tokens.count or number == _NO_TOKEN):
-                _fail(header, f"{key} is {_shown(header, key)}, expected a token below {tokens.count:,}")
+            is_token = isinstance(value.value, int) and (value.value < tokens.count or value.value == _NO_TOKEN)
+            if value.kind is not ValueType.UINT32 or not is_token:
+                _fail(header, f"{key} is {_shown(header, key)}, expected a token below {tokens.count:,} as UINT32")
     return tokens.count
 
 

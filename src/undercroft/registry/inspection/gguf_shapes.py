@@ -1,7 +1,7 @@
 """Whether the tensors of a GGUF file have the shapes that its metadata promises.
 
-Complete for the plain transformer that most small models are; for others what is the same everywhere: blocks that
-exist, an embedding for every token. The engine checks the rest against its own tables.
+Here is what is the same in every architecture: blocks that exist, an embedding for every token, heads that divide.
+What `undercroft.registry.inspection.gguf_tables` knows completely is checked completely; the engine checks the rest.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from undercroft.registry.inspection.gguf import GgufHeader, Tensor
+from undercroft.registry.inspection.gguf_tables import Sizes, find_problem, is_known
 from undercroft.registry.inspection.gguf_types import ValueType
 from undercroft.registry.inspection.reading import refuse
 
 _BLOCK = re.compile(r"blk\.(\d{1,9})\.(.+)")
-# Their blocks are one attention and one gated feed-forward layer with separate tensors, whatever else they have.
-_PLAIN = {"llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "smollm3"}
-_LLAMA_NEEDS = ("attn_norm.weight", "attn_output.weight", "ffn_norm.weight")
 _HEADS_LIMIT = 4096
 # Recurrent and mixed models may say 0 heads, for all blocks or for some.
 _WITHOUT_ATTENTION = re.compile(r"mamba|rwkv|plamo|jamba|falcon-h1|granite|nemotron|lfm2|qwen3next|qwen35|kimi|deci")
@@ -66,15 +64,19 @@ def check_blocks(
     attention = _attention(header, architecture, layers, width)
     if attention is None:
         return
-    if architecture in _PLAIN:
-        expected = _plain_shapes(header, architecture, width, attention)
-        for name, shape in shapes.items():
-            match = _BLOCK.fullmatch(name)
-            wanted = expected.get(match[2]) if match else None
-            if wanted is not None and shape != wanted:
-                _fail(header, f"tensor {name!r} has the shape {list(shape)}, expected {list(wanted)}")
-    if architecture == "llama":
-        _check_llama(header, layers, width, attention, shapes)
+    sizes = Sizes(
+        width=width,
+        query=attention.heads * attention.key,
+        key=attention.kv_heads * attention.key,
+        value=attention.kv_heads * attention.value,
+        attended=attention.heads * attention.value,
+        inner=header.integer(f"{architecture}.feed_forward_length"),
+        context=header.integer(f"{architecture}.context_length"),
+        token_types=header.integer("tokenizer.ggml.token_type_count"),
+    )
+    problem = find_problem(header, architecture, layers, sizes, shapes)
+    if problem is not None:
+        _fail(header, problem)
 
 
 def _fail(header: GgufHeader, problem: str) -> NoReturn:
@@ -114,6 +116,8 @@ def _attention(header: GgufHeader, architecture: str, layers: int, width: int) -
     if per_block:
         return None
     heads = _size(header, prefix + "head_count", None)
+    if heads is None and is_known(architecture):
+        _fail(header, f"it does not say its {prefix}head_count")
     if heads is None or (heads == 0 and _WITHOUT_ATTENTION.search(architecture)):
         return None
     kv_heads = _size(header, prefix + "head_count_kv", heads)
@@ -128,6 +132,8 @@ def _attention(header: GgufHeader, architecture: str, layers: int, width: int) -
     rope = _size(header, f"{architecture}.rope.dimension_count", None)
     if rope is not None and (rope > key_length or rope % 2):
         _fail(header, f"{architecture}.rope.dimension_count is {rope:,}, expected an even number up to {key_length:,}")
+    if architecture == "llama" and rope not in (None, key_length):
+        _fail(header, f"llama.rope.dimension_count is {rope:,}, expected the head size {key_length:,}")
     return _Attention(heads, kv_heads, key_length, value_length)
 
 
@@ -138,46 +144,3 @@ def _size(header: GgufHeader, key: str, default: int | None) -> int | None:
     if found.kind is not ValueType.UINT32 or not isinstance(found.value, int):
         _fail(header, f"{key} has type {found.kind.name}, expected UINT32")
     return found.value
-
-
-def _plain_shapes(header: GgufHeader, architecture: str, width: int, a: _Attention) -> dict[str, tuple[int, ...]]:
-    """Suffix of a block's tensor → its shape."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "attn_norm.weight": (width,),
-        "ffn_norm.weight": (width,),
-        "attn_q.weight": (width, a.heads * a.key),
-        "attn_k.weight": (width, a.kv_heads * a.key),
-        "attn_v.weight": (width, a.kv_heads * a.value),
-        "attn_output.weight": (a.heads * a.value, width),
-    }
-    inner = header.integer(f"{architecture}.feed_forward_length")
-    if inner is not None:
-        shapes |= {
-            "ffn_gate.weight": (width, inner),
-            "ffn_up.weight": (width, inner),
-            "ffn_down.weight": (inner, width),
-        }
-    return shapes
-
-
-def _check_llama(
-    header: GgufHeader, layers: int, width: int, attention: _Attention, shapes: Mapping[str, tuple[int, ...]]
-) -> None:
-    rope = _size(header, "llama.rope.dimension_count", attention.key)
-    if rope != attention.key:
-        _fail(header, f"llama.rope.dimension_count is {rope}, expected the head size {attention.key}")
-    if "llama.attention.layer_norm_rms_epsilon" not in header.values:
-        _fail(header, "it does not say its llama.attention.layer_norm_rms_epsilon")
-    needed = ["output_norm.weight"]
-    has_experts = bool(header.integer("llama.expert_count"))
-    for block in range(layers):
-        prefix = f"blk.{block}."
-        needed += [prefix + name for name in _LLAMA_NEEDS]
-        if f"{prefix}attn_qkv.weight" not in shapes:
-            needed += [f"{prefix}attn_{part}.weight" for part in ("q", "k", "v")]
-        if not has_experts:
-            needed += [f"{prefix}ffn_{part}.weight" for part in ("gate", "up", "down")]
-    missing = [name for name in needed if name not in shapes]
-    if missing:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        _fail(header, f"it has no tensor {missing[0]!r}{more}")
