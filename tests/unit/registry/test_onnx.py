@@ -37,7 +37,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "field past the end": (number(1, 8) + varint(7 << 3 | 2) + varint(2**40), "past its message's end"),
     "length that overflows": (number(1, 8) + varint(7 << 3 | 2) + varint(2**64 - 1), "not possible"),
     "number without an end": (number(1, 8) + b"\x10" + b"\xff" * 12, "does not end"),
-    "cut off": (model()[:-4], "past its message's end"),
+    "cut off": (model()[:-2], "past its message's end"),
     "cut off in a number": (model()[:-3], "does not end"),
     "unknown wire type": (number(1, 8) + varint(9 << 3 | 3), "unknown wire type 3"),
     "field of number zero": (number(1, 8) + varint(0 << 3 | 2), "has the number 0"),
