@@ -1,0 +1,95 @@
+"""From a deployment to what an engine is started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from undercroft.core.errors import InvalidError
+from undercroft.core.home import Home
+from undercroft.core.settings import EngineSettings
+from undercroft.engines.contract import Task
+from undercroft.registry.models import Model, ModelFacts
+from undercroft.serving import specs
+from undercroft.serving.deployments import Deployment, DeploymentSettings
+
+GIB = 1024**3
+
+
+def model(**facts: object) -> Model:
+    known: dict[str, object] = {
+        "architecture": "llama",
+        "task": "generate",
+        "context_tokens": 32768,
+        "layers": 16,
+        "kv_heads": 8,
+        "head_dim": 64,
+        **facts,
+    }
+    return Model(
+        name="tiny",
+        digest="sha256:" + "1" * 64,
+        source="file",
+        format="gguf",
+        size_bytes=GIB,
+        facts=ModelFacts(**known),  # type: ignore[arg-type]
+        lineage={},
+        created_at="2026-01-01T00:00:00.000Z",
+        files=(),
+    )
+
+
+def template(own: Model | None = None, **settings: object) -> specs.Template:
+    deployment = Deployment(
+        "bot",
+        "llama.cpp",
+        "tiny",
+        DeploymentSettings(**settings),
+        1,
+        True,
+        "2026-01-01T00:00:00.000Z",  # type: ignore[arg-type]
+    )
+    return specs.template_for(deployment, own or model(), Path("/blob"), EngineSettings())
+
+
+def test_what_is_left_open_comes_from_model_and_settings() -> None:
+    """The model's context up to 8,192 tokens, its task, the settings' slots."""
+    spec = template().spec
+    assert (spec.context_tokens, spec.slots, spec.task) == (8192, 4, Task.GENERATE)
+    assert template(model(context_tokens=512)).spec.context_tokens == 512
+    assert template(model(context_tokens=None)).spec.context_tokens == 2048
+    assert template(model(task="embed")).spec.task is Task.EMBED
+
+
+def test_what_is_said_wins() -> None:
+    """The deployment's own context, slots and task."""
+    spec = template(context_tokens=16384, slots=2, task="embed").spec
+    assert (spec.context_tokens, spec.slots, spec.task) == (16384, 2, Task.EMBED)
+
+
+def test_more_context_than_the_model_has_is_refused_with_both_numbers() -> None:
+    """Never silently cut."""
+    with pytest.raises(InvalidError, match=r"65,536 tokens.*32,768"):
+        template(context_tokens=65536)
+
+
+def test_the_memory_limit_holds_weights_cache_and_room() -> None:
+    """At least the file and the cache of all slots, at most a few times that; a given limit wins."""
+    cache = 2 * 16 * 8 * 64 * 8192 * 4 * 2
+    limit = template().spec.memory_limit_bytes
+    assert limit is not None
+    assert GIB + cache < limit < 4 * (GIB + cache)
+    assert template(memory_limit_bytes=5).spec.memory_limit_bytes == 5
+
+
+def test_equal_wishes_have_equal_digests_and_others_differ() -> None:
+    """The digest says whether a running replica has to be replaced; a replica's own id does not matter."""
+    first = template()
+    assert template().digest == first.digest
+    assert template(slots=2).digest != first.digest
+    assert template(model(context_tokens=512)).digest != first.digest
+    home = Home(Path("/home"))
+    one, two = specs.for_replica(first, home), specs.for_replica(first, home)
+    assert one.replica_id != two.replica_id
+    assert one.digest == two.digest == first.digest

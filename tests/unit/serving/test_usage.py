@@ -1,0 +1,81 @@
+"""Usage: rows in batches, sums at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.serving.usage import UsageLog
+from undercroft.storage.database import Database
+from undercroft.storage.tables import usage
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "undercroft.db")
+    yield opened
+    opened.close()
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    return {
+        "at": to_iso(utc_now()),
+        "request_id": "r",
+        "key_id": "key_a",
+        "deployment": "bot",
+        "replica": "rep_a",
+        "route": "chat",
+        "status": 200,
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "queue_seconds": 0.0,
+        "first_token_seconds": None,
+        "total_seconds": 0.1,
+        **changes,
+    }
+
+
+def count(database: Database) -> int:
+    with database.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(usage)).scalar_one())
+
+
+def test_everything_added_is_written_by_the_end(database: Database) -> None:
+    """More rows than one batch holds, none lost."""
+    log = UsageLog(database, retention_days=30)
+    log.begin()
+    log.add(row() for _ in range(2500))
+    log.end()
+    assert count(database) == 2500
+    assert log.dropped_rows == 0
+
+
+def test_sums_are_there_at_once_and_survive_a_restart(database: Database) -> None:
+    """Requests, errors and tokens by deployment; a later log begins with what was written."""
+    log = UsageLog(database, retention_days=30)
+    log.begin()
+    log.add([row(), row(status=503), row(status=429), row(deployment="other")])
+    sums = log.totals()["bot"]
+    assert (sums["requests"], sums["errors"], sums["completion_tokens"]) == (3, 1, 15)
+    assert sums["tokens_per_second"] == 0.25
+    log.end()
+    later = UsageLog(database, retention_days=30)
+    later.begin()
+    assert later.totals()["bot"]["requests"] == 3
+    later.end()
+
+
+def test_old_rows_are_dropped(database: Database) -> None:
+    """Rows older than the retention go."""
+    with database.write() as connection:
+        connection.execute(insert(usage), [row(at=to_iso(utc_now() - timedelta(days=31))), row()])
+    log = UsageLog(database, retention_days=30)
+    log.begin()
+    log.end()
+    assert count(database) == 1
