@@ -66,6 +66,9 @@ def find_problem(text: str) -> str | None:
     environment.globals["strftime_now"] = lambda form: "2026-01-01"
     environment.filters["tojson"] = _to_json
     try:
+        problem = _reach(environment.parse(text))
+        if problem is not None:
+            return problem
         template = environment.from_string(text)
     except TemplateSyntaxError as error:
         return f"line {error.lineno} does not compile: {error.message}"
@@ -75,6 +78,18 @@ def find_problem(text: str) -> str | None:
         problem = _render(template, conversation)
         if problem is not None:
             return problem
+    return None
+
+
+def _reach(tree: nodes.Template) -> str | None:
+    """What of a template's text reaches out of it, whether or not a conversation gets there."""
+    if next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None) is not None:
+        return "it asks for another file"
+    names = [node.attr for node in tree.find_all(nodes.Getattr)]
+    names += [getattr(node.arg, "value", None) for node in tree.find_all(nodes.Getitem)]
+    for name in names:
+        if isinstance(name, str) and name.startswith("__"):
+            return f"it reaches for what the sandbox forbids: {name[:40]!r}"
     return None
 
 
