@@ -72,12 +72,9 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def memory_bytes(pid: int) -> int:
-    """Memory of a process, with pages that several share counted in parts (PSS).
-
-    Raises:
-        OSError: The process is gone.
-    """
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
+    """Memory of a process, with pages that several share counted in parts (PSS); 0 where it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import statistics
 import sys
 from collections.abc import Sequence
@@ -176,7 +177,8 @@ def subtracted(value: float | None, less: float | None) -> float | None:
 
 
 def arguments(title: str) -> argparse.Namespace:
-    """The command line that every benchmark has: ``json`` and ``quick``."""
+    """The command line that every benchmark has: ``json`` and ``quick``. SIGTERM ends what it started, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds; ends within 5 minutes")

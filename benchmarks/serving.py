@@ -9,6 +9,7 @@ its own key, so model, settings, threads and memory are the same. See ``docs/ben
 from __future__ import annotations
 
 import sys
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,6 +27,7 @@ TITLE = "serving: tokens a second through the door, beside the bare engine"
 _STREAMS = (1, 4, 8)
 _CONTEXT_TOKENS = 512
 _LEAST_RATIO = 0.98
+_LEAST_ROUNDS = 2
 _STARTER = "ticket-pilot"
 
 
@@ -34,18 +36,20 @@ class Plan:
     """How much.
 
     Args:
-        rounds: Of door and engine, each first in every other round.
+        rounds: Of door and engine, each first in every other round; at most.
+        seconds: Of one number of streams; no round is begun later, but two there are always.
         tokens: Of one answer of the random model.
         starter_tokens: Of one answer of the starter model.
     """
 
     rounds: int
+    seconds: float
     tokens: int
     starter_tokens: int
 
 
-QUICK = Plan(rounds=6, tokens=96, starter_tokens=64)
-FULL = Plan(rounds=20, tokens=192, starter_tokens=64)
+QUICK = Plan(rounds=8, seconds=40.0, tokens=96, starter_tokens=64)
+FULL = Plan(rounds=30, seconds=300.0, tokens=192, starter_tokens=64)
 
 
 def main() -> int:
@@ -57,10 +61,10 @@ def main() -> int:
     report.figures["model_parameters"] = shape.parameters
     try:
         path = random_model_file(shape)
-        _measure(report, "random", path, plan.rounds, plan.tokens)
+        _measure(report, "random", path, plan, plan.tokens)
         starter = Path(str(files("undercroft.starter"))) / "ticket-pilot.gguf"
         if starter.exists():
-            _measure(report, "starter", starter, plan.rounds, plan.starter_tokens)
+            _measure(report, "starter", starter, plan, plan.starter_tokens)
         else:
             report.missing("starter", f"{starter} is not there")
     except (MissingError, StreamError, OSError) as error:
@@ -82,7 +86,7 @@ def random_model_file(shape: random_model.Shape) -> Path:
     return path
 
 
-def _measure(report: Report, kind: str, path: Path, rounds: int, tokens: int) -> None:
+def _measure(report: Report, kind: str, path: Path, plan: Plan, tokens: int) -> None:
     pull = ("model", "pull", str(path), "--name", "benchmark")
     slots = ("--slots", str(max(_STREAMS)), "--context", str(_CONTEXT_TOKENS))
     create = ("deployment", "create", "benchmark", *slots)
@@ -92,7 +96,7 @@ def _measure(report: Report, kind: str, path: Path, rounds: int, tokens: int) ->
         for place in (door, engine):
             generate(place, clients=max(_STREAMS), tokens=16, mark="warm")
         for streams in _STREAMS:
-            _alternate(report, kind, door, engine, streams=streams, rounds=rounds, tokens=tokens)
+            _alternate(report, kind, door, engine, streams=streams, plan=plan, tokens=tokens)
 
 
 def _engine(home: Path) -> Place:
@@ -105,17 +109,18 @@ def _engine(home: Path) -> Place:
     raise MissingError("the engine's record is not in the home, or it does not listen on a Unix socket")
 
 
-def _alternate(
-    report: Report, kind: str, door: Place, engine: Place, *, streams: int, rounds: int, tokens: int
-) -> None:
+def _alternate(report: Report, kind: str, door: Place, engine: Place, *, streams: int, plan: Plan, tokens: int) -> None:
     """Rounds of both, the first of a round in turn; the ratio is the median of the rounds' own ratios.
 
     Every request has a prompt of its own, so that neither place finds what the other left in the engine's cache.
     """
     speeds: dict[str, list[float]] = defaultdict(list)
     firsts: dict[str, list[float]] = defaultdict(list)
-    for number in range(rounds):
-        print(f"{kind}, {streams} streams, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    end = time.monotonic() + plan.seconds
+    for number in range(plan.rounds):
+        if number >= _LEAST_ROUNDS and time.monotonic() > end:
+            break
+        print(f"{kind}, {streams} streams, round {number + 1} of {plan.rounds}", file=sys.stderr, flush=True)
         for turn, place in enumerate((door, engine) if number % 2 else (engine, door)):
             done = generate(place, clients=streams, tokens=tokens, mark=f"{streams}-{2 * number + turn}")
             speeds[place.name].append(done.tokens_per_second)
@@ -124,6 +129,7 @@ def _alternate(
     for place, into in ((door, report.figures), (engine, report.peers.setdefault("engine", {}))):
         into[f"{name}_tokens_per_second"] = median(speeds[place.name])
         into[f"{name}_first_token_p50_ms"] = median(firsts[place.name])
+    report.figures[f"{name}_rounds"] = len(speeds["door"])
     pairs = zip(speeds["door"], speeds["engine"], strict=True)
     report.ratios[f"{name}_door_to_engine"] = median([ours / bare for ours, bare in pairs])
 

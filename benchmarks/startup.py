@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -101,7 +100,7 @@ def _measure_up(report: Report, plan: Plan) -> None:
     with tempfile.TemporaryDirectory(prefix="undercroft-benchmark-") as folder:
         home, port = Path(folder, "home"), free_port()
         variables = product.environment(home, port)
-        with _up(variables) as (process, said, begin):
+        with _up(variables) as (_, said, begin):
             key = said["key"]
             report.figures["first_up_to_first_token_seconds"] = _first_token(port, key, begin)
         taken = []
@@ -129,9 +128,12 @@ def _up(variables: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], A
         start_new_session=True,
     )
     try:
-        yield process, _read_json(process), begin
+        said = _read_json(process)
+        if "key" not in said:
+            raise MissingError("'undercroft up' found a server that should have ended")
+        yield process, said, begin
     finally:
-        process.send_signal(signal.SIGINT)
+        product.command("down", variables=variables)
         try:
             process.communicate(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -163,9 +165,9 @@ def _note_memory(report: Report, home: Home, follower: int, variables: Mapping[s
     """Memory of every process of ours; of the engine's own beside it."""
     keeper = product.command("status", variables=variables)["keeper"]["pid"]
     engines = {record.pid for record in records.list_all(home.engines) if record.pid is not None}
-    ours = {follower, *machine.tree(keeper)} - engines
-    report.figures["idle_server_bytes"] = sum(machine.memory_bytes(pid) for pid in ours)
-    report.figures["idle_server_processes"] = len(ours)
+    ours = [machine.memory_bytes(pid) for pid in {follower, *machine.tree(keeper)} - engines]
+    report.figures["idle_server_bytes"] = sum(ours)
+    report.figures["idle_server_processes"] = sum(taken > 0 for taken in ours)
     report.figures["engine_bytes"] = sum(machine.memory_bytes(pid) for pid in engines)
 
 
