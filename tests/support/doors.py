@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -53,6 +54,11 @@ class Reply:
         self.status = response.status
         self.headers = {name.lower(): value for name, value in response.getheaders()}
         self.content = response.read()
+
+    @property
+    def request_id(self) -> str:
+        """What the door called the request."""
+        return self.headers["x-request-id"]
 
     @property
     def text(self) -> str:
@@ -119,10 +125,10 @@ class ControlSide:
     def push(self, snapshot: Snapshot) -> None:
         """Sends a snapshot and waits until a door has it in force."""
         self._line = json.dumps(snapshot.to_dict()).encode() + b"\n"
-        before = len([e for e in self.events if e["type"] == "ack"])
+        before = len(self.events)
         for peer in list(self._peers):
             peer.sendall(self._line)
-        self.wait(lambda events: len([e for e in events if e["type"] == "ack"]) > before)
+        self.wait(lambda events: any(e["type"] == "ack" and e["version"] == snapshot.version for e in events[before:]))
 
     def wait(self, is_there: Callable[[list[dict[str, Any]]], Any], seconds: float = 10.0) -> Any:
         """Waits until ``is_there`` of all events so far is true, and returns what it returned."""
@@ -141,22 +147,25 @@ class ControlSide:
         assert isinstance(event, dict)
         return event
 
-    def usage(self, count: int) -> list[dict[str, Any]]:
-        """Usage rows, once there are that many."""
+    def usage(self, request_id: str) -> dict[str, Any]:
+        """The usage row of a request."""
 
-        def rows(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return [row for event in events if event["type"] == "usage" for row in event["rows"]]
+        def row(events: list[dict[str, Any]]) -> dict[str, Any] | None:
+            rows = [row for event in events if event["type"] == "usage" for row in event["rows"]]
+            return next((row for row in rows if row["request_id"] == request_id), None)
 
-        found = self.wait(lambda events: rows(events) if len(rows(events)) >= count else None)
-        assert isinstance(found, list)
+        found = self.wait(row)
+        assert isinstance(found, dict)
         return found
 
     def close(self) -> None:
         """Goes away, as a control process that was killed does."""
-        self._server.close()
         self._home.doors_socket.unlink(missing_ok=True)
-        for peer in self._peers:
-            peer.close()
+        for one in (self._server, *self._peers):
+            # Closing alone would leave threads blocked in it, and the connection open.
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
 
     def _accept(self) -> None:
         while True:
@@ -265,6 +274,12 @@ class DoorProcess:
         else:
             self.get("/healthz")
         return process
+
+    def reset(self, snapshot: Snapshot) -> None:
+        """Puts a snapshot in force and forgets all events so far."""
+        assert self.control is not None
+        self.control.push(snapshot)
+        self.control.events.clear()
 
     def push(self, snapshot: Snapshot) -> None:
         """Puts a snapshot in force in the running door."""

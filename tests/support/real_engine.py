@@ -52,7 +52,8 @@ class RealEngine:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 60
         while not given.socket.exists():
-            assert self._process.poll() is None and time.monotonic() < deadline, log.read_text(errors="replace")[-2000:]
+            has_time = self._process.poll() is None and time.monotonic() < deadline
+            assert has_time, log.read_text(errors="replace")[-2000:]
             time.sleep(0.02)
         return self
 

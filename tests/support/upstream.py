@@ -72,6 +72,15 @@ class Upstream:
         """Runs ``action`` in the engine's own thread; for events that a behaviour waits for."""
         self._loop.call_soon_threadsafe(action)
 
+    def reset(self, behaviour: Behaviour) -> None:
+        """Forgets what it has seen, and behaves as given from now on."""
+        self.behaviour = behaviour
+        self.received = []
+        self.connections = 0
+        self.aborted = threading.Semaphore(0)
+        if self._server is None:
+            self.revive()
+
     def crash(self) -> None:
         """Stops listening and cuts every connection, as a process that ends does."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
@@ -126,7 +135,9 @@ class Upstream:
             self.aborted.release()
             writer.transport.abort()
         watch.cancel()
-        await asyncio.gather(work, watch, return_exceptions=True)
+        ended, _ = await asyncio.gather(work, watch, return_exceptions=True)
+        if isinstance(ended, OSError):
+            self.aborted.release()
 
 
 async def _end_of(reader: asyncio.StreamReader) -> None:

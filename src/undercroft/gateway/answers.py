@@ -39,20 +39,22 @@ def token_counts(data: bytes) -> tuple[int, int] | None:
     return cached + prompt_n, predicted
 
 
-def model_marks(data: bytes, name: str) -> tuple[bytes, bytes] | None:
-    """What to replace in every piece of an answer so that it says ``name``: ``(old, new)``; None where it does."""
-    found = _MODEL.search(data)
-    if found is None or found[1] == name.encode():
-        return None
-    return found[0], b'"model":"%b"' % name.encode()
+def model_mark(name: str) -> bytes:
+    """How an answer says that its model is ``name``, which is plain ASCII."""
+    return b'"model":"%b"' % name.encode()
 
 
 def renamed(body: bytes, name: str) -> bytes:
     """A whole answer with its model called ``name``."""
-    expected = b'"model":"%b"' % name.encode()
-    if expected in body:
-        return body
-    return rewritten(body, name, None)
+    return body if model_mark(name) in body else rewritten(body, name, None)
+
+
+def renamed_frame(frame: bytes, mark: bytes) -> bytes:
+    """A frame of a stream that has the given `model_mark` and no other."""
+    if mark in frame:
+        return frame
+    found = _MODEL.search(frame)
+    return frame if found is None else frame.replace(found[0], mark, 1)
 
 
 def rewritten(body: bytes, name: str, change: Callable[[dict[str, Any]], None] | None) -> bytes:

@@ -71,10 +71,12 @@ class Hosts:
         """Raises `DoorError` (421) where the ``Host`` header names somebody else."""
         if header in self._seen:
             return
-        host = (header or b"").decode("latin-1").strip().lower()
+        if header is None:
+            raise DoorError(400, "bad-http", "the request has no Host header")
+        host = header.decode("latin-1").strip().lower()
         if host in self._names or _without_port(host) in self._names:
             if len(self._seen) < 64:
-                self._seen.add(header or b"")
+                self._seen.add(header)
             return
         raise DoorError(
             421,

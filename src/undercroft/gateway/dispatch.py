@@ -27,6 +27,8 @@ Emit = Callable[[dict[str, Any]], None]
 _SUSPECT_SECONDS = 1.0
 # An engine that cannot be reached is tried again for this long: control needs a moment to start it anew.
 _RECONNECT_SECONDS = 5.0
+# The loop's clock counts milliseconds: a timer may come a little before its time.
+_CLOCK_SLACK_SECONDS = 0.02
 _SERVICE_WEIGHT = 0.1
 
 _log = structlog.get_logger("door")
@@ -294,7 +296,7 @@ class Dispatcher:
     def _suspect(self, replica: Replica, digests: list[str] | None = None) -> None:
         replica.load.suspect_until = time.monotonic() + _SUSPECT_SECONDS
         self._emit({"type": "broke", "replica": replica.entry.id, "in_flight": digests or []})
-        asyncio.get_running_loop().call_later(_SUSPECT_SECONDS, self._pump_all)
+        asyncio.get_running_loop().call_later(_SUSPECT_SECONDS + _CLOCK_SLACK_SECONDS, self._pump_all)
 
     async def _isolate(self, deployment: Deployment) -> None:
         limit = self.limits.queue_wait_seconds

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from undercroft.gateway import engine_errors
-from undercroft.gateway.answers import model_marks, token_counts
+from undercroft.gateway.answers import model_mark, renamed_frame, token_counts
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.histogram import INTER_TOKEN_BOUNDS, Histogram
 from undercroft.gateway.trace import Trace
@@ -52,11 +52,10 @@ class Relay:
         self.has_begun = False
         self._trace = trace
         self._emit = emit
-        self._model = model
+        self._mark = model_mark(model)
         self._has_usage_request = has_usage_request
         self._is_framed = is_framed or change is not None
         self._change = change
-        self._marks: tuple[bytes, bytes] | None = None
         self._buffer = b""
         self._tail = b""
         self._frames = 0
@@ -107,8 +106,7 @@ class Relay:
     def _begin(self, data: bytes, now: float) -> None:
         self.has_begun = True
         self._last_at = self._trace.first_token_at = now
-        self._marks = model_marks(data, self._model)
-        if self._marks is not None:
+        if self._mark not in data:
             self._is_framed = True
 
     def _take_apart(self, data: bytes) -> bytes:
@@ -133,8 +131,7 @@ class Relay:
         if _ERROR_MARK in frame and frame.lstrip().startswith((b"data: {", b"data:{", b"error:")):
             self.error = engine_errors.from_event(frame)
             return b""
-        if self._marks is not None:
-            frame = frame.replace(*self._marks)
+        frame = renamed_frame(frame, self._mark)
         is_usage = b'"usage"' in frame and not self._has_usage_request
         if (self._change is None and not is_usage) or not frame.startswith(b"data:"):
             return frame
