@@ -177,7 +177,10 @@ def subtracted(value: float | None, less: float | None) -> float | None:
 
 
 def arguments(title: str) -> argparse.Namespace:
-    """The command line that every benchmark has: ``json`` and ``quick``. SIGTERM ends what it started, as Ctrl-C does."""
+    """The command line that every benchmark has: ``json`` and ``quick``.
+
+    From here on SIGTERM ends what a benchmark started, as Ctrl-C does.
+    """
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
