@@ -70,8 +70,8 @@ class ConversationSource:
     summary_system_ratio: float = 0.09
     earlier_turn_ratio: float = 0.05
     tool_ratio: float = 0.02
-    split_ratio: float = 0.2
-    loss_ratio: float = 0.2
+    split_ratio: float = 0.12
+    loss_ratio: float = 0.1
 
     def sample(self, rng: random.Random) -> Sample:
         """Draw one sample."""

@@ -39,10 +39,10 @@ class Plan:
     peak_rate: float = 2e-3
     weight_decay: float = 0.1
     average_decay: float = 0.999
-    dropout_ratio: float = 0.05
+    dropout_ratio: float = 0.0
     intent_weight: float = 8.0
-    urgency_weight: float = 4.0
-    checkpoint_steps: int = 125
+    urgency_weight: float = 6.0
+    checkpoint_steps: int = 100
     seed: int = 20261120
 
 
