@@ -85,7 +85,7 @@ def _reach(tree: nodes.Template) -> str | None:
     """What of a template's text reaches out of it, whether or not a conversation gets there."""
     if next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None) is not None:
         return "it asks for another file"
-    names = [node.attr for node in tree.find_all(nodes.Getattr)]
+    names: list[Any] = [node.attr for node in tree.find_all(nodes.Getattr)]
     names += [getattr(node.arg, "value", None) for node in tree.find_all(nodes.Getitem)]
     for name in names:
         if isinstance(name, str) and name.startswith("__"):
