@@ -65,6 +65,7 @@ class Hub:
         cdn: Where large files are served from; None serves them itself.
         wrong_sizes: Bytes that are claimed in the listing in place of the real size, by path.
         extra_names: Further names in the listing that have no content.
+        api_answer: What the API answers in place of a listing.
     """
 
     url: str
@@ -78,6 +79,7 @@ class Hub:
     cdn: str | None = None
     wrong_sizes: dict[str, int] = field(default_factory=dict)
     extra_names: list[str] = field(default_factory=list)
+    api_answer: bytes | None = None
 
     def ranges(self, path: str) -> list[str | None]:
         """The ``Range`` of each download of a file."""
@@ -153,6 +155,9 @@ class _Handler(BaseHTTPRequestHandler):
         return found
 
     def _api(self, hub: Hub, match: re.Match[str]) -> None:
+        if hub.api_answer is not None:
+            self._send(200, hub.api_answer, {})
+            return
         found = self._repository(hub, match["repo"])
         if found is None:
             return
