@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Protocol
-
-import orjson
 
 from undercroft.gateway.errors import DoorError, invalid
 
@@ -35,7 +34,7 @@ def shown(value: Any) -> str:
         return "an object"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    return orjson.dumps(value).decode()
+    return json.dumps(value)
 
 
 def wrong(path: str, expected: str, value: Any) -> DoorError:
@@ -265,6 +264,11 @@ class Record:
 
     fields: Mapping[str, Field]
     refused: Mapping[str, str] = field(default_factory=dict)
+    required: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        needed = tuple(name for name, member in self.fields.items() if member.is_required)
+        object.__setattr__(self, "required", needed)
 
     def check(self, value: Any, path: str) -> None:
         if type(value) is not dict:
@@ -278,8 +282,8 @@ class Record:
                 raise self._unknown(name, path)
             if member is not None or known.is_required:
                 known.kind.check(member, f"{path}.{name}" if path else name)
-        for name, known in fields.items():
-            if known.is_required and name not in value:
+        for name in self.required:
+            if name not in value:
                 where = f"{path}.{name}" if path else name
                 raise invalid(f"{where}: missing; it is required", where, "missing-field")
 
@@ -288,8 +292,7 @@ class Record:
         for name, member in self.fields.items():
             properties[name] = member.kind.schema() | ({"description": member.about} if member.about else {})
         found: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
-        required = [name for name, member in self.fields.items() if member.is_required]
-        return found | {"required": required} if required else found
+        return found | {"required": list(self.required)} if self.required else found
 
     def _unknown(self, name: str, path: str) -> DoorError:
         where = f"{path}.{name}" if path else name

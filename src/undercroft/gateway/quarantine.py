@@ -28,6 +28,8 @@ class Quarantine:
     def tell(self, digests: frozenset[str]) -> None:
         """What control knows: all doors' findings of this and earlier runs."""
         self._told = digests
+        # Once control knows it, control's word counts: an administrator may let it go.
+        self._found = {d: None for d in self._found if d not in digests}
         self._strikes = {d: breaks for d, breaks in self._strikes.items() if d not in digests}
 
     def refused_digest(self, route: str, body: bytes) -> str | None:

@@ -1,0 +1,76 @@
+"""The table of fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from undercroft.gateway.errors import DoorError
+from undercroft.gateway.fields import CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES, forwarded, read
+from undercroft.gateway.kinds import Record
+from undercroft.gateway.openapi import openapi_paths
+
+_TABLES = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": COMPLETIONS,
+    "/v1/embeddings": EMBEDDINGS,
+    "/v1/rerank": RERANK,
+    "/v1/responses": RESPONSES,
+}
+
+
+@pytest.mark.parametrize("name", ["id_slot", "lora", "cache_prompt", "n_predict", "ignore_eos", "grammar", "truncate"])
+@pytest.mark.parametrize("table", _TABLES.values(), ids=_TABLES.keys())
+def test_no_route_lets_a_client_reach_into_the_engine(table: Record, name: str) -> None:
+    """Fields of an engine's own are refused on every route, with what to do."""
+    with pytest.raises(DoorError) as caught:
+        table.check({"model": "bot", name: 1}, "")
+    assert caught.value.param == name
+    assert caught.value.code == "refused-field"
+
+
+def test_a_body_is_read() -> None:
+    """What is right comes back as data."""
+    data = {"model": "bot", "messages": [{"role": "user", "content": "x"}], "temperature": 0.5}
+    assert read(CHAT, orjson.dumps(data)) == data
+
+
+def test_everything_forwarded_is_the_same_object() -> None:
+    """Where an engine may see all of it, nothing is copied."""
+    data: dict[str, Any] = {"model": "bot", "messages": []}
+    assert forwarded(CHAT, data) is data
+    assert forwarded(CHAT, {**data, "user": "anna"}) == data
+
+
+def test_every_field_is_in_the_document() -> None:
+    """The OpenAPI document has each route with each of its fields, and no others are allowed."""
+    paths = openapi_paths()
+    for path, table in _TABLES.items():
+        schema = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert set(schema["properties"]) == set(table.fields)
+        assert schema["additionalProperties"] is False
+    assert "get" in paths["/v1/models"]
+    assert "get" in paths["/v1/models/{model}"]
+
+
+def test_the_document_is_plain_json() -> None:
+    """It can be written as JSON, ranges included."""
+    paths = orjson.loads(orjson.dumps(openapi_paths()))
+    schema = paths["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["properties"]["temperature"]["maximum"] == 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": ""}}]},
+        {"role": "assistant", "content": "x", "refusal": None, "annotations": [], "audio": None, "function_call": None},
+        {"role": "tool", "content": "x", "tool_call_id": "c"},
+        {"role": "developer", "content": [{"type": "text", "text": "x"}]},
+    ],
+)
+def test_messages_as_the_client_sends_them_are_taken(message: dict[str, Any]) -> None:
+    """What OpenAI's client makes of its own objects is understood."""
+    CHAT.check({"model": "bot", "messages": [message]}, "")
