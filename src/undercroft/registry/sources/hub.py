@@ -127,8 +127,9 @@ class Hub:
         return Listing(commit, files)
 
     def _listing(self, reference: HubReference) -> tuple[str, dict[str, HubFile]]:
+        # With a revision always: mirrors know that address, and not all of them the one without.
         info = self._api.model_info(
-            reference.repository, revision=reference.revision, files_metadata=True, timeout=60.0
+            reference.repository, revision=reference.revision or "main", files_metadata=True, timeout=60.0
         )
         commit = str(info.sha or reference.revision or "")
         files = {
