@@ -259,6 +259,13 @@ def test_special_files_are_left(database: Database, home: Home, tmp_path: Path) 
     assert all(file.path != "NOTICE" for file in add(database, home, folder).files)
 
 
+def test_name_that_a_terminal_would_obey(database: Database, home: Home, tmp_path: Path) -> None:
+    """A file whose name holds control characters is refused: names are shown."""
+    error = refused(database, home, write_chat_model(tmp_path / "a\x1b[2J.gguf"))
+    assert error.code == "hostile-name"
+    assert error.message.isprintable()
+
+
 def test_paths_that_are_nothing(database: Database, home: Home, tmp_path: Path) -> None:
     """What is not there, or neither file nor folder, is said so."""
     with pytest.raises(NotFoundError):

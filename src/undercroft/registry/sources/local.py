@@ -41,6 +41,7 @@ def collect(path: Path) -> tuple[list[IncomingFile], Origin]:
 
 
 def _collect_file(path: Path, real: Path) -> tuple[list[IncomingFile], Origin]:
+    check_listing([path.name], source="the reference")
     origin = Origin(str(path), {"kind": "file", "path": str(path)})
     parts = find_parts(path.name)
     if parts is None:
