@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
 from typing import Annotated
@@ -168,10 +169,11 @@ def verify(
             typer.echo(f"damaged: {finding.model}: {finding.path}: {finding.problem}")
         typer.echo(f"{len(findings) - len(damaged)} of {len(findings)} files of {len(wanted)} models are whole.")
     if damaged:
+        source = next(model.source for model in wanted if model.name == damaged[0].model)
         raise UnavailableError(
             "damaged-files",
             f"{len(damaged)} stored files are damaged, of {', '.join(sorted({f.model for f in damaged}))}",
-            hint=f"undercroft model remove {damaged[0].model}, gc, and pull it again",
+            hint=f"undercroft model pull {shlex.quote(source)} --name {damaged[0].model}",
         )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.registry.facts import ModelFacts
-from undercroft.storage.blobs import Fingerprint
+from undercroft.storage.blobs import BlobStore, Fingerprint, fingerprint
 from undercroft.storage.tables import blobs, model_files, models
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
@@ -143,6 +143,14 @@ def fingerprint_of(connection: Connection, digest: str) -> Fingerprint | None:
     """What a stored file looked like when it was last hashed; None where none is stored."""
     row = connection.execute(select(blobs).where(blobs.c.digest == digest)).first()
     return Fingerprint(row.size_bytes, row.inode, row.modified_ns) if row is not None else None
+
+
+def is_untouched(connection: Connection, store: BlobStore, digest: str) -> bool:
+    """Whether a stored file looks as it did when its content was last hashed. It is not read."""
+    try:
+        return fingerprint(store.path(digest)) == fingerprint_of(connection, digest)
+    except OSError:
+        return False
 
 
 def write_fingerprint(connection: Connection, digest: str, look: Fingerprint, *, verified_at: str) -> None:

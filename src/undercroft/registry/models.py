@@ -19,7 +19,7 @@ from undercroft.registry.references import LocalReference, name_or_suggested
 from undercroft.registry.sources.local import collect
 from undercroft.registry.upkeep import scrub
 from undercroft.storage import journal
-from undercroft.storage.blobs import BlobStore, fingerprint
+from undercroft.storage.blobs import BlobStore
 from undercroft.storage.database import Database
 from undercroft.storage.tables import deployments, models
 
@@ -164,20 +164,14 @@ def model_file(home: Home, connection: Connection, model: Model) -> Path:
 
 
 def _checked(store: BlobStore, connection: Connection, model: Model, file: ModelFile) -> Path:
-    path = store.path(file.digest)
-    known = entries.fingerprint_of(connection, file.digest)
-    try:
-        is_same = fingerprint(path) == known
-    except OSError:
-        is_same = False
-    if not is_same:
+    if not entries.is_untouched(connection, store, file.digest):
         raise UnavailableError(
             "model-changed",
             f"model {model.name!r} cannot be loaded: its file {file.path[-80:]!r} was changed or removed "
             "since it was checked",
             hint=f"undercroft model verify {model.name}",
         )
-    return path
+    return store.path(file.digest)
 
 
 def _side_by_side(store: BlobStore, model: Model, paths: list[Path]) -> Path:

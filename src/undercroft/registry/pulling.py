@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from undercroft.core.environment import hub_endpoint
@@ -79,10 +79,11 @@ def pull(
     selection = select_files(sizes, source=source, wanted=reference.wanted)
     name = name_or_suggested(name, reference, selection.weights)
     with download_folder(home, f"{endpoint or ''} {source}", waiting=waiting) as folder:
-        there = _there_already(database, name, source, selection, listing)
+        store = BlobStore(home.blobs)
+        there = _there_already(database, store, name, source, selection, listing)
         if there is not None:
             return Arrival(there, False, selection.skipped)
-        files = _download(hub, reference, listing, selection, folder, BlobStore(home.blobs), progress)
+        files = _download(hub, reference, listing, selection, folder, _stored(database, store, listing), progress)
         lineage = {
             "kind": "hub",
             "endpoint": endpoint or "https://huggingface.co",
@@ -123,23 +124,39 @@ def _token(file: Path | None) -> str | None:
     return token.decode()
 
 
-def _there_already(database: Database, name: str, source: str, selection: Selection, listing: Listing) -> Model | None:
-    """The model that has the name, where it is this one; decided before anything is downloaded.
+def _there_already(
+    database: Database, store: BlobStore, name: str, source: str, selection: Selection, listing: Listing
+) -> Model | None:
+    """The model that has the name, where it is this one and whole; decided before anything is downloaded.
 
     Raises:
         ConflictError: The name belongs to other content.
     """
     with database.read() as connection:
         found = entries.find(connection, name)
-    if found is None or found.source == source:
-        return found
+        if found is None:
+            return None
+        is_whole = all(entries.is_untouched(connection, store, file.digest) for file in found.files)
+    there = found if is_whole else None
+    if found.source == source:
+        return there
     wanted = [listing.files[path].sha256 for path in selection.weights]
     if None in wanted:
         return None  # only the content tells
     digests = {file.digest for file in found.files}
     if all(f"sha256:{digest}" in digests for digest in wanted):
-        return found
+        return there
     raise name_taken(name, found)
+
+
+def _stored(database: Database, store: BlobStore, listing: Listing) -> dict[str, Path]:
+    """Files of a listing whose content is here already."""
+    with database.read() as connection:
+        return {
+            path: store.path(f"sha256:{file.sha256}")
+            for path, file in listing.files.items()
+            if file.sha256 is not None and entries.is_untouched(connection, store, f"sha256:{file.sha256}")
+        }
 
 
 def _download(
@@ -148,15 +165,12 @@ def _download(
     listing: Listing,
     selection: Selection,
     folder: Path,
-    store: BlobStore,
+    stored: Mapping[str, Path],
     progress: Progress,
 ) -> list[IncomingFile]:
     """Small files first: a repository that asks for code is refused before its weights are fetched."""
     taken = (*selection.others, *selection.weights)
     checked = _configs_to_check(listing)
-    known = {path: listing.files[path].sha256 for path in taken}
-    stored = {path: store.path(f"sha256:{sha}") for path, sha in known.items() if sha is not None}
-    stored = {path: place for path, place in stored.items() if place.exists()}
     missing = sum(listing.files[path].size_bytes or 0 for path in taken if path not in stored)
     check_room(folder, missing, what=str(reference))
     for path in checked:
@@ -164,13 +178,13 @@ def _download(
         refuse_auto_map(read_json(_place(folder, path), path), path)
     files = []
     for path in taken:
-        sha256 = known[path]
+        file = listing.files[path]
+        digest = f"sha256:{file.sha256}" if file.sha256 is not None else None
         if path in stored:
-            files.append(IncomingFile(path, stored[path], False, f"sha256:{sha256}"))
+            files.append(IncomingFile(path, stored[path], False, digest))
             continue
         if path not in checked:
-            hub.fetch(reference, listing.commit, listing.files[path], _place(folder, path), progress)
-        digest = f"sha256:{sha256}" if sha256 is not None else None
+            hub.fetch(reference, listing.commit, file, _place(folder, path), progress)
         files.append(IncomingFile(path, _place(folder, path), True, digest))
     return files
 

@@ -158,6 +158,20 @@ def test_weights_that_are_here_are_not_fetched_again(cellar: Cellar, gguf: bytes
     assert cellar.hub.sent_bytes == sent
 
 
+def test_pull_mends_a_damaged_model(cellar: Cellar, gguf: bytes) -> None:
+    """A model whose file was cut off is not called there already: the pull fetches it again."""
+    cellar.hub.repositories["org/m"] = Repository({"m.gguf": gguf}, large={"m.gguf"})
+    model = cellar.pull().model
+    (blob,) = (path for path in (cellar.home.blobs / "sha256").rglob("*") if path.is_file())
+    blob.chmod(0o600)
+    blob.write_bytes(gguf[:1000])
+    arrival = cellar.pull()
+    assert (arrival.is_new, arrival.model) == (False, model)
+    assert cellar.hub.sent_bytes["m.gguf"] == 2 * len(gguf)
+    with cellar.database.read() as connection:
+        assert models.model_file(cellar.home, connection, model).read_bytes() == gguf
+
+
 def test_name_that_is_taken_is_found_before_the_download(cellar: Cellar, gguf: bytes, tmp_path: Path) -> None:
     """Where the listing tells the content, a name that belongs to other content is refused before a byte is fetched."""
     other = write_chat_model(tmp_path / "other.gguf", seed=1)

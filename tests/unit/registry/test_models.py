@@ -130,6 +130,31 @@ def test_source_changed_later(database: Database, home: Home, tmp_path: Path) ->
     assert damaged.startswith("m: m.gguf: its content was changed")
 
 
+def test_damage_that_nothing_but_reading_shows(database: Database, home: Home, tmp_path: Path) -> None:
+    """A file whose content rots while its time stays is found by the scrub, kept from engines, named again by the next
+    scrub, and replaced by pulling it once more."""
+    path = write_chat_model(tmp_path / "m.gguf")
+    model = models.add_local(database, home, path, actor="test", must_copy=True)
+    (blob,) = stored(home)
+    before = blob.stat()
+    blob.chmod(0o600)
+    with blob.open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"rot!")
+    os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with database.read() as connection:
+        assert models.model_file(home, connection, model) == blob
+    assert len(models.scrub(database, home, older_than=datetime.now(UTC) + LATER)) == 1
+    with database.read() as connection, pytest.raises(UnavailableError):
+        models.model_file(home, connection, model)
+    assert len(models.scrub(database, home, older_than=datetime.now(UTC) - LATER)) == 1
+    assert models.add_local(database, home, path, actor="test", must_copy=True) == model
+    assert blob.read_bytes() == path.read_bytes()
+    with database.read() as connection:
+        assert models.model_file(home, connection, model) == blob
+    assert models.scrub(database, home, older_than=datetime.now(UTC) - LATER) == []
+
+
 def test_touched_and_whole(database: Database, home: Home, tmp_path: Path) -> None:
     """A file that was only touched, as by a restored backup, is trusted again once verify has read it."""
     model = models.add_local(database, home, write_chat_model(tmp_path / "m.gguf"), actor="test")
