@@ -31,7 +31,7 @@ _MANY = 32
 _CROWD = 256
 # Streams as (frames, milliseconds between them): short ones for the time to the first frame, dense ones for the cost of
 # a frame, slow ones (50 tokens a second, as an engine gives a reader) for stalls.
-_SHORT, _DENSE, _SLOW = (5, 20), (200, 5), (100, 20)
+_ALONE, _SHORT, _DENSE, _SLOW = (2, 1), (5, 20), (200, 5), (100, 20)
 _STALL_MS = 100.0
 # Control counts and writes what the door reports a moment later; its share of the cost ends with it.
 _AFTERMATH_SECONDS = 1.5
@@ -145,7 +145,7 @@ def _round(proxy: Proxy, plan: Plan, near: set[int], into: Samples) -> None:
 
 
 def _many_streams(proxy: Proxy, plan: Plan, near: set[int], into: Samples) -> None:
-    one = _stream(proxy, near, clients=1, shape=(2, 10), seconds=plan.seconds)
+    one = _stream(proxy, near, clients=1, shape=_ALONE, seconds=plan.seconds)
     short = _stream(proxy, near, clients=_MANY, shape=_SHORT, seconds=plan.seconds)
     cpu = machine.cpu_seconds(proxy.pids)
     dense = _stream(proxy, near, clients=_MANY, shape=_DENSE, seconds=plan.seconds)

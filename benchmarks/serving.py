@@ -28,6 +28,8 @@ _STREAMS = (1, 4, 8)
 _CONTEXT_TOKENS = 512
 _LEAST_RATIO = 0.98
 _LEAST_ROUNDS = 2
+# A busy machine gives shorter answers, not a run without end.
+_ANSWER_SECONDS, _LEAST_TOKENS = 5.0, 12
 _STARTER = "ticket-pilot"
 
 
@@ -38,8 +40,8 @@ class Plan:
     Args:
         rounds: Of door and engine, each first in every other round; at most.
         seconds: Of one number of streams; no round is begun later, but two there are always.
-        tokens: Of one answer of the random model.
-        starter_tokens: Of one answer of the starter model.
+        tokens: Of one answer of the random model; fewer where it would take long.
+        starter_tokens: The same of the starter model.
     """
 
     rounds: int
@@ -94,7 +96,7 @@ def _measure(report: Report, kind: str, path: Path, plan: Plan, tokens: int) -> 
         door = Place("door", server.port, server.key, "benchmark")
         engine = _engine(server.home)
         for place in (door, engine):
-            generate(place, clients=max(_STREAMS), tokens=16, mark="warm")
+            generate(place, clients=1, tokens=_LEAST_TOKENS, mark="warm")
         for streams in _STREAMS:
             _alternate(report, kind, door, engine, streams=streams, plan=plan, tokens=tokens)
 
@@ -116,6 +118,8 @@ def _alternate(report: Report, kind: str, door: Place, engine: Place, *, streams
     """
     speeds: dict[str, list[float]] = defaultdict(list)
     firsts: dict[str, list[float]] = defaultdict(list)
+    tried = generate(engine, clients=streams, tokens=_LEAST_TOKENS, mark=f"{streams}-try")
+    tokens = max(_LEAST_TOKENS, min(tokens, int(tried.tokens_per_second / streams * _ANSWER_SECONDS)))
     end = time.monotonic() + plan.seconds
     for number in range(plan.rounds):
         if number >= _LEAST_ROUNDS and time.monotonic() > end:
@@ -130,6 +134,7 @@ def _alternate(report: Report, kind: str, door: Place, engine: Place, *, streams
         into[f"{name}_tokens_per_second"] = median(speeds[place.name])
         into[f"{name}_first_token_p50_ms"] = median(firsts[place.name])
     report.figures[f"{name}_rounds"] = len(speeds["door"])
+    report.figures[f"{name}_tokens_each"] = tokens
     pairs = zip(speeds["door"], speeds["engine"], strict=True)
     report.ratios[f"{name}_door_to_engine"] = median([ours / bare for ours, bare in pairs])
 
