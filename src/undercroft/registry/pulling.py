@@ -23,7 +23,7 @@ from undercroft.registry.sources.hub import Hub, Listing
 from undercroft.storage.blobs import BlobStore, check_room
 from undercroft.storage.database import Database
 
-_CONFIG_LIMIT_BYTES = 4 * 1024 * 1024
+_CONFIG_LIMIT_BYTES = 8 * 1024 * 1024
 _CONFIGS_LIMIT = 64
 _TOKEN_LIMIT_BYTES = 4096
 

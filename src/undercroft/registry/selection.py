@@ -149,10 +149,14 @@ def select_files(sizes: Mapping[str, int | None], *, source: str, wanted: str | 
     return Selection(tuple(weights), tuple(others), tuple(path for path in paths if path not in taken))
 
 
+def is_vocabulary(path: str) -> bool:
+    """Whether a JSON file is a list of tokens, in which any word may stand."""
+    return PurePosixPath(path).name in {"tokenizer.json", "vocab.json", "added_tokens.json"}
+
+
 def config_files(paths: Sequence[str]) -> list[str]:
-    """The JSON files in which a model could ask for code; vocabularies are not among them."""
-    vocabularies = {"tokenizer.json", "vocab.json", "added_tokens.json", INDEX}
-    return [path for path in paths if path.lower().endswith(".json") and PurePosixPath(path).name not in vocabularies]
+    """The JSON files in which a model could ask for code."""
+    return [path for path in paths if path.lower().endswith(".json") and not is_vocabulary(path)]
 
 
 def _parent(path: str) -> str:

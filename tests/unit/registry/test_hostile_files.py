@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support import ggufs, raw_onnx, raw_safetensors
 from tests.support.mutations import mutants
-from tests.support.raw_gguf import sound
+from tests.support.raw_gguf import ARRAY, STRING, U8, sound
 from undercroft.core.errors import InvalidError, RefusedError
 from undercroft.registry.inspection.gguf import read_gguf
 from undercroft.registry.inspection.repository import inspect_files
@@ -89,6 +90,58 @@ def test_damaged_onnx(tmp_path: Path) -> None:
     content = raw_onnx.model(raw_onnx.tensor("w", [4, 4]))
     refused, _ = survey(tmp_path / "m.onnx", content, count=600, seed=6, header_bytes=len(content) - 64)
     assert refused > 200
+
+
+def long_strings(path: Path, key: str) -> None:
+    """A header that claims, and has, an array of 250 strings of 1 MiB each, nearly all of it holes on the disk."""
+    file = sound()
+    file.set_raw(key, b"")
+    head = file.build()[: file.build().index(key.encode()) + len(key)]
+    with path.open("wb") as out:
+        out.write(head + struct.pack("<IIQ", ARRAY, STRING, 250))
+        for _ in range(250):
+            out.write(struct.pack("<Q", 2**20))
+            out.seek(2**20, 1)
+        out.truncate()
+
+
+BOMBS: dict[str, Callable[[Path], object]] = {
+    "long strings": lambda path: long_strings(path, "general.tags"),
+    "long tokens": lambda path: long_strings(path, "tokenizer.ggml.tokens"),
+    "many strings": lambda path: path.write_bytes(
+        gguf_with(struct.pack("<IIQ", ARRAY, STRING, 1_900_000) + bytes(8 * 1_900_000))
+    ),
+    "many lists": lambda path: path.write_bytes(
+        gguf_with(*[struct.pack("<IIQ", ARRAY, U8, 1024) + bytes(1024)] * 20_000)
+    ),
+    "huge list": lambda path: path.write_bytes(gguf_with(struct.pack("<IIQ", ARRAY, U8, 2**26) + bytes(2**26))),
+    "header of lists": lambda path: path.write_bytes(
+        raw_safetensors.build_raw(b'{"a":[' + b"[]," * 3_000_000 + b"[]]}", 0)
+    ),
+    "header of keys": lambda path: path.write_bytes(
+        raw_safetensors.build_raw(b"{" + b",".join(b'"%06x":[]' % n for n in range(800_000)) + b"}", 0)
+    ),
+    "onnx of nothing": lambda path: path.write_bytes(b"\x08\x08" + b"\x12\x00" * 5_000_000),
+}
+
+
+def gguf_with(*values: bytes) -> bytes:
+    """A sound file with more values, each given with its type."""
+    file = sound()
+    for number, raw in enumerate(values):
+        file.set_raw(f"x{number}", raw) if len(values) < 100 else file.keys.append((f"x{number}", raw))
+    return file.build()
+
+
+@pytest.mark.parametrize("bomb", BOMBS, ids=str)
+def test_memory_is_bounded(tmp_path: Path, bomb: str) -> None:
+    """A file that is made to fill the memory is refused, or passed over, in a process that may have 1 GiB."""
+    path = tmp_path / "m"
+    BOMBS[bomb](path)
+    command = [sys.executable, "-m", "tests.support.limited_inspection", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(("refused: ", "accepted"))
 
 
 @pytest.mark.long

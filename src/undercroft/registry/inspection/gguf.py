@@ -8,59 +8,21 @@ Source: ``docs/gguf.md`` of ggml-org; where the reference reader (``gguf.cpp``) 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from undercroft.registry.inspection.gguf_types import SCALARS, TENSOR_TYPES, TensorType, ValueType
+from undercroft.registry.inspection.gguf_types import TENSOR_TYPES, TensorType, ValueType
+from undercroft.registry.inspection.gguf_values import Array, Value, read_text, read_values
 from undercroft.registry.inspection.reading import BoundedReader
 
 MAGIC = b"GGUF"
-_HEADER_LIMIT_BYTES = 256 * 1024 * 1024
+_HEADER_LIMIT_BYTES = 128 * 1024 * 1024  # the largest real ones have 30 MB
 _KEYS_LIMIT = 65_536
 _TENSORS_LIMIT = 65_536
-_KEY_LIMIT_BYTES = 1024
 _TENSOR_NAME_LIMIT_BYTES = 63  # the engine's own limit is 64 with the zero at the end
-_STRING_LIMIT_BYTES = 16 * 1024 * 1024
-_ARRAY_STRINGS_LIMIT = 2_000_000  # the largest vocabularies and their merges have 800,000
-_KEPT_ARRAY_ITEMS = 4096
 _DIMENSIONS_LIMIT = 4
 _ELEMENTS_LIMIT = 2**63 - 1
-_TOKENS = "tokenizer.ggml.tokens"
-_KINDS_OF_TOKENS = "tokenizer.ggml.token_type"
-_BYTE_TYPE = 6
-_BYTE_TOKEN = re.compile(rb"<0x[0-9A-Fa-f]{2}>")
-
-Scalar = int | float | bool | str
-
-
-@dataclass(frozen=True, slots=True)
-class Array:
-    """A metadata array.
-
-    Args:
-        kind: Of its items.
-        count: How many there are.
-        items: They themselves where the array is short; else None.
-        has_duplicates: Whether an item is there twice; only looked at for the tokens.
-        bytes_at: Positions of the tokens that stand for one byte: of the tokens those that read so, of the token types
-            those that say so.
-    """
-
-    kind: ValueType
-    count: int
-    items: Sequence[Scalar] | None
-    has_duplicates: bool = False
-    bytes_at: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A metadata value with the type that it was written with."""
-
-    kind: ValueType
-    value: Scalar | Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +104,7 @@ def read_gguf(path: Path, name: str) -> GgufHeader:
             reader.fail(f"expected at most {_TENSORS_LIMIT:,} tensors, got {tensor_count:,}")
         if key_count > _KEYS_LIMIT:
             reader.fail(f"expected at most {_KEYS_LIMIT:,} keys, got {key_count:,}")
-        values = _read_values(reader, key_count)
+        values = read_values(reader, key_count)
         alignment = _alignment(reader, values)
         tensors = _read_tensors(reader, tensor_count, alignment)
         _check_end(reader, tensors, alignment)
@@ -159,88 +121,6 @@ def _version(reader: BoundedReader) -> int:
     if version & 0xFFFF == 0:
         reader.fail("it is big-endian; convert it on a little-endian machine")
     reader.fail(f"expected GGUF version 2 or 3, got {version}")
-
-
-def _read_values(reader: BoundedReader, count: int) -> dict[str, Value]:
-    values: dict[str, Value] = {}
-    strings_left = _ARRAY_STRINGS_LIMIT
-    for number in range(1, count + 1):
-        what = f"key {number} of {count}"
-        key = _text(reader, what, _KEY_LIMIT_BYTES)
-        if not key or not key.isprintable():
-            reader.fail(f"{what} is {key[:80]!r}, expected printable text")
-        if key in values:
-            reader.fail(f"key {key[:80]!r} is there twice")
-        value = _read_value(reader, key, strings_left)
-        if isinstance(value.value, Array) and value.value.kind is ValueType.STRING:
-            strings_left -= value.value.count
-        values[key] = value
-    return values
-
-
-def _read_value(reader: BoundedReader, key: str, strings_left: int) -> Value:
-    what = f"the value of key {key[:80]!r}"
-    kind = _value_type(reader, what)
-    if kind is ValueType.STRING:
-        return Value(kind, _text(reader, what, _STRING_LIMIT_BYTES))
-    if kind is not ValueType.ARRAY:
-        return Value(kind, _scalar(reader, kind, reader.take(SCALARS[kind].size, what), what))
-    item_kind = _value_type(reader, what)
-    count = reader.u64(what)
-    if item_kind is ValueType.ARRAY:
-        reader.fail(f"{what} is an array of arrays, which no model needs")
-    if item_kind is ValueType.STRING:
-        return Value(kind, _strings(reader, key, what, count, strings_left))
-    width = SCALARS[item_kind].size
-    if count * width > reader.left_bytes:
-        reader.fail(f"{what} should hold {count:,} items, more than the file has room for")
-    if count > _KEPT_ARRAY_ITEMS and key != _KINDS_OF_TOKENS:
-        reader.skip(count * width, what)
-        return Value(kind, Array(item_kind, count, None))
-    if count > _ARRAY_STRINGS_LIMIT:
-        reader.fail(f"{what} should hold {count:,} items, expected at most {_ARRAY_STRINGS_LIMIT:,}")
-    raw = reader.take(count * width, what)
-    items = tuple(_scalar(reader, item_kind, raw[i : i + width], what) for i in range(0, len(raw), width))
-    bytes_at = frozenset(at for at, item in enumerate(items) if item == _BYTE_TYPE) if key == _KINDS_OF_TOKENS else ()
-    return Value(kind, Array(item_kind, count, items, bytes_at=frozenset(bytes_at)))
-
-
-def _strings(reader: BoundedReader, key: str, what: str, count: int, strings_left: int) -> Array:
-    if count > strings_left:
-        reader.fail(f"{what} should hold {count:,} strings; all arrays together may hold {_ARRAY_STRINGS_LIMIT:,}")
-    is_short = count <= _KEPT_ARRAY_ITEMS
-    found = reader.sized_strings(count, what, keep=is_short or key == _TOKENS)
-    has_duplicates = key == _TOKENS and len(set(found)) < count
-    # Tokens may be any bytes; nothing here needs more than their number.
-    items = tuple(item.decode("utf-8", "replace") for item in found) if is_short else None
-    bytes_at = frozenset(at for at, item in enumerate(found) if _BYTE_TOKEN.fullmatch(item)) if key == _TOKENS else ()
-    return Array(ValueType.STRING, count, items, has_duplicates, frozenset(bytes_at))
-
-
-def _value_type(reader: BoundedReader, what: str) -> ValueType:
-    number = reader.u32(what)
-    if number > max(ValueType):
-        reader.fail(f"{what} has type {number}, expected 0 to {max(ValueType)}")
-    return ValueType(number)
-
-
-def _scalar(reader: BoundedReader, kind: ValueType, raw: bytes, what: str) -> Scalar:
-    value: int | float = SCALARS[kind].unpack(raw)[0]
-    if kind is ValueType.BOOL:
-        if value not in (0, 1):
-            reader.fail(f"{what} should be a bool, 0 or 1, and is {value}")
-        return bool(value)
-    return value
-
-
-def _text(reader: BoundedReader, what: str, limit_bytes: int) -> str:
-    length = reader.u64(f"the length of {what}")
-    if length > limit_bytes:
-        reader.fail(f"{what} is {length:,} bytes long, expected at most {limit_bytes:,}")
-    try:
-        return reader.take(length, what).decode()
-    except UnicodeDecodeError:
-        reader.fail(f"{what} is not UTF-8 text")
 
 
 def _alignment(reader: BoundedReader, values: Mapping[str, Value]) -> int:
@@ -260,7 +140,7 @@ def _read_tensors(reader: BoundedReader, count: int, alignment: int) -> list[Ten
     seen: set[str] = set()
     expected_offset = 0
     for number in range(1, count + 1):
-        name = _text(reader, f"the name of tensor {number} of {count}", _TENSOR_NAME_LIMIT_BYTES)
+        name = read_text(reader, f"the name of tensor {number} of {count}", _TENSOR_NAME_LIMIT_BYTES)
         what = f"tensor {name!r}"
         if not name or not name.isprintable():
             reader.fail(f"tensor {number} of {count} is named {name!r}, expected printable text")

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from undercroft.registry.facts import UNKNOWN, ModelFacts
-from undercroft.registry.inspection.gguf import Array, GgufHeader, Tensor
+from undercroft.registry.inspection.gguf import GgufHeader, Tensor
 from undercroft.registry.inspection.gguf_shapes import check_blocks
 from undercroft.registry.inspection.gguf_types import FILE_TYPES, ValueType
+from undercroft.registry.inspection.gguf_values import Array
 from undercroft.registry.inspection.reading import refuse
 from undercroft.registry.inspection.templates import check_template
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from typing import Any, NoReturn
 from undercroft.core.errors import RefusedError
 from undercroft.registry.inspection.reading import refuse
 
-_LIMIT_BYTES = 64 * 1024 * 1024  # the largest tokenizers have 35 MB
+_LIMIT_BYTES = 8 * 1024 * 1024
+_VOCABULARY_LIMIT_BYTES = 64 * 1024 * 1024  # the largest tokenizers have 35 MB
+_PIECE_BYTES = 1024 * 1024
 _DEPTH_LIMIT = 64
 
 
@@ -29,6 +32,30 @@ def read_json(path: Path, name: str) -> Any:
     if size > _LIMIT_BYTES:
         _fail(name, f"it has {size:,} bytes, expected at most {_LIMIT_BYTES:,}")
     return parse_json(path.read_bytes(), name)
+
+
+def check_vocabulary(path: Path, name: str) -> None:
+    """A tokenizer's JSON: too large to be parsed here, so it is only seen to be an object in UTF-8.
+
+    Raises:
+        InvalidError: ``bad-json``.
+    """
+    size = path.stat().st_size
+    if size > _VOCABULARY_LIMIT_BYTES:
+        _fail(name, f"it has {size:,} bytes, expected at most {_VOCABULARY_LIMIT_BYTES:,}")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        first, last = b"", b""
+        try:
+            while piece := file.read(_PIECE_BYTES):
+                first, last = first or piece.lstrip()[:1], piece.rstrip()[-1:] or last
+                if "\0" in decoder.decode(piece):
+                    _fail(name, "it has bytes that are no text")
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            _fail(name, "it is not UTF-8 text")
+    if (first, last) != (b"{", b"}"):
+        _fail(name, "it is not a JSON object")
 
 
 def parse_json(raw: bytes, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -104,15 +105,15 @@ class BoundedReader:
     def u64(self, what: str) -> int:
         return int(_U64.unpack(self.take(8, what))[0])
 
-    def sized_strings(self, count: int, what: str, *, keep: bool) -> list[bytes]:
+    def sized_strings(self, count: int, what: str, *, kept: Callable[[bytes], bytes] | None) -> list[bytes]:
         """``count`` strings, each after its length in 8 bytes. A vocabulary has hundreds of thousands of them.
 
         Args:
-            keep: Whether to return them; else the list is empty.
+            kept: What to return of each; None returns an empty list.
         """
         if count * 8 > self.left_bytes:
             self.fail(f"{what} should hold {count:,} strings, more than the file has room for")
-        kept: list[bytes] = []
+        strings: list[bytes] = []
         unpack = _U64.unpack_from
         window, at, have = self._window, self._at, len(self._window)
         for _ in range(count):
@@ -128,11 +129,11 @@ class BoundedReader:
                 self._need(end - at, what)
                 window, end, have = self._window, self._at + end - at, len(self._window)
                 at = self._at
-            if keep:
-                kept.append(window[at + 8 : end])
+            if kept is not None:
+                strings.append(kept(window[at + 8 : end]))
             at = end
         self._at = at
-        return kept
+        return strings
 
     def _check(self, count: int, what: str) -> None:
         if count > self.left_bytes:

@@ -13,14 +13,14 @@ from undercroft.registry.inspection.formats import Format, find_format, refuse_u
 from undercroft.registry.inspection.gguf import read_gguf
 from undercroft.registry.inspection.gguf_model import inspect_gguf
 from undercroft.registry.inspection.hugging_face import folder_facts, stored_facts
-from undercroft.registry.inspection.json_files import read_json, refuse_auto_map
+from undercroft.registry.inspection.json_files import check_vocabulary, read_json, refuse_auto_map
 from undercroft.registry.inspection.onnx import OnnxModel, read_onnx
 from undercroft.registry.inspection.reading import refuse
 from undercroft.registry.inspection.safetensors import StoredTensor, read_safetensors
 from undercroft.registry.inspection.texts import check_tokenizer, read_text
 from undercroft.registry.licences import licence_of_text
 from undercroft.registry.model_card import ModelCard, read_card
-from undercroft.registry.selection import INDEX, Role, config_files, role_of
+from undercroft.registry.selection import INDEX, Role, config_files, is_vocabulary, role_of
 
 _CARD_LIMIT_BYTES = 4 * 1024 * 1024
 
@@ -51,7 +51,12 @@ def inspect_files(files: Mapping[str, Path]) -> Inspection:
     by_role: dict[Role, dict[str, Path]] = {role: {} for role in Role}
     for name in sorted(files):
         by_role[role_of(name)][name] = files[name]
-    configs = {name: _read_config(path, name) for name, path in by_role[Role.CONFIG].items()}
+    configs: dict[str, Any] = {}
+    for name, path in by_role[Role.CONFIG].items():
+        if is_vocabulary(name):
+            check_vocabulary(path, name)
+        else:
+            configs[name] = _read_config(path, name)
     for name, path in by_role[Role.TOKENIZER].items():
         check_tokenizer(path, name)
     found, facts = _weights(by_role[Role.WEIGHTS], configs)

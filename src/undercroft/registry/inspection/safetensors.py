@@ -12,8 +12,9 @@ from typing import Any
 from undercroft.registry.inspection.json_files import loads
 from undercroft.registry.inspection.reading import BoundedReader
 
-# The format allows 100 MB, its hub 25 MB; real ones stay far below, and parsed JSON takes many times its size.
-_HEADER_LIMIT_BYTES = 25_000_000
+# The format allows 100 MB and its hub 25 MB. Parsed JSON takes up to fifty times its size; a header of 100,000 tensors
+# has 10 MB.
+_HEADER_LIMIT_BYTES = 10_000_000
 _TENSORS_LIMIT = 200_000
 _DIMENSIONS_LIMIT = 64
 _ELEMENTS_LIMIT = 2**63 - 1
