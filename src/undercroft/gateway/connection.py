@@ -42,6 +42,8 @@ _TRICKLE_AFTER_SECONDS = 30.0
 _TRICKLE_BYTES_PER_SECOND = 256
 _CLIENT_GONE = 499  # nginx's number for it, in logs and usage only
 _WRITE_BUFFER_BYTES = 64 * 1024
+# Bodies that are coming in or being answered, of all connections together.
+_HELD_LIMIT_BYTES = 128 * 1024 * 1024
 
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -107,6 +109,7 @@ class Listener:
         self.is_draining = False
         self.drained_since = 0.0
         self.common_headers = b""
+        self.held_bytes = 0
         self.sweep(time.monotonic())
 
     def __call__(self) -> Connection:
@@ -147,6 +150,7 @@ class Connection(asyncio.Protocol):
         self._body_bytes = 0
         self._body_since = 0.0
         self._linger_bytes = 0
+        self._held_bytes = 0
         self._is_reading = True
         self.is_write_paused = False
         self._unsent_bytes = 0
@@ -165,6 +169,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.listener.connections.discard(self)
+        self._let_go()
         for exchange in (self.current, self.incoming, *self.pending):
             if exchange is not None:
                 exchange.is_gone = True
@@ -270,6 +275,7 @@ class Connection(asyncio.Protocol):
             self._refuse_now(self._body_too_large())
         elif self.incoming.refusal is None:
             self._parts.append(data)
+            self._hold(len(data))
 
     def on_message_complete(self) -> None:
         if self.phase is Phase.LINGER:
@@ -298,6 +304,8 @@ class Connection(asyncio.Protocol):
         """The answer to the current request was handed to the transport."""
         self.current = None
         self._task = None
+        if self._held_bytes and self._stage is _Stage.BETWEEN and not self.pending:
+            self._let_go()
         if self.phase is Phase.LINGER:
             return
         self.since = time.monotonic()
@@ -389,6 +397,27 @@ class Connection(asyncio.Protocol):
         coding = exchange.headers.get(b"transfer-encoding")
         if coding is not None and coding.lower() != b"chunked":
             raise DoorError(501, "bad-http", "the door reads no transfer-encoding but chunked")
+
+    def _hold(self, size: int) -> None:
+        """Counts a piece of a body against what all connections together may hold."""
+        listener = self.listener
+        self._held_bytes += size
+        listener.held_bytes += size
+        if listener.held_bytes > _HELD_LIMIT_BYTES:
+            self._refuse_now(
+                DoorError(
+                    503,
+                    "too-much-at-once",
+                    f"the door holds {_HELD_LIMIT_BYTES} bytes of requests already",
+                    source="door",
+                    retry_after_seconds=1,
+                )
+            )
+
+    def _let_go(self) -> None:
+        """No body is held any more: everything that came in was answered."""
+        self.listener.held_bytes -= self._held_bytes
+        self._held_bytes = 0
 
     def _body_too_large(self) -> DoorError:
         limit = self.listener.limits.body_limit_bytes

@@ -284,6 +284,11 @@ class Dispatcher:
         _log.warning("replica broke", deployment=deployment.entry.name, replica=replica.entry.id, requests=len(digests))
         self._suspect(replica, digests)
 
+    def close(self) -> None:
+        """Closes all connections to engines; at the end of a door."""
+        for deployment in self.deployments.values():
+            self._set_replicas(deployment, ())
+
     def depths(self) -> Iterator[tuple[str, int, int]]:
         """Deployment, requests in flight, requests waiting."""
         for name, deployment in self.deployments.items():

@@ -137,7 +137,8 @@ class Door:
             "total_seconds": round(total_seconds, 6),
         }
         self._log.add(row)
-        if trace.deployment:
+        if trace.replica:
+            # What was refused is in the metrics and the log; a flood of it does not reach the database.
             self._active[trace.deployment] = time.time()
             self.link.add_usage(row)
 
@@ -146,8 +147,10 @@ class Door:
         self.listener.sweep(time.monotonic())
         self._log.flush()
 
-    def flush(self) -> None:
-        """Writes the last log lines."""
+    def close(self) -> None:
+        """Closes what is open to engines and control, and writes the last log lines."""
+        self.dispatcher.close()
+        self._proxy.close()
         self._log.flush()
 
     def families(self) -> metrics.Families:
@@ -232,10 +235,10 @@ async def run(home: Home, settings: Settings, listener: socket.socket, index: in
     server.close()
     await drain(door, settings.gateway.drain_seconds)
     await door.link.flush(_FLUSH_SECONDS)
+    door.close()
     for task in (sweeping, link):
         task.cancel()
     await asyncio.gather(sweeping, link, return_exceptions=True)
-    door.flush()
     _log.info("door closed", door=door.id)
 
 

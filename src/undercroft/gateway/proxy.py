@@ -82,6 +82,10 @@ class ControlProxy:
         finally:
             self._pool.give_back(connection)
 
+    def close(self) -> None:
+        """Closes the connections to control."""
+        self._pool.close()
+
     async def _send(self, request: bytes) -> UpstreamConnection:
         try:
             return await self._pool.request(request, whole=False)

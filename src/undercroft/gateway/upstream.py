@@ -18,6 +18,7 @@ import httptools
 from undercroft.serving.snapshot import ReplicaEntry
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
+_CROWDED_SECONDS = 0.005
 _IDLE_LIMIT_SECONDS = 60.0
 _IDLE_LIMIT_CONNECTIONS = 64
 _HEADER_LIMIT_BYTES = 64 * 1024
@@ -402,10 +403,15 @@ class Pool:
 
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
-                if target.socket_path is not None:
-                    _, connection = await loop.create_unix_connection(make, target.socket_path)
-                else:
-                    _, connection = await loop.create_connection(make, target.host, target.port, ssl=self._tls)
+                while True:
+                    try:
+                        if target.socket_path is not None:
+                            _, connection = await loop.create_unix_connection(make, target.socket_path)
+                        else:
+                            _, connection = await loop.create_connection(make, target.host, target.port, ssl=self._tls)
+                        return connection
+                    except BlockingIOError:
+                        # llama.cpp lets five connections wait on its Unix socket; a sixth is turned away for a moment.
+                        await asyncio.sleep(_CROWDED_SECONDS)
         except (OSError, TimeoutError) as error:
             raise ConnectError(f"no connection to the engine: {error or 'timed out'}") from error
-        return connection

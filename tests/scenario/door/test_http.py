@@ -262,3 +262,24 @@ def test_tls(tmp_path_factory: pytest.TempPathFactory, make_door: Callable[[str]
     with door.connect() as plain:
         plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert not read_all(plain).startswith(b"HTTP/1.1 200 ")
+
+
+def test_all_bodies_together_are_limited(make_door: Callable[[str], DoorProcess]) -> None:
+    """However many send however much, the door holds so much and no more, and has room again afterwards."""
+    door = make_door("[gateway]\nbody_limit_bytes = 1073741824\n")
+    door.start(door.snapshot())
+    head = f"POST {ROUTE} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {door.key}\r\n"
+    with door.connect() as first, door.connect() as second:
+        for connection, mebibytes in ((first, 100), (second, 40)):
+            connection.sendall(f"{head}Content-Length: 900000000\r\n\r\n".encode())
+            piece = b" " * (1 << 20)
+            for _ in range(mebibytes):
+                connection.sendall(piece)
+        answer = second.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"too-much-at-once" in answer
+    for _ in range(100):
+        reply = door.post(ROUTE, b" " * (50 << 20))
+        if reply.status == 400:
+            return
+    pytest.fail("there was no room again")
