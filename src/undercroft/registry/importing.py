@@ -73,6 +73,16 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class _Brought:
+    """A file in quarantine, and what it looked like before anything read it."""
+
+    file: IncomingFile
+    local: Path
+    look: Fingerprint
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Held:
     """A file in quarantine, inspected and hashed."""
 
@@ -111,9 +121,9 @@ def register(
     """
     check_name(name, what="model")
     with workspace(home) as folder:
-        held, methods = _bring_all(files, folder, must_copy, progress)
-        inspection = inspect_files({file.path: local for file, local, _ in held})
-        hashed = [_hash(file, local, is_ours, progress) for file, local, is_ours in held]
+        brought, methods = _bring_all(files, folder, must_copy, progress)
+        inspection = inspect_files({item.file.path: item.local for item in brought})
+        hashed = [_hash(item, progress) for item in brought]
         model = _entry(name, hashed, inspection, origin)
         is_new, model = _place_and_name(database, home, model, hashed, actor=actor, reason=reason)
     return Arrival(model, is_new, origin.skipped, tuple(sorted(set(methods))))
@@ -130,39 +140,46 @@ def name_taken(name: str, found: Model) -> ConflictError:
 
 def _bring_all(
     files: Sequence[IncomingFile], folder: Path, must_copy: bool, progress: Progress
-) -> tuple[list[tuple[IncomingFile, Path, bool]], list[str]]:
-    held, methods = [], []
+) -> tuple[list[_Brought], list[str]]:
+    brought, methods = [], []
     for number, file in enumerate(files):
         # The source's own name never becomes one of ours.
         local = folder / str(number)
         if file.is_ours:
             file.local.rename(local)
-            held.append((file, local, True))
+            brought.append(_Brought(file, local, fingerprint(local), True))
             methods.append("download")
             continue
-        done = counted(progress, Stage.COPY, file.path, file.local.stat().st_size)
+        before = fingerprint(file.local)
+        done = counted(progress, Stage.COPY, file.path, before.size_bytes)
         method: Method = bring_in(file.local, local, must_copy=must_copy, done=done)
-        held.append((file, local, method != "hard link"))
+        if fingerprint(file.local) != before:
+            raise _source_changed(file)
+        brought.append(_Brought(file, local, fingerprint(local), method != "hard link"))
         methods.append(method)
-    return held, methods
+    return brought, methods
 
 
-def _hash(file: IncomingFile, local: Path, is_ours: bool, progress: Progress) -> _Held:
-    before = fingerprint(local)
-    digest = digest_file(local, done=counted(progress, Stage.CHECK, file.path, before.size_bytes))
-    if fingerprint(local) != before:
-        raise ConflictError(
-            "source-changed",
-            f"{file.path[-120:]!r} was written while it was read",
-            hint="wait until it is complete, then pull again",
-        )
+def _source_changed(file: IncomingFile) -> ConflictError:
+    return ConflictError(
+        "source-changed",
+        f"{file.path[-120:]!r} was written while it was read",
+        hint="wait until it is complete, then pull again",
+    )
+
+
+def _hash(item: _Brought, progress: Progress) -> _Held:
+    file, size = item.file, item.look.size_bytes
+    digest = digest_file(item.local, done=counted(progress, Stage.CHECK, file.path, size))
+    if fingerprint(item.local) != item.look:
+        raise _source_changed(file)
     if file.digest is not None and digest != file.digest:
         raise InvalidError(
             "wrong-digest",
             f"{file.path[-120:]!r} is not what its source says: expected {file.digest}, got {digest}",
             hint="pull again; if it stays so, the source is damaged or somebody changes it on the way",
         )
-    return _Held(ModelFile(file.path, digest, before.size_bytes), local, before, is_ours)
+    return _Held(ModelFile(file.path, digest, size), item.local, item.look, item.is_ours)
 
 
 def _entry(name: str, hashed: Sequence[_Held], inspection: Inspection, origin: Origin) -> Model:

@@ -20,6 +20,7 @@ from tests.support.ggufs import write_chat_model
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.registry import models, upkeep
+from undercroft.registry.progress import Stage, Step
 from undercroft.registry.quarantine import clean_quarantine, download_folder, workspace
 from undercroft.storage.blobs import BlobStore
 from undercroft.storage.database import Database
@@ -89,6 +90,24 @@ def test_name_that_is_taken(database: Database, home: Home, tmp_path: Path) -> N
     assert caught.value.code == "model-exists"
     assert "--name" in str(caught.value)
     assert len(stored(home)) == 1
+    assert list(home.quarantine.iterdir()) == []
+
+
+@pytest.mark.parametrize(("stage", "must_copy"), [(Stage.CHECK, False), (Stage.COPY, True)])
+def test_source_that_is_written_meanwhile(
+    database: Database, home: Home, tmp_path: Path, stage: Stage, must_copy: bool
+) -> None:
+    """A file that is written while it is read is refused: what was inspected and what was hashed would differ."""
+    path = write_chat_model(tmp_path / "m.gguf")
+
+    def write_into(step: Step) -> None:
+        if step.stage is stage:
+            path.write_bytes(path.read_bytes())
+
+    with pytest.raises(ConflictError) as caught:
+        models.add_local(database, home, path, actor="test", must_copy=must_copy, progress=write_into)
+    assert caught.value.code == "source-changed"
+    assert stored(home) == []
     assert list(home.quarantine.iterdir()) == []
 
 
