@@ -64,7 +64,7 @@ def main() -> int:
     try:
         path = random_model_file(shape)
         _measure(report, "random", path, plan, plan.tokens)
-        starter = Path(str(files("undercroft.starter"))) / "ticket-pilot.gguf"
+        starter = Path(str(files("undercroft.starter") / "ticket-pilot.gguf"))
         if starter.exists():
             _measure(report, "starter", starter, plan, plan.starter_tokens)
         else:
