@@ -49,12 +49,10 @@ def renamed(body: bytes, name: str) -> bytes:
     return body if model_mark(name) in body else rewritten(body, name, None)
 
 
-def renamed_frame(frame: bytes, mark: bytes) -> bytes:
-    """A frame of a stream that has the given `model_mark` and no other."""
-    if mark in frame:
-        return frame
+def find_model_mark(frame: bytes) -> bytes | None:
+    """How a frame says what its model is; None where it does not say."""
     found = _MODEL.search(frame)
-    return frame if found is None else frame.replace(found[0], mark, 1)
+    return None if found is None else found[0]
 
 
 def rewritten(body: bytes, name: str, change: Callable[[dict[str, Any]], None] | None) -> bytes:

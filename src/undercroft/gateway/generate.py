@@ -99,7 +99,7 @@ async def _answer(
                 exchange.pass_on,
                 model=name,
                 has_usage_request=has_usage_request(data),
-                is_framed=entry.protocol != "llama.cpp",
+                is_framed=not is_llama_cpp(entry) and not has_usage_request(data),
                 change=LegacyChoices(legacy).rewrite if legacy is not None and is_llama_cpp(entry) else None,
             )
 

@@ -14,14 +14,14 @@ from typing import Any
 import orjson
 
 from undercroft.gateway import engine_errors
-from undercroft.gateway.answers import model_mark, renamed_frame, token_counts
+from undercroft.gateway.answers import find_model_mark, model_mark, token_counts
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.histogram import INTER_TOKEN_BOUNDS, Histogram
 from undercroft.gateway.trace import Trace
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 NO_CACHE = ((b"cache-control", b"no-cache"),)
-_TAIL_BYTES = 8192
+_TAIL_BYTES = 4096
 _ERROR_MARK = b'{"error":'
 _DONE = b"data: [DONE]"
 
@@ -53,6 +53,7 @@ class Relay:
         self._trace = trace
         self._emit = emit
         self._mark = model_mark(model)
+        self._foreign_mark: bytes | None = None
         self._has_usage_request = has_usage_request
         self._is_framed = is_framed or change is not None
         self._change = change
@@ -110,7 +111,7 @@ class Relay:
             self._is_framed = True
 
     def _take_apart(self, data: bytes) -> bytes:
-        buffer = self._buffer + data
+        buffer = self._buffer + data if self._buffer else data
         if b"\r\n" in buffer:
             buffer = buffer.replace(b"\r\n", b"\n")
         end = buffer.rfind(b"\n\n")
@@ -127,12 +128,25 @@ class Relay:
                 break
         return b"".join(passed)
 
+    def _rename(self, frame: bytes) -> bytes:
+        """A frame with our name for the model; what the engine calls it is looked for once."""
+        if self._foreign_mark is None or self._foreign_mark not in frame:
+            self._foreign_mark = find_model_mark(frame)
+            if self._foreign_mark is None:
+                return frame
+        return frame.replace(self._foreign_mark, self._mark, 1)
+
     def _frame(self, frame: bytes) -> bytes:
         if _ERROR_MARK in frame and frame.lstrip().startswith((b"data: {", b"data:{", b"error:")):
             self.error = engine_errors.from_event(frame)
             return b""
-        frame = renamed_frame(frame, self._mark)
-        is_usage = b'"usage"' in frame and not self._has_usage_request
+        if self._mark not in frame:
+            frame = self._rename(frame)
+        is_usage = not self._has_usage_request and b'"usage"' in frame
+        if is_usage:
+            # Some servers say in every frame that there is none yet.
+            frame = frame.replace(b',"usage":null', b"")
+            is_usage = b'"usage"' in frame
         if (self._change is None and not is_usage) or not frame.startswith(b"data:"):
             return frame
         try:

@@ -66,6 +66,13 @@ def test_pieces_of_any_size_are_put_together(sizes: list[int], line_end: bytes) 
     assert made.error is None
 
 
+def test_frames_that_say_that_there_is_no_usage_lose_that() -> None:
+    """As some servers do in every frame; a text that says the same stays."""
+    text = 'x,"usage":null'
+    out, _, _ = relay([frame(text, "up", usage=None), USAGE, DONE], is_framed=True)
+    assert out == frame(text) + DONE
+
+
 def test_usage_that_was_asked_for_stays() -> None:
     """With the deployment's name in it."""
     out, _, _ = relay([frame("a", "up"), USAGE, DONE], is_framed=True, has_usage_request=True)
