@@ -66,6 +66,7 @@ class Hub:
         wrong_sizes: Bytes that are claimed in the listing in place of the real size, by path.
         extra_names: Further names in the listing that have no content.
         api_answer: What the API answers in place of a listing.
+        statuses: HTTP statuses that the next downloads get in place of a file.
     """
 
     url: str
@@ -80,6 +81,7 @@ class Hub:
     wrong_sizes: dict[str, int] = field(default_factory=dict)
     extra_names: list[str] = field(default_factory=list)
     api_answer: bytes | None = None
+    statuses: list[int] = field(default_factory=list)
 
     def ranges(self, path: str) -> list[str | None]:
         """The ``Range`` of each download of a file."""
@@ -190,6 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if found.is_gated:
             self._error(403, "GatedRepo")
+        elif hub.statuses:
+            self._error(hub.statuses.pop(0), "")
         elif match["path"] not in found.files:
             self._error(404, "EntryNotFound")
         elif match["path"] in found.large and hub.cdn is not None:

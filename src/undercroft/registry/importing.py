@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from undercroft.core.clock import to_iso, utc_now
-from undercroft.core.errors import ConflictError, InvalidError
+from undercroft.core.errors import ConflictError, InvalidError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.core.ids import check_name
 from undercroft.registry import entries
@@ -19,7 +21,15 @@ from undercroft.registry.inspection.repository import Inspection, inspect_files
 from undercroft.registry.progress import Progress, Stage, counted
 from undercroft.registry.quarantine import workspace
 from undercroft.storage import journal
-from undercroft.storage.blobs import BlobStore, Fingerprint, Method, bring_in, digest_file, fingerprint
+from undercroft.storage.blobs import (
+    BlobStore,
+    Fingerprint,
+    Method,
+    bring_in,
+    digest_file,
+    explain_disk_full,
+    fingerprint,
+)
 from undercroft.storage.database import Database
 
 
@@ -90,6 +100,29 @@ class _Held:
     local: Path
     look: Fingerprint
     is_ours: bool
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What the operating system and the database refuse on the way, as errors that say what to do.
+
+    Raises:
+        UnavailableError: ``disk-full`` or ``file-unusable``.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = str(error.filename or "a file")
+        raise explain_disk_full(error, what=where) or UnavailableError(
+            "file-unusable",
+            f"cannot read or write {where[-200:]!r}: {error.strerror or error}",
+            hint="check who may read the file, and its disk",
+        ) from error
+    except OperationalError as error:
+        if "disk is full" not in str(error.orig):
+            raise
+        full = OSError(errno.ENOSPC, "disk full")
+        raise explain_disk_full(full, what="the database") or error from error
 
 
 def register(

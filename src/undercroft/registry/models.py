@@ -12,7 +12,7 @@ from undercroft.core.home import Home
 from undercroft.registry import entries
 from undercroft.registry.entries import Model, ModelFile, weights_of
 from undercroft.registry.facts import ModelFacts
-from undercroft.registry.importing import Arrival, register
+from undercroft.registry.importing import Arrival, explained, register
 from undercroft.registry.progress import Progress, silent
 from undercroft.registry.quarantine import clean_quarantine
 from undercroft.registry.references import LocalReference, name_or_suggested
@@ -98,18 +98,19 @@ def bring_local(
     progress: Progress,
 ) -> Arrival:
     """`add_local`, and what came of it."""
-    files, origin = collect(reference.path)
-    return register(
-        database,
-        home,
-        files,
-        origin,
-        name=name_or_suggested(name, reference, [file.path for file in files]),
-        actor=actor,
-        reason=reason,
-        must_copy=must_copy,
-        progress=progress,
-    )
+    with explained():
+        files, origin = collect(reference.path)
+        return register(
+            database,
+            home,
+            files,
+            origin,
+            name=name_or_suggested(name, reference, [file.path for file in files]),
+            actor=actor,
+            reason=reason,
+            must_copy=must_copy,
+            progress=progress,
+        )
 
 
 def remove(database: Database, name: str, *, actor: str, reason: str | None = None) -> Model:

@@ -12,7 +12,7 @@ from undercroft.core.home import Home
 from undercroft.core.settings import RegistrySettings
 from undercroft.registry import entries
 from undercroft.registry.entries import Model
-from undercroft.registry.importing import Arrival, IncomingFile, Origin, name_taken, register
+from undercroft.registry.importing import Arrival, IncomingFile, Origin, explained, name_taken, register
 from undercroft.registry.inspection.json_files import read_json, refuse_auto_map
 from undercroft.registry.models import bring_local
 from undercroft.registry.progress import Progress, silent
@@ -78,7 +78,7 @@ def pull(
     sizes = {path: file.size_bytes for path, file in listing.files.items()}
     selection = select_files(sizes, source=source, wanted=reference.wanted)
     name = name_or_suggested(name, reference, selection.weights)
-    with download_folder(home, f"{endpoint or ''} {source}", waiting=waiting) as folder:
+    with explained(), download_folder(home, f"{endpoint or ''} {source}", waiting=waiting) as folder:
         store = BlobStore(home.blobs)
         there = _there_already(database, store, name, source, selection, listing)
         if there is not None:

@@ -147,6 +147,16 @@ def test_connection_that_keeps_breaking(cellar: Cellar, gguf: bytes) -> None:
     assert cellar.hub.sent_bytes["m.gguf"] == len(gguf)
 
 
+def test_hub_that_is_busy(cellar: Cellar) -> None:
+    """A hub that is busy for a moment is asked again; one that stays so is given up with what to do."""
+    cellar.hub.statuses = [503, 429]
+    assert cellar.pull().is_new
+    cellar.hub.statuses = [503] * 20
+    with pytest.raises(UnavailableError) as caught:
+        cellar.pull(name="other")
+    assert "HTTP 503" in caught.value.message
+
+
 def test_weights_that_are_here_are_not_fetched_again(cellar: Cellar, gguf: bytes) -> None:
     """A large file whose digest is stored already is taken from the store."""
     cellar.hub.repositories["org/m"] = Repository({"m.gguf": gguf}, large={"m.gguf"})

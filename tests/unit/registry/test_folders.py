@@ -14,7 +14,7 @@ from tests.support import raw_onnx
 from tests.support.folders import write_folder
 from tests.support.ggufs import CHAT_TEMPLATE, write_chat_model
 from tests.support.raw_safetensors import build, entry
-from undercroft.core.errors import InvalidError, NotFoundError, RefusedError, UndercroftError
+from undercroft.core.errors import InvalidError, NotFoundError, RefusedError, UnavailableError, UndercroftError
 from undercroft.core.home import Home
 from undercroft.registry import models
 from undercroft.registry.models import Model
@@ -264,6 +264,13 @@ def test_name_that_a_terminal_would_obey(database: Database, home: Home, tmp_pat
     error = refused(database, home, write_chat_model(tmp_path / "a\x1b[2J.gguf"))
     assert error.code == "hostile-name"
     assert error.message.isprintable()
+
+
+def test_file_that_cannot_be_read(database: Database, home: Home) -> None:
+    """What the operating system refuses is a sentence, not a traceback."""
+    with pytest.raises(UnavailableError) as caught:
+        add(database, home, Path("/proc/self/mem"))
+    assert caught.value.code == "file-unusable"
 
 
 def test_paths_that_are_nothing(database: Database, home: Home, tmp_path: Path) -> None:

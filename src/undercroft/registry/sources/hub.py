@@ -45,6 +45,7 @@ _SMALL_FILE_LIMIT_BYTES = 64 * 1024 * 1024
 _ATTEMPTS_WITHOUT_BYTES = 4
 _FIRST_PAUSE_SECONDS = 0.25
 _REDIRECTS_LIMIT = 5
+_TRY_AGAIN = {429, 500, 502, 503, 504}
 _TIMEOUT = httpx2.Timeout(30.0)
 _COMMIT = re.compile(r"[0-9A-Za-z]{6,64}")
 _CONTENT_RANGE = re.compile(r"bytes (?P<begin>\d{1,19})-\d{1,19}/(?P<total>\d{1,19})")
@@ -200,6 +201,8 @@ class Hub:
                     return  # it had all of it
                 target.unlink()
                 raise httpx2.RemoteProtocolError("the part that is here is longer than the file there")
+            if response.status_code in _TRY_AGAIN:
+                raise httpx2.RemoteProtocolError(f"HTTP {response.status_code}")
             hf_raise_for_status(response)
             have, total = _place(response, have, file)
             if total is not None:
