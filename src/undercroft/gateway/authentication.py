@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from undercroft.core.ids import KEY_PATTERN, secret_digest
 from undercroft.gateway.errors import DoorError
 from undercroft.serving.snapshot import KeyEntry
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_EVERY_ADDRESS = ("0.0.0.0", "::", "[::]")
 
 
 class Keys:
@@ -58,17 +59,26 @@ class Hosts:
     """Names that the door answers to, each with or without a port: a page that rebinds its name to us is refused.
 
     Args:
-        listening: Address that the door listens on.
+        listening: Address that the door listens on. Where that is every address of the machine, the one that a
+            connection came to counts as it.
         allowed: Further names, as configured.
     """
 
     def __init__(self, listening: str, allowed: Iterable[str]) -> None:
-        address = f"[{listening}]" if ":" in listening and not listening.startswith("[") else listening
-        self._names = {name.strip().lower() for name in (address, *_LOCAL_NAMES, *allowed)}
+        self._names = {name.strip().lower() for name in (_bracketed(listening), *_LOCAL_NAMES, *allowed)}
+        self._is_every_address = listening in _EVERY_ADDRESS
         self._seen: set[bytes] = set()
 
-    def check(self, header: bytes | None) -> None:
-        """Raises `DoorError` (421) where the ``Host`` header names somebody else."""
+    def check(self, header: bytes | None, came_to: Callable[[], str] = lambda: "") -> None:
+        """Refuses a request whose ``Host`` header names somebody else.
+
+        Args:
+            header: Its value; None where there is none.
+            came_to: Gives the address that the connection came to.
+
+        Raises:
+            DoorError: 421, or 400 where there is no such header.
+        """
         if header in self._seen:
             return
         if header is None:
@@ -78,12 +88,18 @@ class Hosts:
             if len(self._seen) < 64:
                 self._seen.add(header)
             return
+        if self._is_every_address and _without_port(host) == _bracketed(came_to()):
+            return
         raise DoorError(
             421,
             "host-not-allowed",
             f"the door does not answer to the name {host[:80]!r}. "
             "The administrator can add it to gateway.allowed_hosts in the settings",
         )
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address and not address.startswith("[") else address
 
 
 def _secret(headers: Mapping[bytes, bytes]) -> str | None:

@@ -297,6 +297,11 @@ class Connection(asyncio.Protocol):
 
     # The answering side calls these.
 
+    def local_address(self) -> str:
+        """The address of ours that the client connected to."""
+        name = self.transport.get_extra_info("sockname")
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     def write(self, data: bytes) -> None:
         self.transport.write(data)
 
@@ -456,6 +461,8 @@ class Connection(asyncio.Protocol):
     def _refuse_now(self, error: DoorError) -> None:
         """Answers before the request was read to its end, and closes without losing the answer to a reset."""
         exchange = self.incoming
+        if self.phase is Phase.LINGER:
+            return  # refused already, by something earlier in the same bytes
         if self.current is not None or self.transport.is_closing():
             self.transport.close()
             return

@@ -93,7 +93,7 @@ class Door:
 
     def screen(self, exchange: Exchange) -> None:
         """Refuses what can be refused before the body is read: host, path, method, key."""
-        self._hosts.check(exchange.headers.get(b"host"))
+        self._hosts.check(exchange.headers.get(b"host"), exchange.connection.local_address)
         exchange.route = route = find_route(exchange.method, exchange.path)
         exchange.trace.route = route.name
         if route.entrance is Entrance.OPEN:

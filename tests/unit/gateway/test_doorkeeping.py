@@ -100,6 +100,17 @@ def test_other_names(host: bytes) -> None:
         assert caught.value.status == 421
 
 
+def test_on_every_address_the_one_that_was_called_counts() -> None:
+    """Who listens on all addresses answers to the one that a connection came to, and to no other."""
+    hosts = Hosts("0.0.0.0", [])
+    hosts.check(b"10.0.0.5:8440", lambda: "10.0.0.5")
+    for host, came_to in ((b"10.0.0.6", "10.0.0.5"), (b"evil.example", "10.0.0.5"), (b"evil.example", "")):
+        with pytest.raises(DoorError):
+            hosts.check(host, lambda came_to=came_to: came_to)
+    with pytest.raises(DoorError):
+        Hosts("10.0.0.1", []).check(b"10.0.0.5", lambda: "10.0.0.5")
+
+
 def test_an_address_of_ipv6_is_written_in_brackets() -> None:
     """As a client writes it in a URL."""
     Hosts("fd00::5", []).check(b"[fd00::5]:8440")

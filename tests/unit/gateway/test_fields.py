@@ -6,12 +6,39 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.fields import CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES, forwarded, read
 from undercroft.gateway.kinds import Record
 from undercroft.gateway.openapi import openapi_paths
+from undercroft.gateway.payload import payload_for
+from undercroft.gateway.responses import to_chat
+from undercroft.serving.snapshot import ReplicaEntry
 
+_NAMES = st.sampled_from(sorted({*CHAT.fields, *RESPONSES.fields, *RERANK.fields, "role", "content", "type", "text"}))
+_VALID_MESSAGES = st.lists(
+    st.builds(
+        lambda role, content: {"role": role, "content": content},
+        st.sampled_from(["system", "developer", "user", "assistant"]),
+        st.text(max_size=20) | st.lists(st.builds(lambda t: {"type": "text", "text": t}, st.text()), min_size=1),
+    ),
+    min_size=1,
+    max_size=4,
+)
+_VALID_OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "temperature": st.floats(0, 2) | st.none(),
+        "n": st.integers(1, 8),
+        "stop": st.text(min_size=1, max_size=9) | st.lists(st.text(min_size=1, max_size=9), max_size=4),
+        "user": st.text(max_size=9),
+        "store": st.just(False),
+        "stream": st.booleans(),
+        "seed": st.integers(0, 2**32 - 2),
+    },
+)
 _TABLES = {
     "/v1/chat/completions": CHAT,
     "/v1/completions": COMPLETIONS,
@@ -74,3 +101,37 @@ def test_the_document_is_plain_json() -> None:
 def test_messages_as_the_client_sends_them_are_taken(message: dict[str, Any]) -> None:
     """What OpenAI's client makes of its own objects is understood."""
     CHAT.check({"model": "bot", "messages": [message]}, "")
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**40) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda one: st.lists(one, max_size=4) | st.dictionaries(_NAMES | st.text(max_size=8), one, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.sampled_from(sorted(_TABLES)), st.dictionaries(_NAMES, _JSON, max_size=6))
+def test_no_body_breaks_the_table(path: str, data: dict[str, Any]) -> None:
+    """Whatever is sent is taken or refused, never a crash; what is taken can be translated."""
+    table = _TABLES[path]
+    try:
+        read(table, orjson.dumps(data))
+    except DoorError:
+        return
+    forwarded(table, data)
+    if table is CHAT:
+        payload_for(CHAT, data, b"")(ReplicaEntry("rep_1", "/s", None, None, 1, "llama.cpp"))
+    if table is RESPONSES:
+        CHAT.check(to_chat(data), "")
+
+
+@given(_VALID_MESSAGES, _VALID_OPTIONS)
+def test_what_is_right_reaches_an_engine(messages: list[dict[str, Any]], options: dict[str, Any]) -> None:
+    """A body made of right values is taken, and an engine gets a body that is right too."""
+    data = {"model": "bot", "messages": messages, **options}
+    body = orjson.dumps(data)
+    assert read(CHAT, body) == data
+    for protocol in ("llama.cpp", "openai"):
+        sent = orjson.loads(payload_for(CHAT, data, body)(ReplicaEntry("rep_1", "/s", None, None, 1, protocol)))
+        assert {message["role"] for message in sent["messages"]} <= {"system", "user", "assistant", "tool"}
+        assert len(sent["messages"]) == len(messages)
