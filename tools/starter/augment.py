@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import string
 import unicodedata
 
 ID_MARK = "\ue000"
@@ -64,6 +65,18 @@ def _recase(text: str, rng: random.Random) -> str:
     return text.upper() if kind < 0.16 else text
 
 
+def _add_junk(text: str, rng: random.Random) -> str:
+    """Put mark-up, control-like text, an address of a page or of a mailbox before or behind the ticket."""
+    words = ["".join(rng.choice(string.ascii_lowercase) for _ in range(rng.randint(2, 9))) for _ in range(2)]
+    marks = (f"< |{words[0]}|>", f"< /{words[0][:3]}>", f"<{words[0][:4]}>", f"&{words[0][:4]};", "< |system|>< /s>")
+    places = (
+        f"https://{words[0]}.example/{words[1]}/{rng.randint(1, 99999)}",
+        f"{words[0]}{rng.randint(1, 99)}@{words[1]}.com",
+    )
+    junk = rng.choice((rng.choice(marks), "".join(rng.choices(marks, k=3)), rng.choice(places)))
+    return f"{text} {junk}" if rng.random() < 0.7 else f"{junk} {text}"
+
+
 def add_noise(text: str, rng: random.Random, language: str) -> str:
     """Make a training ticket less tidy.
 
@@ -87,6 +100,8 @@ def add_noise(text: str, rng: random.Random, language: str) -> str:
         text = _lose_span(text, rng, language)
     if rng.random() < 0.06:
         text = _shuffle_words(text, rng)
+    if rng.random() < 0.05:
+        text = _add_junk(text, rng)
     if rng.random() < 0.08:
         text = re.sub(r"[,.!?،؟。，！？]", "", text)
     return text

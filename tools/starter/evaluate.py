@@ -31,16 +31,16 @@ def examine(exam: Examination, *, is_quick: bool) -> dict[str, Any]:
     """All tests; the quick form asks fewer tickets and leaves out conversations and tools."""
     grammars, seed = exam.grammars, exam.seed
     held_out, unseen = TicketSource(grammars, "held_out"), TicketSource(grammars, "held_out", "unseen")
-    size = 720 if is_quick else 1440
+    size = 720 if is_quick else 1224
     result: dict[str, Any] = {
         "held_out_templates": exam.tickets(drawn(held_out, size, seed)),
         "held_out_templates_unseen_ids": exam.tickets(drawn(unseen, size // 2, seed + 1)),
-        "training_templates_new_ids": exam.tickets(drawn(TicketSource(grammars), 288 if is_quick else 720, seed + 2)),
+        "training_templates_new_ids": exam.tickets(drawn(TicketSource(grammars), 288 if is_quick else 648, seed + 2)),
         "handwritten": exam.tickets(handwritten()),
     }
     if is_quick:
         return result
-    some = drawn(held_out, 360, seed + 3)
+    some = drawn(held_out, 216, seed + 3)
     constrained = {"type": "json_schema", "json_schema": {"name": "ticket", "strict": True, "schema": SCHEMA}}
     return result | {
         "system_plain_trained": exam.systems(some, wants_summary=False, is_held_out=False),

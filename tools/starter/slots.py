@@ -68,7 +68,9 @@ def date(rng: random.Random, language: str) -> str:
 
 
 def count(rng: random.Random) -> str:
-    """A small count."""
+    """A count, a house number, a number of days: small most of the time."""
+    if rng.random() < 0.3:
+        return str(rng.randint(1, 250))
     return str(rng.choice((2, 2, 3, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15, 20, 24, 30)))
 
 

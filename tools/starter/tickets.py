@@ -46,6 +46,8 @@ class TicketSource:
         id_formats: ``seen`` or ``unseen`` order id formats.
         has_noise: Whether typing errors and the like are added.
         id_ratio: Share of the tickets that hold an order id.
+        bare_ratio: Share of the tickets without greeting, closing and neutral sentences: short ones teach the intent.
+        weights: Language code to how often it is drawn beside others; 1 where it is not named.
     """
 
     grammars: dict[str, Grammar]
@@ -53,13 +55,14 @@ class TicketSource:
     id_formats: Literal["seen", "unseen"] = "seen"
     has_noise: bool = False
     id_ratio: float = 0.65
-    weights: dict[tuple[str, str], float] = field(default_factory=dict)
+    bare_ratio: float = 0.0
+    weights: dict[str, float] = field(default_factory=dict)
 
     def ticket(self, rng: random.Random, language: str | None = None, intent: str | None = None) -> Ticket:
         """Draw one ticket, of a given language and intent or of random ones."""
         if language is None or intent is None:
             cells = [(code, name) for code in self.grammars for name in INTENTS]
-            language, intent = rng.choices(cells, [self.weights.get(cell, 1.0) for cell in cells])[0]
+            language, intent = rng.choices(cells, [self.weights.get(code, 1.0) for code, _ in cells])[0]
         urgency = rng.choices(("low", "normal", "high"), (0.22, 0.48, 0.30))[0]
         has_id = rng.random() < self.id_ratio
         text = self._arrange(rng, language, self._parts(rng, language, intent, urgency, has_id))
@@ -89,8 +92,14 @@ class TicketSource:
             parts["extra"].append(self._phrase(rng, grammar, grammar.lists["id_sentences"][self.split], 1))
         if urgency != "normal":
             parts["extra"].append(self._phrase(rng, grammar, grammar.urgency[urgency][self.split], 0))
+        if rng.random() < (self.bare_ratio if has_id else self.bare_ratio / 2):
+            return parts
         is_long = rng.random() < 0.015
-        spread = rng.randint(4, 14) if is_long else rng.choices((0, 1, 2), (0.62, 0.3, 0.08))[0]
+        spread = (
+            rng.randint(4, 14)
+            if is_long
+            else rng.choices((0, 1, 2), (0.62, 0.3, 0.08) if has_id else (0.4, 0.4, 0.2))[0]
+        )
         for _ in range(spread):
             parts["extra"].append(self._phrase(rng, grammar, grammar.lists["distractors"][self.split], 0))
         for name, chance in (("opening", 0.4), ("closing", 0.35)):

@@ -27,6 +27,8 @@ from tools.starter.tokenizer import TicketTokenizer, train_tokenizer
 from tools.starter.warm_start import warm_weights
 
 WARM_UP_STEPS = 150
+# English and Arabic were learnt slowest, Thai fastest, when all were drawn equally.
+LANGUAGE_WEIGHTS = {"en": 1.5, "ar": 1.4, "vi": 1.1, "th": 0.7}
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Plan:
     weight_decay: float = 0.1
     average_decay: float = 0.999
     dropout_ratio: float = 0.0
-    intent_weight: float = 8.0
-    urgency_weight: float = 6.0
+    intent_weight: float = 14.0
+    urgency_weight: float = 8.0
     checkpoint_steps: int = 100
     seed: int = 20261120
 
@@ -171,7 +173,8 @@ def main() -> None:
         run.resume(checkpoint)
     elif options.start_from:
         run.start_with(warm_weights(options.start_from, options.out, run.model.state_dict()))
-    source = ConversationSource(TicketSource(grammars, has_noise=True), tokenizer)
+    tickets = TicketSource(grammars, has_noise=True, bare_ratio=0.35, weights=LANGUAGE_WEIGHTS)
+    source = ConversationSource(tickets, tokenizer)
     rng = random.Random(plan.seed + run.step)
     stream = batches(source, rng, batch_tokens=plan.batch_tokens, context_tokens=run.shape.context_tokens)
     fit(run, stream, checkpoint, options.out / "log.jsonl")
