@@ -180,8 +180,9 @@ def _at_lowest_priority(work: Callable[[], str | None]) -> str | None:
 
     def run() -> str | None:
         me = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, me, 19)
+        # Linux gives threads priorities of their own; elsewhere it reads at the usual one.
         with contextlib.suppress(psutil.Error, OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, me, 19)
             psutil.Process(me).ionice(psutil.IOPRIO_CLASS_IDLE)
         return work()
 

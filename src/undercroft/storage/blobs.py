@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Literal
 
@@ -178,24 +179,28 @@ def _link(source: Path, target: Path) -> bool:
 
 def _copy(source: Path, target: Path, done: BytesDone | None) -> None:
     with source.open("rb", buffering=0) as read, target.open("xb", buffering=0) as write:
-        can_offload = hasattr(os, "copy_file_range")
-        while True:
-            try:
-                count = (
-                    os.copy_file_range(read.fileno(), write.fileno(), _COPY_BYTES)
-                    if can_offload
-                    else os.sendfile(write.fileno(), read.fileno(), None, _COPY_BYTES)
-                )
-            except OSError as error:
-                if not can_offload or error.errno not in _CANNOT_SHARE:
-                    raise
-                can_offload = False
-                continue
-            if count == 0:
-                break
+        for count in _pieces(read, write):
             if done is not None:
                 done(count)
         os.fsync(write.fileno())
+
+
+def _pieces(read: FileIO, write: FileIO) -> Iterator[int]:
+    """Copies piece by piece, inside the kernel where it can."""
+    if hasattr(os, "copy_file_range"):
+        try:
+            while count := os.copy_file_range(read.fileno(), write.fileno(), _COPY_BYTES):
+                yield count
+            return
+        except OSError as error:
+            if error.errno not in _CANNOT_SHARE:
+                raise
+    buffer = memoryview(bytearray(_BUFFER_BYTES))
+    while count := read.readinto(buffer):
+        written = 0
+        while written < count:
+            written += write.write(buffer[written:count])
+        yield count
 
 
 class BlobStore:

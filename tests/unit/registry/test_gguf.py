@@ -182,6 +182,7 @@ MODEL: dict[str, tuple[Change, str]] = {
     "experts and none used": (add("llama.expert_count", U32, 8), "does not say its llama.expert_used_count"),
     "unknown pooling": (add("llama.pooling_type", U32, 9), "expected 0 to 4"),
     "no tokenizer": (lambda f: f.drop("tokenizer.ggml.model"), "does not say its tokenizer.ggml.model"),
+    "strange tokenizer": (add("tokenizer.ggml.model", STRING, "a\x1bb"), "expected a name such as 'gpt2'"),
     "tokens of another type": (add("tokenizer.ggml.tokens", ARRAY, (U8, [1])), "not a list of strings"),
     "no tokens": (add("tokenizer.ggml.tokens", ARRAY, (STRING, [])), "not a list of strings"),
     "token twice": (add("tokenizer.ggml.tokens", ARRAY, (STRING, ["a", "b", "c", "<0x0A>", "a"])), "token twice"),
@@ -232,6 +233,26 @@ def test_facts_of_a_chat_model(tmp_path: Path) -> None:
     assert facts.bits_per_weight == 32.0
     assert facts.chat_template == ggufs.CHAT_TEMPLATE
     assert ModelFacts.from_dict(facts.to_dict()) == facts
+
+
+@pytest.mark.parametrize(
+    ("keys", "licence"),
+    [
+        ({}, "unknown"),
+        ({"general.license": "Apache-2.0"}, "apache-2.0"),
+        ({"general.license": "other", "general.license.name": "gemma"}, "gemma"),
+        ({"general.license": "other"}, "unknown"),
+        ({"general.license": "m\x1b[31mit"}, "m [31mit"),
+    ],
+)
+def test_licence(tmp_path: Path, keys: dict[str, str], licence: str) -> None:
+    """A licence is what the file names; one that it does not name is unknown."""
+    file = sound()
+    for key, content in keys.items():
+        file.set(key, STRING, content)
+    path = tmp_path / "m.gguf"
+    path.write_bytes(file.build())
+    assert inspect(path).licence == licence
 
 
 def test_task_is_read_from_architecture_and_pooling(tmp_path: Path) -> None:

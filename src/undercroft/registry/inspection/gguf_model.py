@@ -22,6 +22,7 @@ from undercroft.registry.inspection.reading import refuse
 from undercroft.registry.inspection.templates import check_template
 
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_TOKENIZER = re.compile(r"[a-z0-9_-]{1,32}")
 _LAYERS_LIMIT = 512
 _EXPERTS_LIMIT = 512
 _WIDTH_LIMIT = 2**20
@@ -114,6 +115,8 @@ def _check_vocabulary(header: GgufHeader) -> int | None:
     model = header.text("tokenizer.ggml.model")
     if model is None:
         _fail(header, "it does not say its tokenizer.ggml.model")
+    if not _TOKENIZER.fullmatch(model):
+        _fail(header, f"tokenizer.ggml.model is {model[:80]!r}, expected a name such as 'gpt2'")
     if model in _NO_VOCABULARY:
         return None
     tokens = header.array("tokenizer.ggml.tokens")
@@ -232,13 +235,20 @@ def _facts(
         vocabulary_tokens=vocabulary,
         quantization=_quantization(header, tensors),
         bits_per_weight=round(weights_bytes * 8 / parameters, 2),
-        licence=_short(header.text("general.license")) or UNKNOWN,
+        licence=_licence(header),
         languages=_texts(header, "general.languages"),
         base_models=_base_models(header),
         title=_short(header.text("general.name")) or UNKNOWN,
         chat_template=templates.pop("default", None),
         other_templates=templates,
     )
+
+
+def _licence(header: GgufHeader) -> str:
+    given = _short(header.text("general.license"))
+    if given is not None and given.lower() == "other":
+        given = _short(header.text("general.license.name"))
+    return given.lower() if given is not None else UNKNOWN
 
 
 def _largest(header: GgufHeader, key: str) -> int | None:

@@ -5,6 +5,7 @@ Run by path with an environment of its own; it imports nothing of this package.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import sys
@@ -122,11 +123,16 @@ def _to_json(value: Any, indent: int | None = None, **_: Any) -> str:
 def main() -> None:
     """Limits itself, tries, answers."""
     text = json.loads(sys.stdin.buffer.read())
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+    for kind, limit in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, 16),
+    ):
+        # Not every system lets the address space be limited; the time is limited everywhere.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (limit, limit))
     print(json.dumps({"problem": find_problem(text)}))
 
 
