@@ -7,9 +7,10 @@ from collections.abc import Callable
 from undercroft.gateway import engine_errors
 from undercroft.gateway.answers import token_counts
 from undercroft.gateway.authentication import check_model
-from undercroft.gateway.dispatch import Call, Deployment, Dispatcher, Lease
+from undercroft.gateway.dispatch import Dispatcher
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.exchange import Exchange
+from undercroft.gateway.replicas import Call, Deployment, Lease
 from undercroft.gateway.stream import Relay
 from undercroft.gateway.trace import Trace
 from undercroft.gateway.upstream import LostError, UpstreamError

@@ -14,8 +14,6 @@ No timer is set on the way of a request: `Listener.sweep` looks at every connect
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -29,6 +27,7 @@ import structlog
 
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.exchange import Exchange
+from undercroft.gateway.request_head import body_too_large, check_announced_body, new_request_id, read_head
 
 _HEADER_LIMIT_BYTES = 64 * 1024
 _PIPELINE_LIMIT = 16
@@ -45,8 +44,6 @@ _WRITE_BUFFER_BYTES = 64 * 1024
 # Bodies that are coming in or being answered, of all connections together.
 _HELD_LIMIT_BYTES = 128 * 1024 * 1024
 
-_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _SINGLE_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
 
 _log = structlog.get_logger("door")
@@ -246,13 +243,13 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         has_body = b"transfer-encoding" in exchange.headers or exchange.headers.get(b"content-length", b"0") != b"0"
         try:
-            self._read_head(exchange)
+            read_head(exchange, self.parser.get_method(), self.parser.get_http_version())
             if is_too_large:
                 raise _headers_too_large()
             if has_body and b"upgrade" in exchange.headers:
                 raise DoorError(400, "no-upgrade", "the door offers no other protocol to upgrade to")
             self.listener.screen(exchange)
-            self._check_announced_body(exchange)
+            check_announced_body(exchange.headers, self.listener.limits.body_limit_bytes)
         except DoorError as error:
             exchange.refusal = exchange.refusal or error
         if not has_body:
@@ -272,7 +269,7 @@ class Connection(asyncio.Protocol):
         self.since = time.monotonic()
         self._body_bytes += len(data)
         if self._body_bytes > self.listener.limits.body_limit_bytes:
-            self._refuse_now(self._body_too_large())
+            self._refuse_now(body_too_large(self.listener.limits.body_limit_bytes))
         elif self.incoming.refusal is None:
             self._parts.append(data)
             self._hold(len(data))
@@ -380,29 +377,6 @@ class Connection(asyncio.Protocol):
                 )
             )
 
-    def _read_head(self, exchange: Exchange) -> None:
-        parser = self.parser
-        exchange.method = parser.get_method().decode()
-        version = parser.get_http_version()
-        exchange.is_http_10 = version == "1.0"
-        given = exchange.headers.get(b"x-request-id")
-        exchange.id = given.decode() if given and _REQUEST_ID.fullmatch(given) else "req-" + secrets.token_hex(10)
-        if version not in ("1.0", "1.1"):
-            raise DoorError(505, "bad-http", f"the door speaks HTTP/1.1, got HTTP/{version}")
-        if parser.get_method() not in _METHODS:
-            raise DoorError(501, "bad-method", f"the door knows no method {exchange.method}")
-        exchange.path, exchange.query = _split_target(exchange.target)
-
-    def _check_announced_body(self, exchange: Exchange) -> None:
-        length = exchange.headers.get(b"content-length")
-        if length is not None and int(length) > self.listener.limits.body_limit_bytes:
-            raise self._body_too_large()
-        if exchange.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise DoorError(415, "encoded-body", "the door reads plain bodies only, not content-encoding")
-        coding = exchange.headers.get(b"transfer-encoding")
-        if coding is not None and coding.lower() != b"chunked":
-            raise DoorError(501, "bad-http", "the door reads no transfer-encoding but chunked")
-
     def _hold(self, size: int) -> None:
         """Counts a piece of a body against what all connections together may hold."""
         listener = self.listener
@@ -423,10 +397,6 @@ class Connection(asyncio.Protocol):
         """No body is held any more: everything that came in was answered."""
         self.listener.held_bytes -= self._held_bytes
         self._held_bytes = 0
-
-    def _body_too_large(self) -> DoorError:
-        limit = self.listener.limits.body_limit_bytes
-        return DoorError(413, "body-too-large", f"the body may have {limit} bytes at most")
 
     def _is_swallowable(self, exchange: Exchange) -> bool:
         """A refused request whose small body is read and dropped keeps its connection."""
@@ -466,7 +436,7 @@ class Connection(asyncio.Protocol):
         if self.current is not None or self.transport.is_closing():
             self.transport.close()
             return
-        exchange.id = exchange.id or "req-" + secrets.token_hex(10)
+        exchange.id = exchange.id or new_request_id()
         exchange.keep_alive = False
         self.phase = Phase.LINGER
         self.since = time.monotonic()
@@ -480,17 +450,3 @@ class Connection(asyncio.Protocol):
 
 def _headers_too_large() -> DoorError:
     return DoorError(431, "headers-too-large", f"the headers may have {_HEADER_LIMIT_BYTES} bytes at most")
-
-
-def _split_target(target: bytes) -> tuple[str, bytes]:
-    """Path and query of a request's target, which may be an absolute URL."""
-    try:
-        if not target.startswith(b"/"):
-            parsed = httptools.parse_url(target)
-            if parsed.host is None:
-                raise DoorError(400, "bad-http", "the request's target is no path")
-            target = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
-        path, _, query = target.partition(b"#")[0].partition(b"?")
-        return path.decode("ascii"), query
-    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
-        raise DoorError(400, "bad-http", "the request's target cannot be read") from error

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,8 +16,9 @@ from undercroft.core.settings import LimitSettings
 from undercroft.gateway import balance, engine_errors
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.quarantine import Quarantine, request_digest
+from undercroft.gateway.replicas import Call, Deployment, Lease, Replica
 from undercroft.gateway.trace import Trace
-from undercroft.gateway.upstream import ConnectError, LostError, Pool, UpstreamConnection, UpstreamError, target_of
+from undercroft.gateway.upstream import ConnectError, LostError, UpstreamError
 from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry, Snapshot
 
 Emit = Callable[[dict[str, Any]], None]
@@ -32,127 +31,6 @@ _CLOCK_SLACK_SECONDS = 0.02
 _SERVICE_WEIGHT = 0.1
 
 _log = structlog.get_logger("door")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request as it goes to an engine.
-
-    Args:
-        route: Path on the engine; also the route in records.
-        body: The client's bytes; they name the request in the quarantine.
-        payload: The body for a given replica.
-        check: Raises `DoorError` where the deployment, now that it is loaded, cannot do it after all.
-    """
-
-    route: str
-    body: bytes
-    payload: Callable[[ReplicaEntry], bytes]
-    check: Callable[[], None]
-
-
-class Replica:
-    """A replica and the requests that it has."""
-
-    __slots__ = ("breaks", "broken_at", "entry", "heads", "in_flight", "load", "pool")
-
-    def __init__(self, entry: ReplicaEntry, capacity: int, silence_seconds: float) -> None:
-        self.entry = entry
-        self.load = balance.Load(entry.id, capacity)
-        self.pool = Pool(target_of(entry), silence_seconds)
-        self.in_flight: set[Lease] = set()
-        self.heads: dict[str, bytes] = {}
-        self.breaks = 0
-        self.broken_at = 0.0
-
-    def request(self, route: str, payload: bytes, request_id: str) -> bytes:
-        """Bytes of an HTTP request."""
-        head = self.heads.get(route)
-        if head is None:
-            key = f"authorization: Bearer {self.entry.key}\r\n" if self.entry.key else ""
-            target = self.pool.target
-            head = self.heads[route] = (
-                f"POST {target.prefix}{route} HTTP/1.1\r\nhost: {target.host_header}\r\n{key}"
-                "accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n"
-            ).encode()
-        return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
-            head,
-            request_id.encode(),
-            len(payload),
-            payload,
-        )
-
-
-class Deployment:
-    """A name, its replicas, and the requests that wait for them."""
-
-    __slots__ = ("entry", "isolation", "last_active", "loading_since", "replicas", "service_seconds", "waiting")
-
-    def __init__(self, entry: DeploymentEntry) -> None:
-        self.entry = entry
-        self.replicas: dict[str, Replica] = {}
-        self.waiting: deque[asyncio.Future[Replica]] = deque()
-        self.isolation = asyncio.Lock()
-        self.loading_since: float | None = None
-        self.service_seconds = 1.0
-        self.last_active = 0.0
-
-    def take(self, now: float) -> Replica | None:
-        """A replica with room, which then counts one request more."""
-        load = balance.choose([replica.load for replica in self.replicas.values()], now)
-        if load is None:
-            return None
-        load.in_flight += 1
-        load.served += 1
-        return self.replicas[load.id]
-
-    @property
-    def in_flight(self) -> int:
-        """Requests at its replicas."""
-        return sum(replica.load.in_flight for replica in self.replicas.values())
-
-
-class Lease:
-    """One request's place at a replica; `close` it whatever happens."""
-
-    __slots__ = (
-        "_dispatcher",
-        "_is_closed",
-        "call",
-        "connection",
-        "deployment",
-        "is_isolated",
-        "replica",
-        "started_at",
-    )
-
-    def __init__(
-        self, dispatcher: Dispatcher, deployment: Deployment, replica: Replica, call: Call, *, is_isolated: bool
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._is_closed = False
-        self.deployment = deployment
-        self.replica = replica
-        self.call = call
-        self.is_isolated = is_isolated
-        self.started_at = time.monotonic()
-        self.connection: UpstreamConnection = None  # type: ignore[assignment]  # set before anybody else has the lease
-        replica.in_flight.add(self)
-
-    def close(self) -> None:
-        """Frees the place; an answer that was not read to its end is cancelled at the engine."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if self.connection is not None:
-            if self.connection.is_complete:
-                self._dispatcher.quarantine.answered(self.call.route, self.call.body)
-            self.replica.pool.give_back(self.connection)
-        self._dispatcher.leave(self)
-
-    def broke(self) -> None:
-        """The connection ended in the middle of the answer."""
-        self._dispatcher.broke(self)
 
 
 class Dispatcher:
@@ -211,7 +89,7 @@ class Dispatcher:
                     continue
                 replica = await self._acquire(deployment, trace, is_retry=losses > 0 or unreachable_since is not None)
                 trace.replica = replica.entry.id
-                lease = Lease(self, deployment, replica, call, is_isolated=is_isolated)
+                lease = Lease(deployment, replica, call, self, is_isolated=is_isolated)
                 try:
                     if trace.queue_seconds:
                         call.check()
@@ -253,6 +131,8 @@ class Dispatcher:
     def leave(self, lease: Lease) -> None:
         """A request left its replica: the next one that waits takes the place."""
         deployment, replica = lease.deployment, lease.replica
+        if lease.connection is not None and lease.connection.is_complete:
+            self.quarantine.answered(lease.call.route, lease.call.body)
         replica.in_flight.discard(lease)
         replica.load.in_flight -= 1
         if lease.is_isolated:

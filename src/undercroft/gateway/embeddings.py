@@ -9,11 +9,12 @@ import orjson
 
 from undercroft.gateway.answers import renamed
 from undercroft.gateway.calls import ask, check_task, find_deployment
-from undercroft.gateway.dispatch import Call, Dispatcher
+from undercroft.gateway.dispatch import Dispatcher
 from undercroft.gateway.errors import invalid
 from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.fields import EMBEDDINGS, read
 from undercroft.gateway.payload import payload_for
+from undercroft.gateway.replicas import Call
 
 _FLOAT_BYTES = 4
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.upstream import ConnectError, Pool, Target, UpstreamConnection, UpstreamError
+from undercroft.gateway.pool import Pool, Target
+from undercroft.gateway.upstream import ConnectError, UpstreamConnection, UpstreamError
 
 ACTOR_HEADER = b"x-undercroft-actor"
 

@@ -7,11 +7,12 @@ from typing import Any
 import orjson
 
 from undercroft.gateway.calls import ask, check_task, find_deployment
-from undercroft.gateway.dispatch import Call, Dispatcher
+from undercroft.gateway.dispatch import Dispatcher
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.exchange import Exchange
 from undercroft.gateway.fields import RERANK, read
 from undercroft.gateway.payload import payload_for
+from undercroft.gateway.replicas import Call
 
 _ENGINE_ROUTE = "/v1/rerank"
 

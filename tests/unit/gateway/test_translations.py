@@ -16,14 +16,14 @@ from undercroft.core.errors import (
     UndercroftError,
 )
 from undercroft.gateway import engine_errors, fanout
-from undercroft.gateway.dispatch import Deployment
 from undercroft.gateway.errors import DoorError, from_core, http_status
 from undercroft.gateway.fields import CHAT, COMPLETIONS
 from undercroft.gateway.legacy import LegacyChoices, legacy_logprobs
 from undercroft.gateway.payload import payload_for
+from undercroft.gateway.pool import target_of
+from undercroft.gateway.replicas import Deployment
 from undercroft.gateway.rerank import ranked
 from undercroft.gateway.responses import response_frame, to_chat, to_response
-from undercroft.gateway.upstream import target_of
 from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry
 
 _USER = [{"role": "user", "content": "x"}]

@@ -1,0 +1,77 @@
+"""A request's first line and headers: what they say, and what is refused before a body is read. No network."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+
+import httptools
+
+from undercroft.gateway.errors import DoorError
+from undercroft.gateway.exchange import Exchange
+
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+def read_head(exchange: Exchange, method: bytes, version: str) -> None:
+    """Fills in method, path, query and id.
+
+    Args:
+        exchange: Its target and headers are there.
+        method: As the parser read it.
+        version: As the parser read it: ``1.1``.
+
+    Raises:
+        DoorError: Another version of HTTP, a method that the door does not know, or a target that is no path.
+    """
+    exchange.method = method.decode()
+    exchange.is_http_10 = version == "1.0"
+    given = exchange.headers.get(b"x-request-id")
+    exchange.id = given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id()
+    if version not in ("1.0", "1.1"):
+        raise DoorError(505, "bad-http", f"the door speaks HTTP/1.1, got HTTP/{version}")
+    if method not in _METHODS:
+        raise DoorError(501, "bad-method", f"the door knows no method {exchange.method}")
+    exchange.path, exchange.query = split_target(exchange.target)
+
+
+def check_announced_body(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
+    """Raises `DoorError` where the headers announce a body that the door does not take."""
+    length = headers.get(b"content-length")
+    if length is not None and int(length) > limit_bytes:
+        raise body_too_large(limit_bytes)
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise DoorError(415, "encoded-body", "the door reads plain bodies only, not content-encoding")
+    coding = headers.get(b"transfer-encoding")
+    if coding is not None and coding.lower() != b"chunked":
+        raise DoorError(501, "bad-http", "the door reads no transfer-encoding but chunked")
+
+
+def body_too_large(limit_bytes: int) -> DoorError:
+    """HTTP 413."""
+    return DoorError(413, "body-too-large", f"the body may have {limit_bytes} bytes at most")
+
+
+def new_request_id() -> str:
+    """For a request that brought none."""
+    return "req-" + secrets.token_hex(10)
+
+
+def split_target(target: bytes) -> tuple[str, bytes]:
+    """Path and query of a request's target, which may be an absolute URL.
+
+    Raises:
+        DoorError: 400; it is neither.
+    """
+    try:
+        if not target.startswith(b"/"):
+            parsed = httptools.parse_url(target)
+            if parsed.host is None:
+                raise DoorError(400, "bad-http", "the request's target is no path")
+            target = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
+        path, _, query = target.partition(b"#")[0].partition(b"?")
+        return path.decode("ascii"), query
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
+        raise DoorError(400, "bad-http", "the request's target cannot be read") from error
