@@ -18,6 +18,7 @@ from undercroft.gateway.kinds import (
     Field,
     Flag,
     FreeObject,
+    JsonText,
     ListOf,
     MapOf,
     Number,
@@ -41,6 +42,7 @@ _ENGINE_INTERNAL = "it reaches into the engine and into other requests"
 _TEXT_PART = Tagged("type", {"text": Record({"type": Field(Text()), "text": Field(Text(), "", True)})}, _PARTS_REFUSED)
 _CONTENT = OneOf({str: Text(), list: ListOf(_TEXT_PART, 1, 4096)})
 
+_CALLED = Record({"name": Field(_FUNCTION_NAME, "", True), "arguments": Field(JsonText(), "", True)})
 _TOOL_CALL = Tagged(
     "type",
     {
@@ -49,9 +51,7 @@ _TOOL_CALL = Tagged(
                 "type": Field(Text()),
                 "id": Field(Text(0, 256)),
                 "index": Field(Number(0, 1024, is_whole=True)),
-                "function": Field(
-                    Record({"name": Field(_FUNCTION_NAME, "", True), "arguments": Field(Text(), "", True)}), "", True
-                ),
+                "function": Field(_CALLED, "", True),
             }
         )
     },
@@ -303,7 +303,7 @@ _ITEM = Tagged(
                 "type": Field(Text()),
                 "call_id": Field(Text(1, 256), "", True),
                 "name": Field(_FUNCTION_NAME, "", True),
-                "arguments": Field(Text(), "", True),
+                "arguments": Field(JsonText(), "", True),
                 **_ITEM_IDENTITY,
                 # What the openai client adds to the calls that its helpers parsed.
                 "parsed_arguments": Field(FreeObject()),

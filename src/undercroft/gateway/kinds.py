@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Protocol
 
+import orjson
+
 from undercroft.gateway.errors import DoorError, invalid
 
 _DEPTH_LIMIT = 64
@@ -79,6 +81,22 @@ class Text:
     def schema(self) -> dict[str, Any]:
         found: dict[str, Any] = {"type": "string", "minLength": self.low, "maxLength": self.high}
         return found | {"pattern": f"^{self.pattern.pattern}$"} if self.pattern else found
+
+
+@dataclass(frozen=True, slots=True)
+class JsonText:
+    """A string that is JSON, such as the arguments of a call; an empty one stands for no arguments."""
+
+    def check(self, value: Any, path: str) -> None:
+        if type(value) is not str:
+            raise wrong(path, "a text", value)
+        try:
+            orjson.loads(value or "{}")
+        except orjson.JSONDecodeError as error:
+            raise invalid(f"{path}: expected JSON, got a text that is not: {error}", path) from error
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "contentMediaType": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,11 +47,19 @@ def _common(table: Record, data: dict[str, Any]) -> dict[str, Any]:
 def _message(message: dict[str, Any]) -> dict[str, Any]:
     role = message["role"]
     fields = MESSAGE.records[role].fields
+    if any(call["function"]["arguments"] == "" for call in message.get("tool_calls") or ()):
+        message = {**message, "tool_calls": [_with_arguments(call) for call in message["tool_calls"]]}
     if role == "developer":
         message = {**message, "role": "system"}  # chat templates know the older name
     if all(name in fields and fields[name].is_forwarded for name in message):
         return message
     return {name: value for name, value in message.items() if name in fields and fields[name].is_forwarded}
+
+
+def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
+    """A call whose arguments are JSON, as chat templates expect; clients write an empty text for none."""
+    function = call["function"]
+    return {**call, "function": {**function, "arguments": function["arguments"] or "{}"}}
 
 
 def _for_llama_cpp(data: dict[str, Any], entry: ReplicaEntry) -> dict[str, Any]:

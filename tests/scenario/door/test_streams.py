@@ -242,3 +242,57 @@ def test_frames_in_any_pieces(door: DoorProcess, engine: Upstream) -> None:
     assert [e["choices"][0]["delta"]["content"] for e in reply.events[:-1]] == ["a", "b", "c"]
     assert {event["model"] for event in reply.events[:-1]} == {"bot"}
     assert reply.events[-1] == "[DONE]"
+
+
+def test_a_response_that_breaks_ends_with_an_error_event(door: DoorProcess, engine: Upstream) -> None:
+    """The Responses API has its own form of events, for errors too."""
+
+    async def behave(_: Received, writer: asyncio.StreamWriter) -> None:
+        begin_stream(writer)
+        write_event(writer, chunk("a"))
+        await writer.drain()
+        writer.transport.abort()
+
+    engine.behaviour = behave
+    reply = door.post("/v1/responses", {"model": "bot", "input": "hello", "stream": True})
+    assert [event["type"] for event in reply.events][-2:] == ["response.output_text.delta", "error"]
+    last = reply.events[-1]
+    assert last["code"] == last["error"]["code"] == "engine-crashed"
+    assert last["sequence_number"] == len(reply.events) - 1
+
+
+def test_one_choice_that_fails_fails_all(door: DoorProcess, engine: Upstream) -> None:
+    """Of several choices in a stream one breaks: the stream ends with the error, and the others are cancelled."""
+    is_first = True
+
+    async def behave(_: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal is_first
+        begin_stream(writer)
+        write_event(writer, chunk("a"))
+        await writer.drain()
+        if is_first:
+            is_first = False
+            await asyncio.sleep(0.1)
+            writer.transport.abort()
+        else:
+            await asyncio.Event().wait()
+
+    engine.behaviour = behave
+    reply = door.post(ROUTE, {**STREAM, "n": 2})
+    assert reply.events[-1]["error"]["code"] == "engine-crashed"
+    assert {event["choices"][0]["index"] for event in reply.events[:-1]} == {0, 1}
+    assert engine.aborted.acquire(timeout=10)
+
+
+def test_an_old_client_gets_its_stream(door: DoorProcess, engine: Upstream) -> None:
+    """HTTP/1.0 has no chunks: the stream comes plain and ends with the connection."""
+    engine.behaviour = stream("a", "b")
+    body = json.dumps(STREAM)
+    with door.connect() as connection:
+        head = f"POST {ROUTE} HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer {door.key}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        found = b""
+        while piece := connection.recv(65536):
+            found += piece
+    assert b"transfer-encoding" not in found
+    assert found.endswith(b"\n\ndata: [DONE]\n\n")

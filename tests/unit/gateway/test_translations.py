@@ -93,6 +93,14 @@ def test_messages_lose_what_means_nothing() -> None:
     assert found["messages"] == [{"role": "system", "content": "a"}, {"role": "assistant", "content": "b"}]
 
 
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    """Chat templates read the arguments as JSON; clients leave them empty."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    data = {"model": "bot", "messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
+    found = sent(data, llama())["messages"][0]["tool_calls"][0]
+    assert found == {**call, "function": {"name": "f", "arguments": "{}"}}
+
+
 def test_log_probabilities_from_zero() -> None:
     """0 in the older form means the chosen tokens, for which llama.cpp wants 1."""
     assert sent({"model": "bot", "prompt": "x", "logprobs": 0}, llama(), COMPLETIONS)["logprobs"] == 1
