@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +16,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.server import Server, kill, wait_for
+from tests.support.server import COMMAND, Server, kill, wait_for
+from undercroft.core.home import Home
+from undercroft.core.ids import KEY_PATTERN
+from undercroft.serving.keeper_client import is_running
 
 BODY = {"model": "ticket-pilot", "messages": [{"role": "user", "content": "Where is order 99120?"}], "temperature": 0}
 
@@ -159,6 +164,61 @@ def test_after_a_power_cut_everything_is_there_again(own_server: Server) -> None
     own_server.up()
     answer = own_server.client().chat.completions.create(model="ticket-pilot", messages=BODY["messages"])
     assert json.loads(answer.choices[0].message.content)["language"] == "en"
+
+
+def test_a_copied_home_serves(own_server: Server, tmp_path: Path) -> None:
+    """A home that was copied or restored has other inodes: its models are read once more, and answer."""
+    own_server.up()
+    own_server.down()
+    copy = Server(tmp_path / "copy")
+    shutil.copytree(own_server.home, copy.home)
+    try:
+        copy.up()
+        assert copy.wait_ready()["state"] == "ready"
+    finally:
+        copy.down()
+
+
+def test_a_damaged_model_is_said_and_up_does_not_hang(own_server: Server) -> None:
+    """A flipped byte in the stored file: the deployment has failed, with the reason, and `up` says so."""
+    own_server.up()
+    own_server.down()
+    blob = next(path for path in (own_server.home / "blobs" / "sha256").rglob("*") if path.is_file())
+    blob.chmod(0o600)
+    content = bytearray(blob.read_bytes())
+    content[-100] ^= 0xFF
+    blob.write_bytes(content)
+    result = own_server.run("up", "--detach", check=False)
+    assert result.returncode == 6
+    assert "FAILED" in result.stdout
+    assert "undercroft model verify" in result.stdout
+    assert own_server.deployment()["state"] == "failed"
+
+
+def test_a_first_up_that_was_cut_off_is_finished_by_the_next(own_server: Server) -> None:
+    """Killed before it showed a key: `up` again shows one, once."""
+    process = subprocess.Popen([COMMAND, "up", "--detach"], env=own_server.environment, stdout=subprocess.DEVNULL)
+    wait_for(lambda: is_running(Home(own_server.home)), "the keeper")
+    process.kill()
+    process.wait()
+    first, second = own_server.run("up", "--detach").stdout, own_server.run("up", "--detach").stdout
+    listed = own_server.json("key", "list")
+    assert [key["name"] for key in listed] == ["first"]
+    assert bool(KEY_PATTERN.search(first)) or process.returncode == 0
+    assert not KEY_PATTERN.search(second)
+
+
+def test_a_home_with_links_in_it_is_refused(own_server: Server, tmp_path: Path) -> None:
+    """A folder of the home that is a link could lead anywhere: nothing is changed there."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    own_server.home.mkdir()
+    (own_server.home / "logs").symlink_to(elsewhere)
+    result = own_server.run("up", "--detach", check=False)
+    assert result.returncode == 6
+    assert "it is a link" in result.stderr
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_down_clears_what_a_crash_left(own_server: Server) -> None:

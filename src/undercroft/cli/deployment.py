@@ -77,6 +77,8 @@ def create(
             key_file=key_file.absolute() if key_file else None,
         )
     )
+    if model is None and name is None:
+        raise InvalidError("no-model", "nothing to serve was named", hint="undercroft deployment create MODEL")
     home, database = open_database()
     made = deployments.create(
         database,

@@ -56,7 +56,7 @@ def list_keys(as_json: AsJson = False) -> None:
         return
     now = utc_now()
     print_table(
-        ["id", "name", "state", "models", "created", "expires"],
+        ["=id", "name", "state", "models", "=created", "=expires"],
         [
             [
                 key.id,
@@ -64,7 +64,7 @@ def list_keys(as_json: AsJson = False) -> None:
                 "valid" if key.is_valid(now) else "revoked" if key.revoked_at else "expired",
                 ", ".join(key.models) if key.models is not None else "all",
                 key.created_at[:10],
-                key.expires_at[:16] if key.expires_at else "never",
+                key.expires_at[:10] if key.expires_at else "never",
             ]
             for key in found
         ],
@@ -89,9 +89,9 @@ def parse_expiry(text: str, now: datetime) -> datetime:
     Raises:
         InvalidError: It is neither.
     """
-    if match := _PERIOD.fullmatch(text):
-        return now + int(match[1]) * _UNITS[match[2]]
     try:
+        if match := _PERIOD.fullmatch(text):
+            return now + int(match[1]) * _UNITS[match[2]]
         return from_iso(text)
     except (ValueError, OverflowError) as error:
         raise InvalidError(

@@ -22,7 +22,7 @@ def open_home() -> Home:
     except OSError as error:
         raise UnavailableError(
             "home-unusable",
-            f"cannot use the home {home.root}: {error.strerror or error}",
+            f"cannot use the home {home.root}: {error.filename or home.root}: {error.strerror or error}",
             hint="point UNDERCROFT_HOME to a folder that you may write, on a disk with room",
         ) from error
     return home

@@ -34,26 +34,45 @@ def up(
     home, database = open_database()
     settings = settings_of(home)
     check_listening(settings.gateway)
-    if is_running(home):
+    out = Console(stderr=as_json, highlight=False)
+    first = FirstRun(database, current_actor())
+    was_running = is_running(home)
+    if was_running and first.is_over():
         _say_who_runs(home, as_json)
         return
-    out = Console(stderr=as_json, highlight=False)
-    first = prepare_first_run(home, database, actor=current_actor(), say=lambda text: out.print(f"  {text}"))
+    prepare_first_run(home, first, say=lambda text: out.print(f"  {text}"))
+    if was_running:
+        # An earlier first 'up' was cut off: what it had not done yet is done now.
+        _finish(home, settings, first, out, as_json)
+        return
     out.print(f"Starting Undercroft on {url_of(settings.gateway)}  (home {home.root})", soft_wrap=True)
     _start_keeper(home, settings)
-    status = _wait_until_ready(home, settings, out)
-    secret = first.create_key()
-    refresh(home)
+    can_serve = _finish(home, settings, first, out, as_json)
     database.close()
-    if as_json:
-        print_json({"url": url_of(settings.gateway), "key": secret, "status": status})
-    else:
-        _say_what_next(out, settings, status, secret, first)
+    if not can_serve and detach:
+        raise UnavailableError(
+            "nothing-ready",
+            "no deployment is ready; the server runs and goes on trying",
+            hint="undercroft doctor, undercroft status",
+        )
     if not detach:
         typer.echo("\nRunning. Press Ctrl-C to stop." if not as_json else "", err=as_json)
         sys.stdout.flush()
         # From here on a small process waits: this one has a table printer and a database library in memory.
         os.execv(sys.executable, [sys.executable, "-P", "-m", "undercroft.serving.follow", "--home", str(home.root)])
+
+
+def _finish(home: Home, settings: Settings, first: FirstRun, out: Console, as_json: bool) -> bool:
+    """Waits, makes the first key where there is none, says what to do next. Whether any deployment can answer."""
+    status = _wait_until_ready(home, settings, out)
+    secret = first.create_key()
+    refresh(home)
+    can_serve = any(d["state"] in {"ready", "unloaded"} for d in status["deployments"])
+    if as_json:
+        print_json({"url": url_of(settings.gateway), "key": secret, "status": status})
+    else:
+        _say_what_next(out, settings, status, secret, first)
+    return can_serve or not status["deployments"]
 
 
 def _say_who_runs(home: Home, as_json: bool) -> None:
@@ -96,6 +115,7 @@ def _start_keeper(home: Home, settings: Settings) -> None:
                 "keeper-slow", f"the keeper did not open the port in {_KEEPER_SECONDS:.0f} s", hint=f"look at {log}"
             )
         time.sleep(_POLL_SECONDS)
+    process.returncode = 0  # it goes on without us; Popen must not complain that nobody waited for it
 
 
 def _keeper_failed(reason: str, settings: Settings) -> UnavailableError:
@@ -165,13 +185,16 @@ def _say_what_next(
 ) -> None:
     url = url_of(settings.gateway)
     names = [d["name"] for d in status["deployments"] if d["state"] in {"ready", "unloaded"}]
-    model = names[0] if names else "MODEL"
     key = secret or "$UNDERCROFT_KEY"
-    ticket = first.example_request if model == first.starter_name else "Hello"
     if secret:
         out.print(f"\nYour API key (shown once, keep it):\n  {secret}", soft_wrap=True)
     else:
         out.print("\nAn API key was made before; a new one: undercroft key create NAME", soft_wrap=True)
+    if not names:
+        out.print("\nNothing answers yet. Try: undercroft status   undercroft deployment create MODEL", soft_wrap=True)
+        return
+    model = names[0]
+    ticket = first.example_request if model == first.starter_name else "Hello"
     out.print("\nTry it:", soft_wrap=True)
     # Straight to stdout, unwrapped and without markup: these lines are for copying.
     lines = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +87,16 @@ class Home:
         """Makes the folders, readable by their owner only.
 
         Raises:
-            OSError: A folder cannot be made, or ``run`` belongs to somebody else.
+            OSError: A folder cannot be made, is a link, belongs to somebody else, or everybody may write to the home.
         """
-        for folder in (self.root, self.blobs, self.quarantine, self.logs, self.run, self.engines):
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.root.stat().st_mode & stat.S_IWOTH:
+            raise PermissionError(errno.EPERM, "everybody may write to it; chmod o-w", str(self.root))
+        for folder in (self.blobs, self.quarantine, self.logs, self.run, self.engines):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = self.run.stat().st_uid
-        if owner != os.getuid():
-            raise PermissionError(f"{self.run} belongs to user {owner}, not to user {os.getuid()}")
-        self.run.chmod(0o700)
+            seen = folder.lstat()
+            if stat.S_ISLNK(seen.st_mode):
+                raise PermissionError(errno.EPERM, "it is a link; a folder of the home must be a folder", str(folder))
+            if seen.st_uid != os.getuid():
+                raise PermissionError(errno.EPERM, f"it belongs to user {seen.st_uid}, not {os.getuid()}", str(folder))
+            folder.chmod(0o700)

@@ -36,6 +36,7 @@ from undercroft.engines.contract import (
 from undercroft.engines.first_request import ROUTES, first_request
 from undercroft.engines.launcher import ENDING_FILE, LaunchOrder
 from undercroft.engines.memory import used_memory
+from undercroft.engines.openmp import with_library
 from undercroft.engines.processors import compute_threads
 from undercroft.engines.sealing import namespaces
 
@@ -213,7 +214,11 @@ class LlamaCpp:
             replica_id=spec.replica_id,
             arguments=arguments,
             # What a program keeps for itself (compiled GPU kernels, say) lies in the one folder that it may write.
-            environment={**clean_environment(), "HOME": str(spec.run_dir), "TMPDIR": str(spec.run_dir)},
+            environment={
+                **with_library(clean_environment(), spec.run_dir),
+                "HOME": str(spec.run_dir),
+                "TMPDIR": str(spec.run_dir),
+            },
             run_dir=str(spec.run_dir),
             log_path=str(spec.log_path),
             readable=spawning.readable_paths(program, files),

@@ -33,7 +33,7 @@ from undercroft.gateway.admin.app import create_app
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.admin.parts import ControlParts
 from undercroft.gateway.doors import DoorLink
-from undercroft.registry.models import scrub
+from undercroft.registry.models import clean_quarantine, scrub
 from undercroft.serving import keys
 from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.usage import UsageLog
@@ -97,6 +97,7 @@ class Control:
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
+        await asyncio.to_thread(clean_quarantine, self.home)
         link = asyncio.create_task(self.doors.serve())
         await asyncio.sleep(0)
         self.usage.begin()

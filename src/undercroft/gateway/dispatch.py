@@ -16,7 +16,7 @@ from undercroft.core.settings import LimitSettings
 from undercroft.gateway import balance, engine_errors
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.quarantine import Quarantine, request_digest
-from undercroft.gateway.replicas import Call, Deployment, Lease, Replica
+from undercroft.gateway.replicas import Call, Deployment, Isolation, Lease, Replica
 from undercroft.gateway.trace import Trace
 from undercroft.gateway.upstream import ConnectError, LostError, UpstreamError
 from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry, Snapshot
@@ -28,6 +28,9 @@ _SUSPECT_SECONDS = 1.0
 _RECONNECT_SECONDS = 5.0
 # The loop's clock counts milliseconds: a timer may come a little before its time.
 _CLOCK_SLACK_SECONDS = 0.02
+# A suspect that has been computed alone for this long is given company: what ends an engine does so at its start, and
+# the others that wait for their turn must not wait for a long answer.
+_ISOLATION_SECONDS = 5.0
 _SERVICE_WEIGHT = 0.1
 
 _log = structlog.get_logger("door")
@@ -76,20 +79,21 @@ class Dispatcher:
         Raises:
             DoorError: It is refused, or there was no answer.
         """
-        is_isolated = False
+        isolation: Isolation | None = None
         has_lease = False
         losses = 0
         unreachable_since: float | None = None
         try:
             while True:
                 self.check_quarantine(call)
-                if not is_isolated and self.quarantine.is_suspect(call.route, call.body):
-                    await self._isolate(deployment)
-                    is_isolated = True
+                if isolation is None and self.quarantine.is_suspect(call.route, call.body):
+                    isolation = await self._isolate(deployment)
                     continue
                 replica = await self._acquire(deployment, trace, is_retry=losses > 0 or unreachable_since is not None)
                 trace.replica = replica.entry.id
-                lease = Lease(deployment, replica, call, self, is_isolated=is_isolated)
+                lease = Lease(deployment, replica, call, self, isolation)
+                if isolation is not None:
+                    asyncio.get_running_loop().call_later(_ISOLATION_SECONDS, isolation.end)
                 try:
                     if trace.queue_seconds:
                         call.check()
@@ -112,11 +116,11 @@ class Dispatcher:
                     raise engine_errors.from_upstream(error, deployment.entry.name) from error
                 finally:
                     if not has_lease:
-                        lease.is_isolated = False  # this loop still holds it
+                        lease.isolation = None  # this loop still needs it
                         lease.close()
         finally:
-            if is_isolated and not has_lease:
-                deployment.isolation.release()
+            if isolation is not None and not has_lease:
+                isolation.end()
 
     def check_quarantine(self, call: Call) -> None:
         """Raises `DoorError` where the request ended two replicas before."""
@@ -135,8 +139,8 @@ class Dispatcher:
             self.quarantine.answered(lease.call.route, lease.call.body)
         replica.in_flight.discard(lease)
         replica.load.in_flight -= 1
-        if lease.is_isolated:
-            deployment.isolation.release()
+        if lease.isolation is not None:
+            lease.isolation.end()
         now = time.monotonic()
         deployment.last_active = time.time()
         pace = (now - lease.started_at) / max(1, sum(r.load.capacity for r in deployment.replicas.values()))
@@ -145,21 +149,27 @@ class Dispatcher:
             self._pump(deployment)
 
     def broke(self, lease: Lease) -> None:
-        """A replica's connection ended before its answer did: strikes for all that it had, and control is told."""
+        """A replica's connection ended before its answer did: strikes for whom it may be, and control is told.
+
+        That is all that it had; or, where it had one that was being tried alone, that one.
+        """
         replica, deployment = lease.replica, lease.deployment
         if replica.broken_at >= lease.started_at:
             return  # noticed by another request that it had at that time
         replica.broken_at = time.monotonic()
         replica.breaks += 1
         break_id = f"{replica.entry.id}#{replica.breaks}"
-        digests = []
-        for other in replica.in_flight:
-            digest = request_digest(other.call.route, other.call.body)
-            digests.append(digest)
+        digests = [request_digest(other.call.route, other.call.body) for other in replica.in_flight]
+        alone = [other for other in replica.in_flight if other.isolation is not None and not other.isolation.is_over]
+        for other in alone or replica.in_flight:
             if self.quarantine.strike(other.call.route, other.call.body, break_id):
-                reason = f"two replicas of '{deployment.entry.name}' ended while they computed it"
                 self._emit(
-                    {"type": "quarantine", "deployment": deployment.entry.name, "digest": digest, "reason": reason}
+                    {
+                        "type": "quarantine",
+                        "deployment": deployment.entry.name,
+                        "digest": request_digest(other.call.route, other.call.body),
+                        "reason": f"two replicas of '{deployment.entry.name}' ended while they computed it",
+                    }
                 )
         _log.warning("replica broke", deployment=deployment.entry.name, replica=replica.entry.id, requests=len(digests))
         self._suspect(replica, digests)
@@ -183,11 +193,12 @@ class Dispatcher:
         self._emit({"type": "broke", "replica": replica.entry.id, "in_flight": digests or []})
         asyncio.get_running_loop().call_later(_SUSPECT_SECONDS + _CLOCK_SLACK_SECONDS, self._pump_all)
 
-    async def _isolate(self, deployment: Deployment) -> None:
+    async def _isolate(self, deployment: Deployment) -> Isolation:
         limit = self.limits.queue_wait_seconds
         try:
             async with asyncio.timeout(limit):
                 await deployment.isolation.acquire()
+                return Isolation(deployment.isolation)
         except TimeoutError as error:
             raise self._waited_too_long(deployment, limit) from error
 

@@ -69,7 +69,11 @@ class DoorLink:
     def publish(self, snapshot: Snapshot) -> None:
         """Keeps a snapshot for doors that come, and sends it to those that are there. From any thread."""
         line = orjson.dumps(snapshot.to_dict()) + b"\n"
-        write_atomically(self._home.snapshot_file, line)
+        try:
+            write_atomically(self._home.snapshot_file, line)
+        except OSError as error:
+            # On a full disk doors that run are told all the same; one that starts meanwhile reads an older snapshot.
+            _log.error("snapshot not kept", error=str(error))
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._send_all, line)
         else:

@@ -96,6 +96,26 @@ class Deployment:
         return sum(replica.load.in_flight for replica in self.replicas.values())
 
 
+class Isolation:
+    """A suspect's turn at being tried alone; ends once, whoever ends it.
+
+    Args:
+        lock: Of the deployment; held.
+    """
+
+    __slots__ = ("_lock", "is_over")
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self.is_over = False
+
+    def end(self) -> None:
+        """Lets the next suspect be tried."""
+        if not self.is_over:
+            self.is_over = True
+            self._lock.release()
+
+
 class Lease:
     """One request's place at a replica; `close` it whatever happens."""
 
@@ -105,20 +125,25 @@ class Lease:
         "call",
         "connection",
         "deployment",
-        "is_isolated",
+        "isolation",
         "replica",
         "started_at",
     )
 
     def __init__(
-        self, deployment: Deployment, replica: Replica, call: Call, dispatcher: Dispatcher, *, is_isolated: bool
+        self,
+        deployment: Deployment,
+        replica: Replica,
+        call: Call,
+        dispatcher: Dispatcher,
+        isolation: Isolation | None,
     ) -> None:
         self._dispatcher = dispatcher
         self._is_closed = False
         self.deployment = deployment
         self.replica = replica
         self.call = call
-        self.is_isolated = is_isolated
+        self.isolation = isolation
         self.started_at = time.monotonic()
         self.connection: UpstreamConnection = None  # type: ignore[assignment]  # set before anybody else has the lease
         replica.in_flight.add(self)

@@ -13,6 +13,7 @@ from undercroft.core.clock import from_iso, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.core.ids import check_name
 from undercroft.engines.contract import Task
+from undercroft.engines.external import check_url
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import deployments, models
@@ -146,10 +147,9 @@ def _check_shape(name: str, engine: EngineName, model: str | None, settings: Dep
     if engine == "external":
         if model is not None or settings.url is None:
             raise InvalidError("bad-deployment", f"external deployment {name!r} needs --url and takes no model")
-        if not settings.url.startswith(("http://", "https://")):
-            raise InvalidError(
-                "bad-url", f"deployment {name!r}: expected a URL with http:// or https://, got {settings.url!r}"
-            )
+        check_url(settings.url, deployment=name)
+        if settings.key_file is not None and not settings.key_file.is_file():
+            raise InvalidError("no-key-file", f"deployment {name!r}: there is no file {settings.key_file}")
     elif model is None or settings.url is not None:
         raise InvalidError("bad-deployment", f"deployment {name!r} on {engine} needs a model and takes no --url")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +16,12 @@ from typing import Literal
 
 import psutil
 
+from undercroft.core.environment import clean_environment
 from undercroft.core.errors import UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.core.units import format_bytes
+from undercroft.engines.openmp import LIBRARY, with_library
 from undercroft.serving.keeper_client import ask, ask_control
 from undercroft.storage import journal
 from undercroft.storage.database import Database
@@ -59,7 +63,8 @@ def examine(home: Home, settings: Settings) -> list[Finding]:
         lambda: _database(home),
         lambda: _server(home, settings),
     ]
-    return [check() for check in checks] + list(_replicas(home))
+    of_server = _open_files_of_server(home)
+    return [check() for check in checks] + ([of_server] if of_server else []) + list(_replicas(home))
 
 
 def _python() -> Finding:
@@ -88,19 +93,26 @@ def _engine(settings: Settings) -> Finding:
         if result is None:
             return Finding("engine", "ok", f"llama-server at {binary} runs")
         return Finding("engine", "problem", f"{binary} does not run: {result}", "correct engines.llama_server")
-    result = _try([sys.executable, "-P", "-c", "import xllamacpp"])
+    with tempfile.TemporaryDirectory() as folder:
+        found = with_library(clean_environment(), Path(folder))
+        result = _try([sys.executable, "-P", "-c", "import xllamacpp"], found)
     if result is None:
         return Finding("engine", "ok", "llama.cpp (xllamacpp, for CPUs) can be loaded")
-    return Finding(
-        "engine", "problem", f"xllamacpp cannot be loaded: {result}", "pip install --force-reinstall xllamacpp"
-    )
+    hint = "apt-get install libgomp1" if LIBRARY in result else "pip install --force-reinstall xllamacpp"
+    return Finding("engine", "problem", f"xllamacpp cannot be loaded: {result}", hint)
 
 
-def _try(command: list[str]) -> str | None:
+def _try(command: list[str], environment: dict[str, str] | None = None) -> str | None:
     """None where it ended well, else its last line."""
     try:
         result = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_TRY_SECONDS, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TRY_SECONDS,
+            stdin=subprocess.DEVNULL,
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
@@ -164,6 +176,8 @@ def _database(home: Home) -> Finding:
         database.close()
     except UndercroftError as error:
         return Finding("database", "problem", error.message, error.hint or "")
+    except ValueError as error:
+        return Finding("database", "problem", f"the journal cannot be read: {error}", "replace it from a backup")
     if damage:
         return Finding(
             "database", "problem", f"the journal does not hold together: {damage}", "undercroft journal verify"
@@ -178,6 +192,18 @@ def _server(home: Home, settings: Settings) -> Finding:
     if keeper["control"]["pid"] == 0 or ask_control(home, "GET", "/internal/status") is None:
         return Finding("server", "warning", "runs, but control is away", f"look at {home.logs / 'control.log'}")
     return Finding("server", "ok", f"runs as process {keeper['pid']} on port {keeper['port']}")
+
+
+def _open_files_of_server(home: Home) -> Finding | None:
+    keeper = ask(home, "status")
+    doors = [door["pid"] for door in keeper["doors"] if door["pid"]] if keeper else []
+    for pid in doors:
+        with contextlib.suppress(psutil.Error):
+            soft, _ = psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)
+            if soft < _FEW_FILES:
+                text = f"the door may open {soft} files only: many clients at once will be refused"
+                return Finding("open files", "warning", text, "raise it (ulimit -n 65536), then: undercroft down, up")
+    return None
 
 
 def _replicas(home: Home) -> Iterator[Finding]:

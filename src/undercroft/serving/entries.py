@@ -26,6 +26,7 @@ def entry_for(
     views: Sequence[ReplicaView],
     *,
     note: str,
+    is_blocked: bool = False,
     failures: int,
     is_loaded: bool,
     load_seconds: float | None,
@@ -36,6 +37,7 @@ def entry_for(
         deployment: What is wanted.
         views: Its replicas.
         note: Why it is not ready, if something failed.
+        is_blocked: No replica can even be tried.
         failures: In a row.
         is_loaded: False where it waits for a request.
         load_seconds: Of its last load; None is not known.
@@ -45,7 +47,7 @@ def entry_for(
     expected = deployment.settings.task or Task.GENERATE
     return DeploymentEntry(
         name=deployment.name,
-        state=_state(bool(ready), is_loaded, failures),
+        state=_state(bool(ready), is_loaded, is_blocked or failures >= _FAILURES_TOLD),
         note="" if ready else note,
         tasks=tuple(sorted(known[0].tasks)) if known else _TASKS[expected],
         has_tools=any(capabilities.has_tools for capabilities in known),
@@ -56,10 +58,10 @@ def entry_for(
     )
 
 
-def _state(is_ready: bool, is_loaded: bool, failures: int) -> Literal["ready", "loading", "unloaded", "failed"]:
+def _state(is_ready: bool, is_loaded: bool, has_failed: bool) -> Literal["ready", "loading", "unloaded", "failed"]:
     if is_ready:
         return "ready"
-    if failures >= _FAILURES_TOLD:
+    if has_failed:
         return "failed"
     return "loading" if is_loaded else "unloaded"
 

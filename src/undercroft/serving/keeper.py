@@ -155,7 +155,12 @@ class Keeper:
         now = time.time()
         for child in (self._state.control, *self._state.doors):
             if child.pid == 0 and now - child.started >= child.pause_seconds:
-                self._start(child)
+                try:
+                    self._start(child)
+                except OSError as error:
+                    # No memory, no process, no room for a log: the keeper stays and tries again.
+                    print(f"cannot start {child.role}: {error}", file=sys.stderr, flush=True)
+                    child.died(now)
 
     def _start(self, child: Child) -> None:
         if child.role == "control":
@@ -253,9 +258,9 @@ class Keeper:
         self._commands.close()
         for fd in (self._state.listen_fd, self._state.lock_fd):
             os.set_inheritable(fd, True)
-        handover = self._home.run / "keeper.handover"
-        handover.write_text(self._state.to_json(), encoding="utf-8")
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "undercroft.serving.keeper", "--resume", str(handover)])
+        os.execv(
+            sys.executable, [sys.executable, "-P", "-m", "undercroft.serving.keeper", "--resume", self._state.to_json()]
+        )
 
     def renew(self) -> None:
         """After a restart: new control, new doors; old doors drain while the new ones already take connections."""
@@ -263,11 +268,9 @@ class Keeper:
         state.generation += 1
         self._end([state.control.pid], _CONTROL_STOP_SECONDS)
         state.control = Child("control")
-        self._start(state.control)
         old = [door.pid for door in state.doors if door.pid]
         state.doors = [Child(door.role) for door in state.doors]
-        for door in state.doors:
-            self._start(door)
+        self._start_missing()
         for pid in old:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -321,9 +324,7 @@ def main() -> None:
     parser.add_argument("--resume")
     arguments = parser.parse_args()
     if arguments.resume:
-        handover = Path(arguments.resume)
-        keeper = Keeper(State.from_json(handover.read_text(encoding="utf-8")))
-        handover.unlink()
+        keeper = Keeper(State.from_json(arguments.resume))
         keeper.renew()
     else:
         keeper = Keeper(_fresh(arguments))

@@ -48,7 +48,7 @@ def is_running(home: Home) -> bool:
     """Whether a keeper holds this home's lock."""
     try:
         lock = os.open(home.keeper_lock, os.O_RDWR)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,6 +22,7 @@ from undercroft.engines import records
 from undercroft.engines.all import engines
 from undercroft.engines.contract import Engine, EngineRecord, ReplicaState
 from undercroft.registry import models as registry
+from undercroft.registry.upkeep import verify
 from undercroft.serving import deployments, entries, specs
 from undercroft.serving.decisions import Seen, Wanted, backoff_seconds, decide
 from undercroft.serving.deployments import Deployment
@@ -48,6 +49,7 @@ class Course:
         last_used: Unix seconds of the last request.
         restarts: Replicas started in place of failed ones.
         load_seconds: Of the last load; None is not known.
+        obstacle: Why no replica can even be tried, as the deployment is described now; empty where one can.
     """
 
     failures: int = 0
@@ -57,6 +59,7 @@ class Course:
     last_used: float = 0.0
     restarts: int = 0
     load_seconds: float | None = None
+    obstacle: str = ""
 
 
 class Reconciler:
@@ -102,6 +105,8 @@ class Reconciler:
         self._wanted: list[Deployment] = []
         self._snapshot = Snapshot(version=0)
         self._to_release: list[tuple[int, Replica]] = []
+        self._checked_models: set[str] = set()
+        self._checking: set[str] = set()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
 
     # Called from other threads.
@@ -203,10 +208,31 @@ class Reconciler:
                 model = registry.get(connection, deployment.model) if deployment.model else None
                 path = registry.model_file(self._home, connection, model) if model else None
                 found[deployment.name] = specs.template_for(deployment, model, path, self._settings.engines)
+                course.obstacle = ""
             except UndercroftError as error:
-                course.note = str(error)
-                course.failures = max(course.failures, 1)
+                course.obstacle = str(error)
+                if error.code == "model-changed" and deployment.model is not None:
+                    self._check_model(deployment.model)
         return found
+
+    def _check_model(self, name: str) -> None:
+        """Reads a model's files once more, beside the loop: a home that was copied or restored has other inodes, and
+        the same content. Once in the life of this process; damage is found by the same look and stays an obstacle."""
+        if name in self._checked_models:
+            return
+        self._checked_models.add(name)
+        _log.info("checking a model whose files look changed", model=name)
+
+        def check() -> None:
+            try:
+                verify(self._database, self._home, [name])
+            except UndercroftError as error:
+                _log.error("check failed", model=name, error=error.message)
+            self._checking.discard(name)
+            self.wake()
+
+        self._checking.add(name)
+        threading.Thread(target=check, name=f"check-{name}", daemon=True).start()
 
     def _adopt(self, templates: dict[str, specs.Template]) -> None:
         """Takes over engines that an earlier control process left, and clears away what is left of dead ones."""
@@ -300,7 +326,8 @@ class Reconciler:
             deployment.name: entries.entry_for(
                 deployment,
                 [r.view for r in self._replicas if r.view.spec.name == deployment.name],
-                note=self._course(deployment.name).note,
+                note=self._note(deployment),
+                is_blocked=bool(self._course(deployment.name).obstacle) and deployment.model not in self._checking,
                 failures=self._course(deployment.name).failures,
                 is_loaded=self._course(deployment.name).is_loaded,
                 load_seconds=self._course(deployment.name).load_seconds,
@@ -312,6 +339,12 @@ class Reconciler:
         if new != self._snapshot or self._snapshot.version == 0 or self._to_release:
             self._snapshot = replace(new, version=self._snapshot.version + 1)
             self._publish(self._snapshot)
+
+    def _note(self, deployment: Deployment) -> str:
+        course = self._course(deployment.name)
+        if deployment.model in self._checking:
+            return "its files were copied or touched; they are read and compared with their digest"
+        return course.obstacle or course.note
 
     def _release(self) -> None:
         """Replicas that no door names any more may end."""

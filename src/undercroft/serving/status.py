@@ -28,7 +28,7 @@ def deployments_status(
             "engine": deployment.engine,
             "model": deployment.model,
             "state": _state(deployment, snapshot),
-            "note": courses[deployment.name].note if deployment.name in courses else "",
+            "note": _told(deployment.name, snapshot, "note", ""),
             "restarts": courses[deployment.name].restarts if deployment.name in courses else 0,
             "wanted_replicas": deployment.replicas if deployment.is_running else 0,
             "context_tokens": _told(deployment.name, snapshot, "context_tokens", 0),

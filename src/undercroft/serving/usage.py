@@ -13,9 +13,9 @@ from typing import Any
 
 import structlog
 from sqlalchemy import case, delete, func, insert, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.errors import UndercroftError
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
 
@@ -141,7 +141,7 @@ class UsageLog:
                 if time.monotonic() - pruned > _PRUNE_SECONDS or not pruned:
                     pruned = time.monotonic()
                     self._prune()
-            except SQLAlchemyError as error:
+            except UndercroftError as error:
                 # A full disk must not end serving; the rows are lost and that is said.
                 self.dropped_rows += len(batch)
                 _log.error("usage rows lost", rows=len(batch), error=str(error))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from undercroft.core.errors import ConflictError, UnavailableError
@@ -37,12 +37,8 @@ class Database:
         try:
             self._migrate()
             file.chmod(0o600)
-        except (OperationalError, DatabaseError) as error:
-            raise UnavailableError(
-                "database-unusable",
-                f"cannot use the database {file}: {error.orig}",
-                hint="check that the disk has room and the file is yours; a damaged file is replaced from a backup",
-            ) from error
+        except DatabaseError as error:
+            raise self._unusable(error) from error
 
     def _migrate(self) -> None:
         revision = self._revision()
@@ -58,6 +54,13 @@ class Database:
 
         upgrade(self.engine)
 
+    def _unusable(self, error: DatabaseError) -> UnavailableError:
+        return UnavailableError(
+            "database-unusable",
+            f"cannot use the database {self.file}: {error.orig}",
+            hint="check that the disk has room and the file is yours; a damaged file is replaced from a backup",
+        )
+
     def _revision(self) -> str | None:
         with self.read() as connection:
             exists = connection.execute(
@@ -71,14 +74,22 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that writes: all of it happens or none. Writers wait for each other."""
-        with self.engine.begin() as connection:
-            yield connection
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except DatabaseError as error:
+            raise self._unusable(error) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent look."""
-        with self.engine.connect().execution_options(writes=False) as connection:
-            yield connection
+        try:
+            with self.engine.connect().execution_options(writes=False) as connection:
+                yield connection
+        except DatabaseError as error:
+            raise self._unusable(error) from error
 
     def close(self) -> None:
         """Closes every connection."""
