@@ -61,7 +61,7 @@ class Plan:
     crowd_seconds: float
 
 
-QUICK = Plan(rounds=3, seconds=1.5, crowd_seconds=4.0)
+QUICK = Plan(rounds=5, seconds=1.0, crowd_seconds=4.0)
 FULL = Plan(rounds=9, seconds=4.0, crowd_seconds=20.0)
 
 

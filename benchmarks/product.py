@@ -17,6 +17,7 @@ from benchmarks.processes import MissingError, free_port, wait_until
 
 COMMAND = Path(sys.executable).with_name("undercroft")
 _COMMAND_SECONDS = 180.0
+_READY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def server(*preparations: Sequence[str], ready: Sequence[str] = (), without: Seq
             for name in without:
                 command("deployment", "stop", name, variables=variables)
             keeper = command("status", variables=variables)["keeper"]
-            wait_until(lambda: _are_ready(ready, variables), f"{', '.join(ready)} is not ready", seconds=120.0)
+            _wait_until_ready(ready, variables)
             yield Server(
                 home=home,
                 port=port,
@@ -105,9 +106,18 @@ def server(*preparations: Sequence[str], ready: Sequence[str] = (), without: Seq
                 command("down", variables=variables)
 
 
-def _are_ready(names: Sequence[str], variables: Mapping[str, str]) -> bool:
-    if not names:
-        return True
-    status = command("status", variables=variables)
-    states = {deployment["name"]: deployment["state"] for deployment in status["deployments"]}
-    return all(states.get(name) == "ready" for name in names)
+def _wait_until_ready(names: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Raises `MissingError` with the server's own words on what is not ready."""
+    notes: dict[str, str] = {}
+
+    def are_ready() -> bool:
+        status = command("status", variables=variables)
+        notes.clear()
+        notes.update({d["name"]: d["note"] or d["state"] for d in status["deployments"] if d["state"] != "ready"})
+        return all(name not in notes for name in names)
+
+    if names:
+        try:
+            wait_until(are_ready, f"{', '.join(names)} is not ready", seconds=_READY_SECONDS)
+        except MissingError as error:
+            raise MissingError(f"{error}: {notes}") from error

@@ -258,3 +258,34 @@ def test_an_engine_that_does_not_speak_http(door: DoorProcess, engine: Upstream)
     engine.behaviour = nonsense
     reply = door.post(ROUTE, CHAT)
     assert (reply.status, reply.error["source"]) == (502, "engine")
+
+
+def test_suspects_do_not_wait_for_each_others_long_answers(own_door: DoorProcess, engine: Upstream) -> None:
+    """After a break all are tried again one by one, each only for its first seconds: long answers go on together."""
+    running = 0
+    most = 0
+
+    async def long(_: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(9)
+        running -= 1
+        write_json(writer, completion())
+        await writer.drain()
+
+    async def break_all(_: Received, __: asyncio.StreamWriter) -> None:
+        if len(engine.received) == 3:
+            engine.behaviour = long
+            for other in list(engine._writers):
+                other.transport.abort()
+        await asyncio.Event().wait()
+
+    engine.behaviour = break_all
+    own_door.push(own_door.snapshot(deployment("bot", replica(socket_path=str(engine.socket_path), slots=8))))
+    began = time.monotonic()
+    with ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(own_door.post, ROUTE, chat(str(number))) for number in range(3)]
+        assert [one.result(60).status for one in asked] == [200] * 3
+    assert most > 1
+    assert time.monotonic() - began < 3 * 9

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from undercroft.gateway.answers import find_model_mark, renamed, token_counts
+from undercroft.gateway.openai.answers import find_model_mark, renamed, token_counts
 
 
 @pytest.mark.parametrize(

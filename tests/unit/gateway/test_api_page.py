@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from undercroft.gateway import metrics
-from undercroft.gateway.openapi import openapi_paths
+from undercroft.gateway.openai.openapi import openapi_paths
 
 _ROOT = Path(__file__).parents[3]
 _PAGE = (_ROOT / "docs/guide/api.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.core.settings import LimitSettings
-from undercroft.gateway.balance import Load, capacity_of, choose, retry_after_seconds, wait_limit_seconds
+from undercroft.gateway.door.balance import Load, capacity_of, choose, retry_after_seconds, wait_limit_seconds
 from undercroft.gateway.errors import DoorError
 from undercroft.serving.snapshot import DeploymentEntry
 

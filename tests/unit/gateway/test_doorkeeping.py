@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from undercroft.core.ids import new_api_key, secret_digest
-from undercroft.gateway.access_log import AccessLog
-from undercroft.gateway.authentication import Hosts, Keys, check_admin, check_model
+from undercroft.gateway.door.access_log import AccessLog
+from undercroft.gateway.door.authentication import Hosts, Keys, check_admin, check_model
+from undercroft.gateway.door.readiness import readiness
+from undercroft.gateway.door.routes import Entrance, Own, find_route
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.readiness import readiness
-from undercroft.gateway.routes import Entrance, Own, find_route
 from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, Snapshot
 
 _KEY = new_api_key()

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.fields import CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES, forwarded, read
-from undercroft.gateway.kinds import Record
-from undercroft.gateway.openapi import openapi_paths
-from undercroft.gateway.payload import payload_for
-from undercroft.gateway.responses import to_chat
+from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES, forwarded, read
+from undercroft.gateway.openai.kinds import Record
+from undercroft.gateway.openai.openapi import openapi_paths
+from undercroft.gateway.openai.payload import payload_for
+from undercroft.gateway.openai.responses import to_chat
 from undercroft.serving.snapshot import ReplicaEntry
 
 _NAMES = st.sampled_from(sorted({*CHAT.fields, *RESPONSES.fields, *RERANK.fields, "role", "content", "type", "text"}))

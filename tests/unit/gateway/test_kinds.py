@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.kinds import (
+from undercroft.gateway.openai.kinds import (
     Choice,
     Field,
     Flag,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from undercroft.gateway.quarantine import Quarantine, request_digest
+from undercroft.gateway.door.quarantine import Quarantine, request_digest
 
 
 def test_a_digest_is_over_route_and_body() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from undercroft.gateway.stream import Relay
+from undercroft.gateway.openai.stream import Relay
 from undercroft.gateway.trace import Trace
 
 

@@ -15,15 +15,16 @@ from undercroft.core.errors import (
     UnavailableError,
     UndercroftError,
 )
-from undercroft.gateway import engine_errors, fanout
+from undercroft.gateway.door import engine_errors
+from undercroft.gateway.door.pool import target_of
+from undercroft.gateway.door.replicas import Deployment
 from undercroft.gateway.errors import DoorError, from_core, http_status
-from undercroft.gateway.fields import CHAT, COMPLETIONS
-from undercroft.gateway.legacy import LegacyChoices, legacy_logprobs
-from undercroft.gateway.payload import payload_for
-from undercroft.gateway.pool import target_of
-from undercroft.gateway.replicas import Deployment
-from undercroft.gateway.rerank import ranked
-from undercroft.gateway.responses import response_frame, to_chat, to_response
+from undercroft.gateway.openai import fanout
+from undercroft.gateway.openai.fields import CHAT, COMPLETIONS
+from undercroft.gateway.openai.legacy import LegacyChoices, legacy_logprobs
+from undercroft.gateway.openai.payload import payload_for
+from undercroft.gateway.openai.rerank import ranked
+from undercroft.gateway.openai.responses import response_frame, to_chat, to_response
 from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry
 
 _USER = [{"role": "user", "content": "x"}]

@@ -10,8 +10,8 @@ import pytest
 import uvloop
 
 from tests.support.upstream import Received, Upstream, answer_json, write_json
-from undercroft.gateway.pool import Pool, Target
-from undercroft.gateway.upstream import ConnectError, LostError, MalformedError, SilentError
+from undercroft.gateway.door.pool import Pool, Target
+from undercroft.gateway.door.upstream import ConnectError, LostError, MalformedError, SilentError
 
 REQUEST = b"POST /x HTTP/1.1\r\nhost: engine\r\ncontent-length: 2\r\n\r\n{}"
 

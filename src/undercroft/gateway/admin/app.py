@@ -17,7 +17,7 @@ from undercroft.core.errors import InvalidError, UndercroftError
 from undercroft.gateway.admin import deployments, internal, journal, keys, models
 from undercroft.gateway.admin.parts import ControlParts
 from undercroft.gateway.errors import http_status
-from undercroft.gateway.openapi import openapi_paths
+from undercroft.gateway.openai.openapi import openapi_paths
 
 
 def create_app(parts: ControlParts) -> FastAPI:

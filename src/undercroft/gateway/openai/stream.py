@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from undercroft.gateway import engine_errors
-from undercroft.gateway.answers import find_model_mark, model_mark, token_counts
+from undercroft.gateway.door import engine_errors
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.histogram import INTER_TOKEN_BOUNDS, Histogram
+from undercroft.gateway.openai.answers import find_model_mark, model_mark, token_counts
 from undercroft.gateway.trace import Trace
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from undercroft.gateway import balance
-from undercroft.gateway.pool import Pool, target_of
-from undercroft.gateway.upstream import UpstreamConnection
+from undercroft.gateway.door import balance
+from undercroft.gateway.door.pool import Pool, target_of
+from undercroft.gateway.door.upstream import UpstreamConnection
 from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry
 
 if TYPE_CHECKING:
-    from undercroft.gateway.dispatch import Dispatcher
+    from undercroft.gateway.door.dispatch import Dispatcher
 
 
 @dataclass(frozen=True, slots=True)

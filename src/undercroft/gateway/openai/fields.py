@@ -1,7 +1,7 @@
 """Every field that a request may have, with its range. What is not here is refused by name and never reaches an engine.
 
-One table for three readers: `read` checks bodies with it, `undercroft.gateway.openapi` documents it, and `forwarded`
-keeps from engines what means nothing to them.
+One table for three readers: `read` checks bodies with it, `undercroft.gateway.openai.openapi` documents it, and
+`forwarded` keeps from engines what means nothing to them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 
 from undercroft.core.ids import NAME_PATTERN
 from undercroft.gateway.errors import invalid
-from undercroft.gateway.kinds import (
+from undercroft.gateway.openai.kinds import (
     Choice,
     Field,
     Flag,

@@ -27,17 +27,17 @@ from undercroft.core.ids import new_id
 from undercroft.core.processes import die_with_parent
 from undercroft.core.settings import Settings, load_settings
 from undercroft.gateway import metrics
-from undercroft.gateway.access_log import AccessLog
-from undercroft.gateway.authentication import Hosts, Keys, check_admin
-from undercroft.gateway.connection import ConnectionLimits, Listener
-from undercroft.gateway.control_link import ControlLink
-from undercroft.gateway.dispatch import Dispatcher
+from undercroft.gateway.door.access_log import AccessLog
+from undercroft.gateway.door.authentication import Hosts, Keys, check_admin
+from undercroft.gateway.door.connection import ConnectionLimits, Listener
+from undercroft.gateway.door.control_link import ControlLink
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.proxy import ControlProxy
+from undercroft.gateway.door.readiness import readiness
+from undercroft.gateway.door.routes import Entrance, Own, Route, find_route
+from undercroft.gateway.door.upstream import UpstreamError
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.proxy import ControlProxy
-from undercroft.gateway.readiness import readiness
-from undercroft.gateway.routes import Entrance, Own, Route, find_route
-from undercroft.gateway.upstream import UpstreamError
 from undercroft.serving.listening import tls_context
 from undercroft.serving.snapshot import Snapshot
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from undercroft.gateway.upstream import ConnectError, LostError, UpstreamConnection
+from undercroft.gateway.door.upstream import ConnectError, LostError, UpstreamConnection
 from undercroft.serving.snapshot import ReplicaEntry
 
 _CONNECT_TIMEOUT_SECONDS = 5.0

@@ -1,6 +1,6 @@
 """Sends requests to replicas: queues them, tries once more when a replica breaks, keeps harmful ones apart.
 
-The shell around `undercroft.gateway.balance` and `undercroft.gateway.quarantine`, which decide.
+The shell around `undercroft.gateway.door.balance` and `undercroft.gateway.door.quarantine`, which decide.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import structlog
 
 from undercroft.core.settings import LimitSettings
-from undercroft.gateway import balance, engine_errors
+from undercroft.gateway.door import balance, engine_errors
+from undercroft.gateway.door.quarantine import Quarantine, request_digest
+from undercroft.gateway.door.replicas import Call, Deployment, Isolation, Lease, Replica
+from undercroft.gateway.door.upstream import ConnectError, LostError, UpstreamError
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.quarantine import Quarantine, request_digest
-from undercroft.gateway.replicas import Call, Deployment, Isolation, Lease, Replica
 from undercroft.gateway.trace import Trace
-from undercroft.gateway.upstream import ConnectError, LostError, UpstreamError
 from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry, Snapshot
 
 Emit = Callable[[dict[str, Any]], None]

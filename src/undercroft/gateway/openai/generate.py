@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from undercroft.gateway import fanout
-from undercroft.gateway.answers import renamed, rewritten
-from undercroft.gateway.calls import ask, ask_for_stream, check_task, find_deployment
-from undercroft.gateway.dispatch import Dispatcher
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import DoorError, invalid
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.fields import CHAT, COMPLETIONS, read
-from undercroft.gateway.kinds import Record
-from undercroft.gateway.legacy import LegacyChoices
-from undercroft.gateway.payload import payload_for
-from undercroft.gateway.replicas import Call, Deployment
-from undercroft.gateway.stream import EVENT_STREAM, NO_CACHE, Relay
+from undercroft.gateway.openai import fanout
+from undercroft.gateway.openai.answers import renamed, rewritten
+from undercroft.gateway.openai.calls import ask, ask_for_stream, check_task, find_deployment
+from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, read
+from undercroft.gateway.openai.kinds import Record
+from undercroft.gateway.openai.legacy import LegacyChoices
+from undercroft.gateway.openai.payload import payload_for
+from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.serving.snapshot import ReplicaEntry
 
 

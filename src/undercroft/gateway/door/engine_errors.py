@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from undercroft.gateway.door.upstream import ConnectError, SilentError, UpstreamError
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.upstream import ConnectError, SilentError, UpstreamError
 
 _MESSAGE_LIMIT = 500
 _TOO_LARGE = re.compile(r"\((\d+) tokens\)[^()]*(?:too large|exceeds)[^()]*\([^()]*?(\d+)(?: tokens)?\)")

@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 
-from undercroft.gateway.calls import ask, check_task, find_deployment
-from undercroft.gateway.dispatch import Dispatcher
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.replicas import Call
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.fields import RERANK, read
-from undercroft.gateway.payload import payload_for
-from undercroft.gateway.replicas import Call
+from undercroft.gateway.openai.calls import ask, check_task, find_deployment
+from undercroft.gateway.openai.fields import RERANK, read
+from undercroft.gateway.openai.payload import payload_for
 
 _ENGINE_ROUTE = "/v1/rerank"
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from undercroft.gateway import engine_errors
-from undercroft.gateway.answers import token_counts
-from undercroft.gateway.authentication import check_model
-from undercroft.gateway.dispatch import Dispatcher
+from undercroft.gateway.door import engine_errors
+from undercroft.gateway.door.authentication import check_model
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.replicas import Call, Deployment, Lease
+from undercroft.gateway.door.upstream import LostError, UpstreamError
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.replicas import Call, Deployment, Lease
-from undercroft.gateway.stream import Relay
+from undercroft.gateway.openai.answers import token_counts
+from undercroft.gateway.openai.stream import Relay
 from undercroft.gateway.trace import Trace
-from undercroft.gateway.upstream import LostError, UpstreamError
 from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry
 
 _TASK_ROUTES = {

@@ -25,9 +25,9 @@ from typing import cast
 import httptools
 import structlog
 
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.request_head import body_too_large, check_announced_body, new_request_id, read_head
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.request_head import body_too_large, check_announced_body, new_request_id, read_head
 
 _HEADER_LIMIT_BYTES = 64 * 1024
 _PIPELINE_LIMIT = 16

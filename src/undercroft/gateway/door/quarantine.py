@@ -1,8 +1,9 @@
 """Requests that end replicas: who is suspected, who is cleared, who is refused.
 
 A request in flight when a replica broke gets a strike. It is tried again alone, apart from others with a strike, so
-that the next break tells the guilty from the bystanders: then only the one that was tried gets a strike. Two strikes from two breaks, and it is refused from then on;
-an answer clears it. A request that was answered lately gets no strike at all.
+that the next break tells the guilty from the bystanders: then only the one that was tried gets a strike. Two strikes
+from two breaks, and it is refused from then on; an answer clears it. A request that was answered lately gets no strike
+at all.
 
 While there are no strikes this costs a request one hash of its body by Python's own fast function; SHA-256 is taken
 when something broke, and only digests are ever kept.

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from undercroft.gateway.door.upstream import UpstreamConnection
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.trace import Trace
-from undercroft.gateway.upstream import UpstreamConnection
 from undercroft.serving.snapshot import KeyEntry
 
 if TYPE_CHECKING:
-    from undercroft.gateway.connection import Connection
+    from undercroft.gateway.door.connection import Connection
 
 _STATUS_LINES = {
     int(status): b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode("ascii", "replace")) for status in HTTPStatus

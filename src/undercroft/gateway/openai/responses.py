@@ -8,16 +8,16 @@ from typing import Any
 import orjson
 
 from undercroft.core.ids import new_id
-from undercroft.gateway.calls import ask, ask_for_stream, find_deployment
-from undercroft.gateway.dispatch import Dispatcher
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.replicas import Call
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.fields import CHAT, RESPONSES, read
-from undercroft.gateway.generate import check_chat, check_loaded_chat, check_tools
-from undercroft.gateway.payload import payload_for
-from undercroft.gateway.replicas import Call
-from undercroft.gateway.responses_events import ResponseEvents
-from undercroft.gateway.stream import EVENT_STREAM, NO_CACHE, Relay
+from undercroft.gateway.openai.calls import ask, ask_for_stream, find_deployment
+from undercroft.gateway.openai.fields import CHAT, RESPONSES, read
+from undercroft.gateway.openai.generate import check_chat, check_loaded_chat, check_tools
+from undercroft.gateway.openai.payload import payload_for
+from undercroft.gateway.openai.responses_events import ResponseEvents
+from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.serving.snapshot import ReplicaEntry
 
 _ENGINE_ROUTE = "/v1/chat/completions"

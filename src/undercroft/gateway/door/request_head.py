@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import httptools
 
+from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.exchange import Exchange
 
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")

@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from undercroft.gateway.dispatch import Dispatcher
-from undercroft.gateway.embeddings import embeddings
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.generate import chat, completions
-from undercroft.gateway.listing import PREFIX, list_models, show_model
-from undercroft.gateway.rerank import rerank
-from undercroft.gateway.responses import responses
+from undercroft.gateway.openai.embeddings import embeddings
+from undercroft.gateway.openai.generate import chat, completions
+from undercroft.gateway.openai.listing import PREFIX, list_models, show_model
+from undercroft.gateway.openai.rerank import rerank
+from undercroft.gateway.openai.responses import responses
 
 Handler = Callable[[Dispatcher, Exchange], Awaitable[None]]
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import orjson
 
-from undercroft.gateway.answers import renamed
-from undercroft.gateway.calls import ask, check_task, find_deployment
-from undercroft.gateway.dispatch import Dispatcher
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.replicas import Call
 from undercroft.gateway.errors import invalid
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.fields import EMBEDDINGS, read
-from undercroft.gateway.payload import payload_for
-from undercroft.gateway.replicas import Call
+from undercroft.gateway.openai.answers import renamed
+from undercroft.gateway.openai.calls import ask, check_task, find_deployment
+from undercroft.gateway.openai.fields import EMBEDDINGS, read
+from undercroft.gateway.openai.payload import payload_for
 
 _FLOAT_BYTES = 4
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
-from undercroft.gateway.authentication import check_model
-from undercroft.gateway.dispatch import Dispatcher
+from undercroft.gateway.door.authentication import check_model
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.exchange import Exchange
 from undercroft.serving.snapshot import DeploymentEntry
 
 PREFIX = "/v1/models/"

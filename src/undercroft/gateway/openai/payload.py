@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from undercroft.gateway.errors import invalid
-from undercroft.gateway.fields import MESSAGE, forwarded
-from undercroft.gateway.kinds import Record
+from undercroft.gateway.openai.fields import MESSAGE, forwarded
+from undercroft.gateway.openai.kinds import Record
 from undercroft.serving.snapshot import ReplicaEntry
 
 

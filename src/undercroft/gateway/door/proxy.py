@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.pool import Pool, Target
+from undercroft.gateway.door.upstream import ConnectError, UpstreamConnection, UpstreamError
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.pool import Pool, Target
-from undercroft.gateway.upstream import ConnectError, UpstreamConnection, UpstreamError
 
 ACTOR_HEADER = b"x-undercroft-actor"
 

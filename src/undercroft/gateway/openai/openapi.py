@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from undercroft.gateway.fields import CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES
-from undercroft.gateway.kinds import Record
+from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES
+from undercroft.gateway.openai.kinds import Record
 
 _ERROR = {
     "type": "object",

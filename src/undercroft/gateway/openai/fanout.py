@@ -14,16 +14,16 @@ from typing import Any
 
 import orjson
 
-from undercroft.gateway.calls import ask, ask_for_stream
-from undercroft.gateway.dispatch import Dispatcher
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import invalid
-from undercroft.gateway.exchange import Exchange
-from undercroft.gateway.fields import COMPLETIONS, PROMPTS_LIMIT
-from undercroft.gateway.kinds import Record
-from undercroft.gateway.legacy import LegacyChoices
-from undercroft.gateway.payload import payload_for
-from undercroft.gateway.replicas import Call, Deployment
-from undercroft.gateway.stream import EVENT_STREAM, NO_CACHE, Relay
+from undercroft.gateway.openai.calls import ask, ask_for_stream
+from undercroft.gateway.openai.fields import COMPLETIONS, PROMPTS_LIMIT
+from undercroft.gateway.openai.kinds import Record
+from undercroft.gateway.openai.legacy import LegacyChoices
+from undercroft.gateway.openai.payload import payload_for
+from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.gateway.trace import Trace
 from undercroft.serving.snapshot import ReplicaEntry
 

@@ -1,0 +1,1 @@
+"""OpenAI's routes: which fields there are, what goes to an engine, and what comes back."""
