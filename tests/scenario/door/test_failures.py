@@ -260,6 +260,7 @@ def test_an_engine_that_does_not_speak_http(door: DoorProcess, engine: Upstream)
     assert (reply.status, reply.error["source"]) == (502, "engine")
 
 
+@pytest.mark.long
 def test_suspects_do_not_wait_for_each_others_long_answers(own_door: DoorProcess, engine: Upstream) -> None:
     """After a break all are tried again one by one, each only for its first seconds: long answers go on together."""
     running = 0

@@ -11,7 +11,7 @@ from undercroft.gateway.openai.openapi import openapi_paths
 _ROOT = Path(__file__).parents[3]
 _PAGE = (_ROOT / "docs/guide/api.md").read_text(encoding="utf-8")
 _SOURCES = "\n".join(
-    path.read_text(encoding="utf-8") for path in sorted((_ROOT / "src/undercroft/gateway").glob("*.py"))
+    path.read_text(encoding="utf-8") for path in sorted((_ROOT / "src/undercroft/gateway").rglob("*.py"))
 )
 
 

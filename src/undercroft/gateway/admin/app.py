@@ -1,6 +1,6 @@
 """The FastAPI application of control: ``/admin`` for people and programs, ``/internal`` for our own processes.
 
-The door lets ``/admin``, ``/openapi.json`` and ``/docs`` through, after it has checked the key; ``/internal`` can only
+The door lets ``/admin`` and ``/openapi.json`` through, after it has checked the key; ``/internal`` can only
 be reached over control's Unix socket, which only the owner of the home can open.
 """
 
@@ -26,7 +26,7 @@ def create_app(parts: ControlParts) -> FastAPI:
         title="Undercroft",
         version=undercroft.__version__,
         description="Small language models in your own cellar.",
-        docs_url="/docs",
+        docs_url=None,  # its page would load scripts from other people's servers
         redoc_url=None,
     )
     app.state.parts = parts

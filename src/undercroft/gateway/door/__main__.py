@@ -47,7 +47,7 @@ _METRICS_SECONDS = 1.0
 _BACKLOG = 1024
 _ABOUT = b"""This is Undercroft: small language models on hardware of your own, behind an OpenAI-compatible door.
 Send requests to /v1 with your key: Authorization: Bearer uc-...
-GET /v1/models lists the models; /openapi.json and /docs describe every route; /healthz and /readyz need no key.
+GET /v1/models lists the models; /openapi.json describes every route; /healthz and /readyz need no key.
 """
 
 _log = structlog.get_logger("door")

@@ -8,16 +8,17 @@ from undercroft.serving.snapshot import Snapshot
 
 
 def readiness(snapshot: Snapshot | None) -> tuple[int, dict[str, Any]]:
-    """Status and body: 200 where at least one deployment is ready, or loads with its first request, and none failed."""
+    """Status and body: 200 where at least one deployment is ready or loads with its first request.
+
+    One that failed beside others that answer is a matter for the metrics: a balancer must not take the machine away.
+    """
     if snapshot is None:
         return 503, {"status": "not-ready", "reasons": ["nothing is known yet of what to serve"]}
     states = [deployment.state for deployment in snapshot.deployments.values()]
     counts = {state: states.count(state) for state in ("ready", "loading", "unloaded", "failed")}
-    reasons = []
-    if counts["failed"]:
-        reasons.append(f"{counts['failed']} of {len(states)} deployments failed")
     if not counts["ready"] and not counts["unloaded"]:
-        reasons.append("no deployment is ready")
-    if reasons:
+        reasons = ["no deployment is ready"]
+        if counts["failed"]:
+            reasons.append(f"{counts['failed']} of {len(states)} deployments failed")
         return 503, {"status": "not-ready", "reasons": reasons, "deployments": counts}
     return 200, {"status": "ready", "deployments": counts}

@@ -4,7 +4,7 @@ path                        who may      answered by
 ──────────────────────────  ───────────  ───────────────────────────────────
 /  /healthz  /readyz        everybody    the door
 /v1/…  /rerank  /metrics    any key      the door
-/openapi.json  /docs        any key      control
+/openapi.json               any key      control
 /admin/…                    admin keys   control
 """
 
@@ -78,7 +78,6 @@ _ROUTES: dict[str, Route] = {
     "/v2/rerank": Route("/v1/rerank", _POST, Entrance.KEY, rerank),
     "/rerank": Route("/v1/rerank", _POST, Entrance.KEY, rerank),
     "/openapi.json": Route("/openapi.json", _GET, Entrance.KEY, Own.CONTROL),
-    "/docs": Route("/docs", _GET, Entrance.KEY, Own.CONTROL),
 }
 _SHOW_MODEL = Route("/v1/models", _GET, Entrance.KEY, show_model)
 _ADMIN = Route("/admin", (), Entrance.ADMIN, Own.CONTROL)
