@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.scenario.door.conftest import CHAT, ROUTE
 from tests.support.doors import DoorProcess, deployment, replica
 from tests.support.upstream import Upstream
+
+_TLS = Path(__file__).parents[2] / "support" / "tls"
 
 
 def exchange(door: DoorProcess, data: bytes) -> bytes:
@@ -246,16 +248,12 @@ def test_answers_name_deployment_and_replica(door: DoorProcess) -> None:
     assert reply.headers["x-undercroft-replica"] == "rep_000000000001"
 
 
-def test_tls(tmp_path_factory: pytest.TempPathFactory, make_door: Callable[[str], DoorProcess]) -> None:
+def test_tls(make_door: Callable[[str], DoorProcess]) -> None:
     """With a certificate the door speaks TLS, and plain HTTP gets nowhere."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"), "-days", "2"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(command, check=True, capture_output=True)
-    door = make_door(f'[gateway]\ntls_cert_file = "{folder / "cert.pem"}"\ntls_key_file = "{folder / "key.pem"}"\n')
+    cert, key = _TLS / "cert.pem", _TLS / "key.pem"  # for localhost, made for tests and good for nothing else
+    door = make_door(f'[gateway]\ntls_cert_file = "{cert}"\ntls_key_file = "{key}"\n')
     door.start(door.snapshot(deployment("bot", replica(socket_path="/nowhere"))), has_control=True)
-    context = ssl.create_default_context(cafile=str(folder / "cert.pem"))
+    context = ssl.create_default_context(cafile=str(cert))
     with door.connect() as plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert read_all(connection).startswith(b"HTTP/1.1 200 ")

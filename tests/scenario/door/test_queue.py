@@ -228,11 +228,12 @@ def test_a_failed_model_says_why(door: DoorProcess) -> None:
 
 
 def test_readiness_follows_the_states(door: DoorProcess, engine: Upstream) -> None:
-    """Ready with one that is, not ready with one that failed or none; no names in it."""
+    """Ready with one that is, others failed or not; not ready with none; no names in it."""
     ready = deployment("secret-name", replica(socket_path=str(engine.socket_path)))
     for snapshot, status in (
         (door.snapshot(ready), 200),
-        (door.snapshot(ready, deployment("b", state="failed", note="x")), 503),
+        (door.snapshot(ready, deployment("b", state="failed", note="x")), 200),
+        (door.snapshot(deployment("b", state="failed", note="x")), 503),
         (door.snapshot(deployment("b", state="loading")), 503),
         (door.snapshot(deployment("b", state="unloaded")), 200),
         (door.snapshot(), 503),
