@@ -20,7 +20,8 @@ from undercroft.gateway.openai.answers import find_model_mark, model_mark, token
 from undercroft.gateway.trace import Trace
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
-NO_CACHE = ((b"cache-control", b"no-cache"),)
+# The second one tells nginx, where it stands before the door, not to gather frames.
+NO_CACHE = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 _TAIL_BYTES = 4096
 _ERROR_MARK = b'{"error":'
 _DONE = b"data: [DONE]"
