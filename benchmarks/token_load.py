@@ -79,7 +79,7 @@ async def _generate(place: Place, clients: int, tokens: int, mark: str) -> Gener
 async def _one(place: Place, tokens: int, mark: str) -> tuple[int, float]:
     body = {
         "model": place.model,
-        "messages": [{"role": "user", "content": f"{mark}: where is my order, and when does it come to me?"}],
+        "messages": [{"role": "user", "content": f"{mark}: where is it?"}],
         "max_tokens": tokens,
         "temperature": 0,
         "stream": True,
