@@ -144,10 +144,13 @@ def test_replicas_share_the_work_and_one_may_die(fake_server: Start) -> None:
 
 
 def test_an_engine_that_never_starts_is_said_to_fail(fake_server: Start, tmp_path: Path) -> None:
-    """A broken engine: the deployment says failed and why, requests get 503 with the reason, `up` does not hang."""
+    """A broken engine: `up` does not hang and ends with 6, the deployment says failed and why, requests get 503."""
     server = Server(tmp_path / "broken", UNDERCROFT_ENGINES__LLAMA_SERVER="/bin/false")
     try:
-        server.up()
+        result = server.run("up", "--detach", "--json", check=False)
+        assert result.returncode == 6
+        assert "nothing-ready" in result.stderr
+        server.key = json.loads(result.stdout)["key"]
         entry = server.deployment()
         assert entry["state"] == "failed"
         assert entry["note"]
