@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,8 @@ from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.core.units import format_bytes, format_duration
-from undercroft.serving.keeper_client import ask, ask_control, is_reachable, is_running, refresh
+from undercroft.serving.follow import FOLLOWED_SIGNALS
+from undercroft.serving.keeper_client import ask, ask_control, is_reachable, is_running, refresh, wait_until_gone
 from undercroft.serving.listening import check_listening, url_of
 
 _POLL_SECONDS = 0.03
@@ -47,7 +49,13 @@ def up(
         return
     out.print(f"Starting Undercroft on {url_of(settings.gateway)}  (home {home.root})", soft_wrap=True)
     _start_keeper(home, settings)
-    can_serve = _finish(home, settings, first, out, as_json)
+    try:
+        can_serve = _finish(home, settings, first, out, as_json)
+    except KeyboardInterrupt:
+        out.print("\nStopping.")
+        ask(home, "down")
+        wait_until_gone(home)
+        raise
     database.close()
     if not can_serve and detach:
         raise UnavailableError(
@@ -56,9 +64,11 @@ def up(
             hint="undercroft doctor, undercroft status",
         )
     if not detach:
+        # From here on a small process waits: this one has a table printer and a database library in memory.
+        # A Ctrl-C that comes between the two is kept by the kernel until the other listens.
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOLLOWED_SIGNALS)
         typer.echo("\nRunning. Press Ctrl-C to stop." if not as_json else "", err=as_json)
         sys.stdout.flush()
-        # From here on a small process waits: this one has a table printer and a database library in memory.
         os.execv(sys.executable, [sys.executable, "-P", "-m", "undercroft.serving.follow", "--home", str(home.root)])
 
 

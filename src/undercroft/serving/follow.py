@@ -16,14 +16,17 @@ from pathlib import Path
 from undercroft.core.home import Home
 from undercroft.serving.keeper_client import ask, wait_until_gone
 
+# Each of them ends the server; `undercroft up` blocks them while it becomes this program.
+FOLLOWED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_SECONDS = 0.5
 
 
 def follow(home: Home) -> int:
     """Until the keeper is gone. Returns the exit status."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in FOLLOWED_SIGNALS:
         signal.signal(number, _interrupted)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FOLLOWED_SIGNALS)
         while ask(home, "status") is not None:
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import deque
@@ -22,7 +21,7 @@ from undercroft.storage.tables import usage
 _log = structlog.get_logger("usage")
 
 _QUEUE_ROWS = 50_000
-_BATCH_ROWS = 1_000
+_BATCH_ROWS = 10_000
 _PAUSE_SECONDS = 0.5
 _WINDOW_SECONDS = 60.0
 _PRUNE_SECONDS = 3600.0
@@ -34,20 +33,33 @@ class Totals:
     """Sums of one deployment over the usage rows that are kept.
 
     Args:
-        recent: (monotonic seconds, completion tokens) of the requests of the last minute.
+        recent: [monotonic second, completion tokens] of the last minute, one entry a second that had any.
+        recent_tokens: Their sum.
     """
 
     requests: int = 0
     errors: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    recent: deque[tuple[float, int]] = field(default_factory=deque)
+    recent: deque[list[int]] = field(default_factory=deque)
+    recent_tokens: int = 0
+
+    def add_tokens(self, tokens: int, now: float) -> None:
+        """Adds the completion tokens of a request that ended now."""
+        self._forget(now)
+        if not self.recent or self.recent[-1][0] != int(now):
+            self.recent.append([int(now), 0])
+        self.recent[-1][1] += tokens
+        self.recent_tokens += tokens
 
     def tokens_per_second(self, now: float) -> float:
         """Completion tokens of requests that ended in the last minute, per second of that minute."""
+        self._forget(now)
+        return self.recent_tokens / _WINDOW_SECONDS
+
+    def _forget(self, now: float) -> None:
         while self.recent and self.recent[0][0] < now - _WINDOW_SECONDS:
-            self.recent.popleft()
-        return sum(tokens for _, tokens in self.recent) / _WINDOW_SECONDS
+            self.recent_tokens -= self.recent.popleft()[1]
 
 
 class UsageLog:
@@ -61,7 +73,7 @@ class UsageLog:
     def __init__(self, database: Database, *, retention_days: int) -> None:
         self._database = database
         self._retention = timedelta(days=retention_days)
-        self._queue: queue.Queue[dict[str, Any]] = queue.Queue(_QUEUE_ROWS)
+        self._rows: list[dict[str, Any]] = []
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._totals: dict[str, Totals] = {}
@@ -81,14 +93,13 @@ class UsageLog:
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Takes rows with the columns of the table ``usage``; drops and counts what the writer cannot keep up with."""
         now = time.monotonic()
-        for row in rows:
-            kept = {name: row.get(name) for name in _COLUMNS}
-            with self._lock:
-                self._sum(kept, now)
-            try:
-                self._queue.put_nowait(kept)
-            except queue.Full:
-                self.dropped_rows += 1
+        with self._lock:
+            for row in rows:
+                self._sum(row, now)
+                if len(self._rows) < _QUEUE_ROWS:
+                    self._rows.append({name: row.get(name) for name in _COLUMNS})
+                else:
+                    self.dropped_rows += 1
 
     def totals(self) -> dict[str, dict[str, float]]:
         """Sums by deployment, as plain data."""
@@ -111,8 +122,7 @@ class UsageLog:
         total.errors += int(row["status"]) >= 500
         total.prompt_tokens += int(row["prompt_tokens"])
         total.completion_tokens += int(row["completion_tokens"])
-        total.recent.append((now, int(row["completion_tokens"])))
-        total.tokens_per_second(now)
+        total.add_tokens(int(row["completion_tokens"]), now)
 
     def _recall(self) -> None:
         """Adds what earlier control processes wrote, so that a restart does not begin the sums anew."""
@@ -145,16 +155,12 @@ class UsageLog:
                 # A full disk must not end serving; the rows are lost and that is said.
                 self.dropped_rows += len(batch)
                 _log.error("usage rows lost", rows=len(batch), error=str(error))
-            if is_last and self._queue.empty():
+            if is_last and not self._rows:
                 return
 
     def _take(self) -> list[dict[str, Any]]:
-        batch: list[dict[str, Any]] = []
-        while len(batch) < _BATCH_ROWS:
-            try:
-                batch.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
+        with self._lock:
+            batch, self._rows = self._rows[:_BATCH_ROWS], self._rows[_BATCH_ROWS:]
         return batch
 
     def _prune(self) -> None:
