@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -153,5 +154,6 @@ class Server:
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
-    """Ends a process the hard way."""
-    os.kill(pid, number)
+    """Ends a process the hard way; one that just ended by itself is fine too."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

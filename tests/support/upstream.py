@@ -58,7 +58,7 @@ class Upstream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -108,6 +108,16 @@ class Upstream:
         for writer in list(self._writers):
             writer.transport.abort()
         await asyncio.sleep(0)
+
+    async def _end(self) -> None:
+        """Leaves no task and no connection behind, whatever a behaviour still waits for."""
+        await self._close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for _ in range(3):  # aborted transports close in the loop's next rounds
+            await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
