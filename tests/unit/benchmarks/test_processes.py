@@ -14,7 +14,7 @@ EVERYWHERE = set().union(*machine.apart())
 
 def test_a_program_that_ends_says_why(tmp_path: Path) -> None:
     """The last line of what it printed is in the message."""
-    command = [sys.executable, "-c", "import sys; print('first'); sys.exit('the port is taken')"]
+    command = [sys.executable, "-c", "import sys; print('first', flush=True); sys.exit('the port is taken')"]
     with (
         pytest.raises(MissingError, match="ended with status 1: the port is taken"),
         started(command, is_ready=lambda: False, cores=EVERYWHERE),
