@@ -6,9 +6,17 @@ import os
 
 import pytest
 
+from undercroft.engines.openmp import with_library
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="Run tests marked `long` at full size: pytest -m long --full")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _openmp(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that run an engine without the product find OpenMP on minimal systems as the product does."""
+    os.environ.update(with_library(dict(os.environ), tmp_path_factory.mktemp("openmp")))
 
 
 @pytest.fixture
