@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -99,6 +100,8 @@ class Server:
         for process in self.processes():
             process.kill()
             process.wait(10)
+        if not self.run_folder.is_relative_to(self.home):
+            shutil.rmtree(self.run_folder, ignore_errors=True)
 
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.json("status")
