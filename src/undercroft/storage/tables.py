@@ -128,6 +128,46 @@ quarantined_requests = Table(
     Column("reason", Text, nullable=False),
 )
 
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(24), nullable=False),
+    Column("kind", String(32), nullable=False),  # memory-bandwidth | disk-read | matrix | gpu-copy
+    Column("device", String(128), nullable=False),  # the processor's, accelerator's or disk's name
+    Column("value", Float, nullable=False),  # bytes a second, or operations a second
+    Column("detail", JSON, nullable=False),  # threads, dtype, size and the like
+    Index("ix_measurements_kind_at", "kind", "at"),
+)
+
+forecasts = Table(
+    "forecasts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(24), nullable=False),
+    Column("deployment", String(63), nullable=False),
+    Column("model_digest", String(71), nullable=True),
+    Column("engine", String(32), nullable=False),
+    Column("architecture", String(64), nullable=False),
+    Column("quantization", String(32), nullable=False),
+    Column("device", String(128), nullable=False),
+    Column("quantity", String(32), nullable=False),  # planning.calibration.Quantity
+    Column("plain", Float, nullable=False),  # without what was learnt
+    Column("forecast", Float, nullable=False),  # as corrected by what was learnt until then
+    Column("measured", Float, nullable=False),
+    Column("detail", JSON, nullable=False),  # the workload, the terms
+    Index("ix_forecasts_quantity_at", "quantity", "at"),
+)
+
+licence_acceptances = Table(
+    "licence_acceptances",
+    metadata,
+    Column("licence", String(64), primary_key=True),  # the catalogue's id
+    Column("use", String(32), primary_key=True),  # the declared use that it was accepted for
+    Column("at", String(24), nullable=False),
+    Column("actor", String(128), nullable=False),
+)
+
 journal = Table(
     "journal",
     metadata,
