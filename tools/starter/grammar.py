@@ -98,9 +98,11 @@ def _add_more(raw: dict[str, Any], more: Path) -> None:
     if not more.exists():
         return
     extra: dict[str, Any] = yaml.safe_load(more.read_text(encoding="utf-8"))
-    for part in ("intents", "urgency"):
-        for name, lists in extra.get(part, {}).items():
-            known = raw[part][name]
+    grown = [(raw[part], extra.get(part, {})) for part in ("intents", "urgency")]
+    grown.append((raw, {name: extra[name] for name in _LISTS if name in extra}))
+    for known_lists, more_lists in grown:
+        for name, lists in more_lists.items():
+            known = known_lists[name]
             taken = {*known["train"], *known["held_out"]}
             known["train"] = [*known["train"], *(text for text in lists["train"] if text not in taken)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import string
 
-_SEEN_SEPARATORS = "--------///___..:&*@|"
+_SEEN_SEPARATORS = "--------///___..:&*@|#%!;,·–"
 _UNSEEN_SEPARATORS = "~=+^"
 # Every mark that may occur in a scrambled id: a mark the model never wrote in training it could not write at all.
 _MARKS = "!#$%&'()*+,-./:;<=>?@[]^_`{|}~–·"
@@ -86,7 +86,7 @@ def seen_id(rng: random.Random, language: str) -> str:
         made = _cased(_prefixed(rng), rng)
     elif kind < 0.75:
         made = _cased(_fill(rng.choice(_PATTERNS), rng), rng)
-    elif kind < 0.81:
+    elif kind < 0.84:
         made = _scrambled(rng)
     else:
         made = _cased(_free(rng), rng)

@@ -151,7 +151,7 @@ def _arguments() -> argparse.Namespace:
         "--fall-ratio", type=float, default=Plan.fall_ratio, help="share of the steps in which the rate falls"
     )
     parser.add_argument("--batch-tokens", type=int, default=Plan.batch_tokens)
-    parser.add_argument("--start-from", type=Path, help="folder of an earlier run, also one with another tokenizer")
+    parser.add_argument("--start-from", type=Path, help="GGUF of an earlier run, also one with another tokenizer")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
@@ -172,8 +172,8 @@ def main() -> None:
     if checkpoint.exists():
         run.resume(checkpoint)
     elif options.start_from:
-        run.start_with(warm_weights(options.start_from, options.out, run.model.state_dict()))
-    tickets = TicketSource(grammars, has_noise=True, bare_ratio=0.35, weights=LANGUAGE_WEIGHTS)
+        run.start_with(warm_weights(options.start_from, pieces, run.model.state_dict()))
+    tickets = TicketSource(grammars, has_noise=True, bare_ratio=0.4, weights=LANGUAGE_WEIGHTS)
     source = ConversationSource(tickets, tokenizer)
     rng = random.Random(plan.seed + run.step)
     stream = batches(source, rng, batch_tokens=plan.batch_tokens, context_tokens=run.shape.context_tokens)
