@@ -30,6 +30,11 @@ class Home:
         return self.root / "config.toml"
 
     @property
+    def catalogue(self) -> Path:
+        """A user's own additions to the catalogue of models and licences."""
+        return self.root / "catalog"
+
+    @property
     def database_file(self) -> Path:
         return self.root / "undercroft.db"
 
