@@ -82,15 +82,15 @@ class Counters:
         if not trace.replica:
             return
         series.queue.observe(trace.queue_seconds)
-        series.prompt_tokens += trace.prompt_tokens
-        series.completion_tokens += trace.completion_tokens
+        series.prompt_tokens += trace.prompt_tokens or 0
+        series.completion_tokens += trace.completion_tokens or 0
         if trace.first_token_at:
             series.first_token.observe(trace.first_token_at - received_at)
         if trace.inter_token is not None:
             series.inter_token.add(trace.inter_token)
         replica = self._replicas.setdefault((trace.deployment, trace.replica), [0, 0])
         replica[0] += 1
-        replica[1] += trace.completion_tokens
+        replica[1] += trace.completion_tokens or 0
 
     def families(self, depths: Iterable[tuple[str, int, int]]) -> Families:
         """All of it as plain data.

@@ -9,7 +9,8 @@ from undercroft.gateway.histogram import Histogram
 class Trace:
     """Filled in on a request's way, read once at its end by metrics, usage and the access log.
 
-    Times are `time.monotonic`; 0.0 means that it did not come to that. ``headers`` go out with the answer.
+    Times are `time.monotonic`; 0.0 means that it did not come to that. ``headers`` go out with the answer. Tokens are
+    None where an engine has the request and did not tell how many they are, and 0 where none came to it.
     """
 
     __slots__ = (
@@ -33,8 +34,8 @@ class Trace:
         self.replica = ""
         self.status = 0
         self.error_source: Source | None = None
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
+        self.prompt_tokens: int | None = 0
+        self.completion_tokens: int | None = 0
         self.queue_seconds = 0.0
         self.first_token_at = 0.0
         self.ended_at = 0.0

@@ -120,14 +120,15 @@ class UsageLog:
         total = self._totals.setdefault(str(row["deployment"]), Totals())
         total.requests += 1
         total.errors += int(row["status"]) >= 500
-        total.prompt_tokens += int(row["prompt_tokens"])
-        total.completion_tokens += int(row["completion_tokens"])
-        total.add_tokens(int(row["completion_tokens"]), now)
+        completion_tokens = int(row["completion_tokens"] or 0)
+        total.prompt_tokens += int(row["prompt_tokens"] or 0)
+        total.completion_tokens += completion_tokens
+        total.add_tokens(completion_tokens, now)
 
     def _recall(self) -> None:
         """Adds what earlier control processes wrote, so that a restart does not begin the sums anew."""
         errors = func.sum(case((usage.c.status >= 500, 1), else_=0))
-        tokens = (func.sum(usage.c.prompt_tokens), func.sum(usage.c.completion_tokens))
+        tokens = [func.coalesce(func.sum(column), 0) for column in (usage.c.prompt_tokens, usage.c.completion_tokens)]
         query = select(usage.c.deployment, func.count(), errors, *tokens).group_by(usage.c.deployment)
         with self._database.read() as connection:
             rows = connection.execute(query).all()

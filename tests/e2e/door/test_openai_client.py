@@ -267,9 +267,63 @@ def test_a_conversation_with_a_tool_goes_on(client: openai.OpenAI) -> None:
     second = client.chat.completions.create(
         model="bot", messages=[*_USER, message.model_dump(), result], max_tokens=4, tools=[_WEATHER], tool_choice="none"
     )
+    alone = client.chat.completions.create(model="bot", messages=_USER, max_tokens=4)
     assert second.usage is not None
-    assert first.usage is not None
-    assert second.usage.prompt_tokens > first.usage.prompt_tokens
+    assert alone.usage is not None
+    assert second.usage.prompt_tokens > alone.usage.prompt_tokens
+
+
+def test_tools_that_must_not_be_called_cost_nothing(client: openai.OpenAI) -> None:
+    """With tool_choice none the prompt is as long as without tools, and a model that knows no tools answers too."""
+
+    def prompt_tokens(model: str, **tools: Any) -> int:
+        answer = client.chat.completions.create(model=model, messages=_USER, max_tokens=2, **tools)
+        assert answer.usage is not None
+        return answer.usage.prompt_tokens
+
+    refused: dict[str, Any] = {"tools": [_WEATHER], "tool_choice": "none"}
+    assert prompt_tokens("bot", **refused) == prompt_tokens("bot")
+    assert prompt_tokens("plain", **refused) == prompt_tokens("plain")
+    function: Any = {"type": "function", **_WEATHER["function"]}
+    response = client.responses.create(
+        model="bot", input="hello", max_output_tokens=2, tools=[function], tool_choice="none"
+    )
+    assert response.usage is not None
+    assert response.usage.input_tokens == prompt_tokens("bot")
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "field"),
+    [
+        ("/v1/chat/completions", {"model": "bot", "messages": [{"role": "user", "content": "x" * 3000}]}, "messages"),
+        ("/v1/completions", {"model": "bot", "prompt": "x" * 3000}, "prompt"),
+        ("/v1/completions", {"model": "bot", "prompt": ["x", "x" * 3000]}, "prompt"),
+        ("/v1/responses", {"model": "bot", "input": "x" * 3000}, "input"),
+        ("/v1/responses", {"model": "bot", "input": "x" * 3000, "stream": True}, "input"),
+        ("/v1/embeddings", {"model": "vectors", "input": "x" * 3000}, "input"),
+        ("/v1/rerank", {"model": "judge", "query": "x", "documents": ["x" * 3000]}, "documents"),
+    ],
+)
+def test_what_is_too_long_is_named_as_the_route_names_it(
+    door: DoorProcess, path: str, data: dict[str, Any], field: str
+) -> None:
+    """A context that is too short names the field that the client sent."""
+    reply = door.post(path, data)
+    assert (reply.status, reply.error["code"], reply.error["param"]) == (400, "context_length_exceeded", field)
+
+
+@pytest.mark.parametrize("others", [{}, {"n": 2}, {"stream": True}, {"stream": True, "n": 2}])
+def test_answers_have_openais_members_only(door: DoorProcess, others: dict[str, Any]) -> None:
+    """Whole, streamed, one or several: no timings of the engine, its fingerprint in all, ids as the route has them."""
+    for path, start, prompt in (
+        ("/v1/chat/completions", "chatcmpl-", {"messages": _USER}),
+        ("/v1/completions", "cmpl-", {"prompt": "hello"}),
+    ):
+        reply = door.post(path, {"model": "bot", "max_tokens": 2, **prompt, **others})
+        assert "timings" not in reply.text
+        answers = [event for event in reply.events if event != "[DONE]"] if "stream" in others else [reply.json()]
+        assert answers
+        assert all(answer["id"].startswith(start) and answer["system_fingerprint"] for answer in answers)
 
 
 def test_tools_are_refused_where_the_template_knows_none(client: openai.OpenAI) -> None:

@@ -168,7 +168,7 @@ def test_a_wrong_field_is_named(
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"[]", "expected an object"),
-        (b'{"model":"bot\xff"}', "not JSON"),
+        (b'{"model":"bot\xff"}', "the body is not valid UTF-8: byte 0xff at offset 13"),
         (b'{"model":"bot","temperature":NaN}', "not JSON"),
         (b'{"model":"bot","messages":' + b"[" * 5000 + b"]" * 5000 + b"}", "not JSON"),
         (b"{}", "model: missing"),

@@ -67,6 +67,32 @@ def test_an_absolute_target_is_understood(door: DoorProcess) -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        (b"http://evil.example/healthz", b"localhost", 421),
+        (b"http://evil.example:8440/healthz?x#y", b"localhost", 421),
+        (b"HTTP://LOCALHOST:1/healthz", b"evil.example", 200),
+        (b"http://localhost?x", b"localhost", 200),
+        (b"http://localhost@evil.example/healthz", b"localhost", 400),
+        (b"ftp://localhost/healthz", b"localhost", 400),
+        (b"http:///healthz", b"localhost", 400),
+    ],
+)
+def test_the_host_of_an_absolute_target_is_the_one_that_counts(
+    door: DoorProcess, target: bytes, host: bytes, status: int
+) -> None:
+    """The name in the target must be the door's own; the Host header beside it decides nothing."""
+    answer = exchange(door, b"GET %b HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (target, host))
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+
+
+def test_an_absolute_target_needs_the_host_header_too(door: DoorProcess) -> None:
+    """HTTP/1.1 asks for it, whatever the target says."""
+    answer = exchange(door, b"GET http://localhost/healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
 def test_http_10_is_answered(door: DoorProcess) -> None:
     """An old client gets its answer and the end of the connection."""
     answer = exchange(door, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")

@@ -101,6 +101,7 @@ def test_records_know_their_members() -> None:
     )
     record.check({"size": 1, "inner": {"a": None}, "old": None}, "")
     assert refusal(record, {"sise": 1}) == "field.sise: unknown field; the nearest field is 'size'"
+    assert refusal(record, {"zz": 1}) == "field.zz: unknown field"
     assert refusal(record, {"old": 1}) == "field.old: refused: use size"
     assert refusal(record, {}) == "field.size: missing; it is required"
     assert refusal(record, {"size": None}) == "field.size: expected a number from 0 to 9, got null"

@@ -27,8 +27,13 @@ def relay(pieces: list[bytes], **others: Any) -> tuple[bytes, Trace, Relay]:
     """What comes out for what goes in."""
     out: list[bytes] = []
     trace = Trace()
-    options: dict[str, Any] = {"model": "bot", "has_usage_request": False, "is_framed": False, **others}
-    made = Relay(trace, out.append, **options)
+    options: dict[str, Any] = {
+        "model": "bot",
+        "has_usage_request": False,
+        "is_framed": False,
+        "content_field": "messages",
+    }
+    made = Relay(trace, out.append, **{**options, **others})
     for piece in pieces:
         made.feed(piece)
     made.flush()
@@ -116,9 +121,43 @@ def test_a_text_about_errors_is_no_error() -> None:
 
 
 def test_tokens_of_a_stream_that_was_cut_are_its_frames() -> None:
-    """Without the engine's count the frames after the first are the best that is known."""
+    """Without the engine's count the frames after the first are the best that is known, and the prompt is unknown."""
     _, trace, _ = relay([frame("")] + [frame("a")] * 5)
-    assert (trace.prompt_tokens, trace.completion_tokens) == (0, 5)
+    assert (trace.prompt_tokens, trace.completion_tokens) == (None, 5)
+
+
+def test_nothing_is_known_of_a_stream_that_never_began() -> None:
+    """What was known before the stream stays."""
+    _, trace, _ = relay([])
+    assert (trace.prompt_tokens, trace.completion_tokens) == (0, 0)
+
+
+TIMINGS = {"cache_n": 4, "prompt_n": 3, "prompt_ms": 0.5, "predicted_n": 2}
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=5))
+def test_timings_reach_no_client_and_are_counted(sizes: list[int]) -> None:
+    """llama.cpp's own member is left out however the network cuts the stream; a text that looks like it stays."""
+    text = ',"timings":{"prompt_n":9}'
+    out, trace, _ = relay(cut(frame(text) + frame("", timings=TIMINGS) + DONE, sizes))
+    assert out == frame(text) + frame("") + DONE
+    assert (trace.prompt_tokens, trace.completion_tokens) == (7, 2)
+
+
+def test_ids_of_completions_begin_as_openais_do() -> None:
+    """llama.cpp calls them like those of chats."""
+    out, _, _ = relay([frame("a", id="chatcmpl-1"), DONE], is_completion=True)
+    assert out == frame("a", id="cmpl-1") + DONE
+    out, _, _ = relay([frame("a", id="chatcmpl-1"), DONE])
+    assert out == frame("a", id="chatcmpl-1") + DONE
+
+
+def test_an_overflow_in_a_stream_names_the_clients_field() -> None:
+    """An error event about the context names the field of the route."""
+    event = {"error": {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 5, "message": "x"}}
+    _, _, made = relay([b"data: " + orjson.dumps(event) + b"\n\n"], content_field="input")
+    assert made.error is not None
+    assert made.error.param == "input"
 
 
 def test_a_last_frame_without_its_blank_line_passes() -> None:

@@ -49,6 +49,17 @@ def test_nothing_to_change_is_the_clients_bytes() -> None:
     assert payload(llama(protocol="openai")) is body
 
 
+@pytest.mark.parametrize("protocol", ["llama.cpp", "openai"])
+def test_tools_that_must_not_be_called_reach_no_engine(protocol: str) -> None:
+    """With tool_choice none there is nothing left of the tools, whatever engine it is; with auto they are there."""
+    tools = {"tools": [{"type": "function", "function": {"name": "f"}}], "parallel_tool_calls": True}
+    data = {"model": "bot", "messages": _USER, **tools}
+    assert sent({**data, "tool_choice": "none"}, llama(protocol=protocol)) == {"model": "bot", "messages": _USER}
+    assert sent({**data, "tool_choice": "auto"}, llama(protocol=protocol)) == {**data, "tool_choice": "auto"}
+    response = {"model": "bot", "input": "x", "tools": [{"type": "function", "name": "f"}], "tool_choice": "none"}
+    assert "tools" not in sent(to_chat(response), llama(protocol=protocol))
+
+
 def test_adapters_are_always_named() -> None:
     """Every request to an engine with adapters names each of them, the base too."""
     entry = llama(adapters=("a", "b"))
@@ -168,23 +179,25 @@ def test_too_many_choices_over_all_prompts_are_refused() -> None:
 def test_an_overflow_says_both_numbers(body: bytes, numbers: str) -> None:
     """However the engine says it, and with whatever status."""
     for status in (400, 500):
-        error = engine_errors.from_answer(status, {}, body)
+        error = engine_errors.from_answer(status, {}, body, "messages")
         assert (error.status, error.code) == (400, "context_length_exceeded")
         assert numbers in error.message
+        assert error.param == "messages"
+        assert engine_errors.from_answer(status, {}, body, "input").param == "input"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b'{"error":5}', b"\xff" * 2000, b'{"error":{}}'])
 def test_any_body_of_an_error_is_understood(body: bytes) -> None:
     """An engine may answer with anything, at any length."""
-    error = engine_errors.from_answer(500, {}, body)
+    error = engine_errors.from_answer(500, {}, body, "messages")
     assert error.status == 502
     assert 0 < len(error.message) < 700
 
 
 def test_busy_engines_say_when() -> None:
     """An engine's own Retry-After is passed on."""
-    assert engine_errors.from_answer(429, {b"retry-after": b"7"}, b"{}").retry_after_seconds == 7
-    assert (b"retry-after", b"7") in engine_errors.from_answer(503, {b"retry-after": b"7"}, b"{}").headers()
+    assert engine_errors.from_answer(429, {b"retry-after": b"7"}, b"{}", "messages").retry_after_seconds == 7
+    assert (b"retry-after", b"7") in engine_errors.from_answer(503, {b"retry-after": b"7"}, b"{}", "messages").headers()
 
 
 @pytest.mark.parametrize(

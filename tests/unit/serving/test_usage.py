@@ -71,6 +71,21 @@ def test_sums_are_there_at_once_and_survive_a_restart(database: Database) -> Non
     later.end()
 
 
+def test_unknown_tokens_are_kept_as_unknown(database: Database) -> None:
+    """A client that went away before the engine told of tokens is a row without numbers, which adds nothing."""
+    log = UsageLog(database, retention_days=30)
+    log.begin()
+    log.add([row(status=499, prompt_tokens=None, completion_tokens=None)])
+    assert log.totals()["bot"]["prompt_tokens"] == 0
+    log.end()
+    with database.read() as connection:
+        assert connection.execute(select(usage.c.prompt_tokens)).scalar_one() is None
+    later = UsageLog(database, retention_days=30)
+    later.begin()
+    assert (later.totals()["bot"]["requests"], later.totals()["bot"]["completion_tokens"]) == (1, 0)
+    later.end()
+
+
 def test_old_rows_are_dropped(database: Database) -> None:
     """Rows older than the retention go."""
     with database.write() as connection:

@@ -4,7 +4,8 @@
     ────────  ─────────────────────────────────────────────  ──────────────────────────────────────────────────────
     headers   connected, or the first byte of a request came  the blank line; 408 after the header time-out
     body      headers accepted, the body is coming            its last byte; 408 when silent or slower than a trickle
-    busy      the request is being answered                   the answer's end; cancelled when the client goes away
+    busy      the request is being answered                   the answer's end; cancelled when the client goes away,
+                                                              not when it only says that it will send no more
     idle      kept alive, nothing asked                       a byte, or closed after the keep-alive time
     linger    refused with its body unread                    closed after `_LINGER_SECONDS`; what comes is dropped
 
@@ -25,6 +26,7 @@ from typing import cast
 import httptools
 import structlog
 
+from undercroft.gateway.door.ended_side import EndedSide
 from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.door.request_head import body_too_large, check_announced_body, new_request_id, read_head
 from undercroft.gateway.errors import DoorError
@@ -152,6 +154,7 @@ class Connection(asyncio.Protocol):
         self.is_write_paused = False
         self._unsent_bytes = 0
         self._sent_at = self.since
+        self._ended_side: EndedSide | None = None
 
     # The event loop calls these.
 
@@ -196,8 +199,21 @@ class Connection(asyncio.Protocol):
         if self._stage is _Stage.HEADERS and self._header_bytes > _HEADER_LIMIT_BYTES:
             self._refuse_now(_headers_too_large())
 
-    def eof_received(self) -> None:
-        """The client has gone: closing cancels what it asked for."""
+    def eof_received(self) -> bool:
+        """The client sends no more. What it asked for is answered where it can be found out whether it still reads.
+
+        Returns:
+            Whether the connection stays open. TLS has no half of a connection, and an older client can be sent nothing
+            before its answer: there this is the end, which cancels what was asked for.
+        """
+        last = self.pending[-1] if self.pending else self.current
+        is_tls = self.transport.get_extra_info("sslcontext") is not None
+        if last is None or last.is_http_10 or is_tls or self.phase is Phase.LINGER:
+            return False
+        last.keep_alive = False
+        self._ended_side = EndedSide(self.transport, time.monotonic())
+        self._ended_side.ask(is_answer_begun=self._is_answer_begun())
+        return True
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
@@ -332,7 +348,7 @@ class Connection(asyncio.Protocol):
         """
         limits = self.listener.limits
         elapsed = now - self.since
-        if self._is_stalled(now):
+        if self._is_stalled(now) or self._is_gone(now):
             self.transport.abort()
         elif self.phase is Phase.HEADERS and elapsed > limits.header_timeout_seconds:
             self._end_headers()
@@ -351,6 +367,15 @@ class Connection(asyncio.Protocol):
             self._sent_at = now
         self._unsent_bytes = unsent
         return now - self._sent_at > _WRITE_STALL_SECONDS
+
+    def _is_gone(self, now: float) -> bool:
+        """The client had ended its side, and now it does not read any more either."""
+        if self._ended_side is None or self.phase is not Phase.BUSY:
+            return False
+        return self._ended_side.is_gone(now, is_answer_begun=self._is_answer_begun())
+
+    def _is_answer_begun(self) -> bool:
+        return self.current is not None and self.current.is_started
 
     def _end_headers(self) -> None:
         if self._stage is _Stage.BETWEEN:

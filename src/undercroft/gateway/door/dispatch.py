@@ -91,6 +91,7 @@ class Dispatcher:
                     continue
                 replica = await self._acquire(deployment, trace, is_retry=losses > 0 or unreachable_since is not None)
                 trace.replica = replica.entry.id
+                trace.prompt_tokens = trace.completion_tokens = None
                 lease = Lease(deployment, replica, call, self, isolation)
                 if isolation is not None:
                     asyncio.get_running_loop().call_later(_ISOLATION_SECONDS, isolation.end)

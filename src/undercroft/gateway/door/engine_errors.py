@@ -14,11 +14,17 @@ _MESSAGE_LIMIT = 500
 _TOO_LARGE = re.compile(r"\((\d+) tokens\)[^()]*(?:too large|exceeds)[^()]*\([^()]*?(\d+)(?: tokens)?\)")
 
 
-def from_answer(status: int, headers: dict[bytes, bytes], body: bytes) -> DoorError:
+def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, content_field: str) -> DoorError:
     """The error for an engine's answer that is not 200.
 
     A context that is too short is the client's to mend and says both numbers; a redirect is never followed; whatever
     else the engine blames on the request stays HTTP 400; the rest is the engine's failure.
+
+    Args:
+        status: HTTP status of the answer.
+        headers: Of the answer, lower-case names.
+        body: Of the answer.
+        content_field: The client's field that holds what may be too long for the model.
     """
     if 300 <= status < 400:
         return DoorError(
@@ -32,7 +38,7 @@ def from_answer(status: int, headers: dict[bytes, bytes], body: bytes) -> DoorEr
     message = _message_of(error, body)
     overflow = _overflow(error, message)
     if overflow is not None:
-        return context_overflow(*overflow)
+        return context_overflow(*overflow, content_field)
     if status in (400, 413, 422):
         return DoorError(400, "engine-refused", f"the engine refused the request: {message}")
     if status == 429:
@@ -61,14 +67,14 @@ def from_answer(status: int, headers: dict[bytes, bytes], body: bytes) -> DoorEr
     return DoorError(502, "engine-error", f"the engine failed (HTTP {status}): {message}", source="engine")
 
 
-def from_event(frame: bytes) -> DoorError:
-    """The error for an error event in an engine's stream."""
+def from_event(frame: bytes, content_field: str) -> DoorError:
+    """The error for an error event in an engine's stream; ``content_field`` as in `from_answer`."""
     start = frame.find(b"{")
     error = _error_of(frame[start:].strip())
     message = _message_of(error, frame[start:])
     overflow = _overflow(error, message)
     if overflow is not None:
-        return context_overflow(*overflow)
+        return context_overflow(*overflow, content_field)
     return DoorError(502, "engine-error", f"the engine failed in the middle of its answer: {message}", source="engine")
 
 
@@ -83,13 +89,13 @@ def from_upstream(error: UpstreamError, deployment: str) -> DoorError:
     return DoorError(502, "engine-error", f"model '{deployment}': {error}", source="engine")
 
 
-def context_overflow(request_tokens: int, context_tokens: int) -> DoorError:
+def context_overflow(request_tokens: int, context_tokens: int, content_field: str) -> DoorError:
     """HTTP 400: the request does not fit; nothing is ever silently cut."""
     return DoorError(
         400,
         "context_length_exceeded",
         f"this model takes {context_tokens} tokens, the request has {request_tokens}. Send a shorter request",
-        param="messages",
+        param=content_field,
     )
 
 

@@ -27,12 +27,14 @@ class Call:
         body: The client's bytes; they name the request in the quarantine.
         payload: The body for a given replica.
         check: Raises `DoorError` where the deployment, now that it is loaded, cannot do it after all.
+        content_field: The client's field that holds what may be too long for the model.
     """
 
     route: str
     body: bytes
     payload: Callable[[ReplicaEntry], bytes]
     check: Callable[[], None]
+    content_field: str
 
 
 class Replica:

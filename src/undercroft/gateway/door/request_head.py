@@ -16,7 +16,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 def read_head(exchange: Exchange, method: bytes, version: str) -> None:
-    """Fills in method, path, query and id.
+    """Fills in method, path, query and id; a target that names a host counts more than the ``Host`` header.
 
     Args:
         exchange: Its target and headers are there.
@@ -25,6 +25,9 @@ def read_head(exchange: Exchange, method: bytes, version: str) -> None:
 
     Raises:
         DoorError: Another version of HTTP, a method that the door does not know, or a target that is no path.
+
+    Source:
+        RFC 9112, section 3.2.2: with a target in absolute form the received Host header is ignored.
     """
     exchange.method = method.decode()
     exchange.is_http_10 = version == "1.0"
@@ -34,7 +37,9 @@ def read_head(exchange: Exchange, method: bytes, version: str) -> None:
         raise DoorError(505, "bad-http", f"the door speaks HTTP/1.1, got HTTP/{version}")
     if method not in _METHODS:
         raise DoorError(501, "bad-method", f"the door knows no method {exchange.method}")
-    exchange.path, exchange.query = split_target(exchange.target)
+    exchange.path, exchange.query, authority = split_target(exchange.target)
+    if authority is not None and b"host" in exchange.headers:
+        exchange.headers[b"host"] = authority
 
 
 def check_announced_body(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
@@ -59,19 +64,22 @@ def new_request_id() -> str:
     return "req-" + secrets.token_hex(10)
 
 
-def split_target(target: bytes) -> tuple[str, bytes]:
-    """Path and query of a request's target, which may be an absolute URL.
+def split_target(target: bytes) -> tuple[str, bytes, bytes | None]:
+    """Path and query of a request's target, and the host with its port where the target is an absolute URL.
 
     Raises:
-        DoorError: 400; it is neither.
+        DoorError: 400; it is neither a path nor such a URL.
     """
+    authority = None
     try:
         if not target.startswith(b"/"):
             parsed = httptools.parse_url(target)
-            if parsed.host is None:
-                raise DoorError(400, "bad-http", "the request's target is no path")
+            is_web = parsed.schema is not None and parsed.schema.lower() in (b"http", b"https")
+            if not is_web or parsed.host is None or parsed.userinfo is not None:
+                raise DoorError(400, "bad-http", "the request's target is neither a path nor the http URL of one")
+            authority = target.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0].partition(b"#")[0]
             target = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
         path, _, query = target.partition(b"#")[0].partition(b"?")
-        return path.decode("ascii"), query
+        return path.decode("ascii"), query, authority
     except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
         raise DoorError(400, "bad-http", "the request's target cannot be read") from error

@@ -13,6 +13,7 @@ _COMPLETION = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
 _CACHED_N = re.compile(rb'"cache_n"\s*:\s*(\d+)')
 _PROMPT_N = re.compile(rb'"prompt_n"\s*:\s*(\d+)')
 _PREDICTED_N = re.compile(rb'"predicted_n"\s*:\s*(\d+)')
+_TIMINGS = re.compile(rb',\s*"timings"\s*:\s*\{[^{}]*\}|"timings"\s*:\s*\{[^{}]*\}\s*,\s*')
 _MODEL = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
@@ -37,6 +38,19 @@ def token_counts(data: bytes) -> tuple[int, int] | None:
     found = [pattern.search(data, at) for pattern in (_CACHED_N, _PROMPT_N, _PREDICTED_N)]
     cached, prompt_n, predicted = (int(one[1]) if one else 0 for one in found)
     return cached + prompt_n, predicted
+
+
+def without_timings(data: bytes) -> bytes:
+    """An answer, or whole frames of a stream, without llama.cpp's ``timings``: what clients get is OpenAI's alone.
+
+    Inside a JSON string quotes are escaped, so that what is cut out cannot be in a text.
+    """
+    return _TIMINGS.sub(b"", data) if b'"timings"' in data else data
+
+
+def with_completion_id(data: bytes) -> bytes:
+    """An answer, or whole frames, of ``/v1/completions`` with the ``cmpl-`` that its ids begin with at OpenAI."""
+    return data.replace(b'"id":"chatcmpl-', b'"id":"cmpl-')
 
 
 def model_mark(name: str) -> bytes:

@@ -73,10 +73,11 @@ async def ask(
         _name_replica(exchange, lease)
         body = connection.body[0]
         if connection.status != 200:
-            raise engine_errors.from_answer(connection.status, connection.headers, body)
+            trace.prompt_tokens = trace.completion_tokens = 0
+            raise engine_errors.from_answer(connection.status, connection.headers, body, call.content_field)
         if not body.lstrip().startswith(b"{"):
             raise DoorError(502, "engine-error", "the engine answered with something that is not JSON", source="engine")
-        trace.prompt_tokens, trace.completion_tokens = token_counts(body) or (0, 0)
+        trace.prompt_tokens, trace.completion_tokens = token_counts(body) or (None, None)
         return body, lease.replica.entry
     finally:
         lease.close()
@@ -104,7 +105,8 @@ async def ask_for_stream(
             _name_replica(exchange, lease)
             if connection.status != 200:
                 body = await connection.whole()
-                raise engine_errors.from_answer(connection.status, connection.headers, body)
+                trace.prompt_tokens = trace.completion_tokens = 0
+                raise engine_errors.from_answer(connection.status, connection.headers, body, call.content_field)
             if not connection.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
                 raise DoorError(502, "engine-error", "the engine answered without a stream", source="engine")
             exchange.attach(connection)

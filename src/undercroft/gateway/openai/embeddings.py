@@ -28,6 +28,7 @@ async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
         exchange.body,
         payload_for(EMBEDDINGS, data, exchange.body),
         lambda: check_task(deployment.entry, "embeddings"),
+        "input",
     )
     body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
     wanted = data.get("dimensions")

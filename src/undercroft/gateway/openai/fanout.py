@@ -77,8 +77,8 @@ def split(data: dict[str, Any]) -> list[Part]:
 
 def total_usage(parts: list[Part]) -> dict[str, int]:
     """The ``usage`` of all parts together."""
-    prompt = sum(part.trace.prompt_tokens for part in parts if part.counts_prompt)
-    completion = sum(part.trace.completion_tokens for part in parts)
+    prompt = sum(part.trace.prompt_tokens or 0 for part in parts if part.counts_prompt)
+    completion = sum(part.trace.completion_tokens or 0 for part in parts)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
@@ -120,6 +120,7 @@ class _Run:
         self.check = check
         self.parts = split(data)
         self.id = ("cmpl-" if table is COMPLETIONS else "chatcmpl-") + exchange.id
+        self.content_field = "prompt" if table is COMPLETIONS else "messages"
         self.created = int(time.time())
         width = sum(replica.load.capacity for replica in deployment.replicas.values())
         self.turns = asyncio.Semaphore(max(1, width))
@@ -134,6 +135,8 @@ class _Run:
         first = orjson.loads(bodies[0])
         merged = {"id": self.id, "object": first.get("object"), "created": self.created}
         merged |= {"model": self.deployment.entry.name, "choices": choices, "usage": total_usage(self.parts)}
+        if "system_fingerprint" in first:
+            merged["system_fingerprint"] = first["system_fingerprint"]
         self.exchange.respond(200, orjson.dumps(merged))
 
     async def stream(self) -> None:
@@ -151,7 +154,11 @@ class _Run:
     def settle(self) -> None:
         """Adds the parts' counts to the request's own."""
         trace, usage = self.exchange.trace, total_usage(self.parts)
-        trace.prompt_tokens, trace.completion_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+        traces = [part.trace for part in self.parts]
+        is_told = all(one.prompt_tokens is not None for one in traces)
+        trace.prompt_tokens = usage["prompt_tokens"] if is_told else None
+        is_told = all(one.completion_tokens is not None for one in traces)
+        trace.completion_tokens = usage["completion_tokens"] if is_told else None
         trace.queue_seconds = max(part.trace.queue_seconds for part in self.parts)
         trace.first_token_at = min((p.trace.first_token_at for p in self.parts if p.trace.first_token_at), default=0.0)
         for part in self.parts:
@@ -178,6 +185,7 @@ class _Run:
                 model=self.deployment.entry.name,
                 has_usage_request=False,
                 is_framed=True,
+                content_field=self.content_field,
                 change=lambda event: self._rename(event, part, legacy),
             )
 
@@ -188,7 +196,7 @@ class _Run:
 
     def _call(self, part: Part) -> Call:
         body = orjson.dumps(part.data)
-        return Call(self.exchange.path, body, payload_for(self.table, part.data, body), self.check)
+        return Call(self.exchange.path, body, payload_for(self.table, part.data, body), self.check, self.content_field)
 
     def _legacy(self) -> LegacyChoices | None:
         wanted = self.data.get("logprobs")

@@ -400,10 +400,18 @@ def read(table: Record, body: bytes) -> dict[str, Any]:
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise invalid(f"the body is not JSON: {error}", code="bad-json") from error
+        raise invalid(_why_not_json(body, error), code="bad-json") from error
     table.check(data, "")
     assert isinstance(data, dict)
     return data
+
+
+def _why_not_json(body: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        body.decode()
+    except UnicodeDecodeError as found:
+        return f"the body is not valid UTF-8: byte 0x{body[found.start]:02x} at offset {found.start}"
+    return f"the body is not JSON: {error}"
 
 
 def forwarded(table: Record, data: dict[str, Any]) -> dict[str, Any]:

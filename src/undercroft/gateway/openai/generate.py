@@ -10,7 +10,7 @@ from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import DoorError, invalid
 from undercroft.gateway.openai import fanout
-from undercroft.gateway.openai.answers import renamed, rewritten
+from undercroft.gateway.openai.answers import renamed, rewritten, with_completion_id, without_timings
 from undercroft.gateway.openai.calls import ask, ask_for_stream, check_task, find_deployment
 from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, read
 from undercroft.gateway.openai.kinds import Record
@@ -57,6 +57,8 @@ def check_chat(data: dict[str, Any]) -> None:
 def check_tools(data: dict[str, Any], deployment: Deployment) -> None:
     """Raises `DoorError` where tools are sent to a model that would not see them."""
     entry = deployment.entry
+    if data.get("tool_choice") == "none":
+        return  # no engine gets them
     # What a deployment that never ran can do is not known yet; it is looked at again once there is an engine.
     if data.get("tools") and not entry.has_tools and (entry.tasks or entry.replicas):
         raise DoorError(
@@ -90,8 +92,10 @@ async def _answer(
         await fanout.answer(dispatcher, exchange, deployment, table, data, check)
         return
     name = deployment.entry.name
-    call = Call(exchange.path, exchange.body, payload_for(table, data, exchange.body), check)
-    legacy = data.get("logprobs") if table is COMPLETIONS else None
+    is_completion = table is COMPLETIONS
+    content_field = "prompt" if is_completion else "messages"
+    call = Call(exchange.path, exchange.body, payload_for(table, data, exchange.body), check, content_field)
+    legacy = data.get("logprobs") if is_completion else None
     if data.get("stream"):
 
         def relay(entry: ReplicaEntry) -> Relay:
@@ -101,6 +105,8 @@ async def _answer(
                 model=name,
                 has_usage_request=has_usage_request(data),
                 is_framed=not is_llama_cpp(entry) and not has_usage_request(data),
+                content_field=content_field,
+                is_completion=is_completion,
                 change=LegacyChoices(legacy).rewrite if legacy is not None and is_llama_cpp(entry) else None,
             )
 
@@ -112,7 +118,8 @@ async def _answer(
     body, entry = await ask(dispatcher, exchange, deployment, call, exchange.trace)
     if legacy is not None and is_llama_cpp(entry):
         body = rewritten(body, name, LegacyChoices(legacy).rewrite)
-    exchange.respond(200, renamed(body, name))
+    body = without_timings(renamed(body, name))
+    exchange.respond(200, with_completion_id(body) if is_completion else body)
 
 
 def is_llama_cpp(entry: ReplicaEntry) -> bool:

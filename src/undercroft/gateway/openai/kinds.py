@@ -14,6 +14,8 @@ import orjson
 from undercroft.gateway.errors import DoorError, invalid
 
 _DEPTH_LIMIT = 64
+# Of `difflib`: a typing error is nearer than this, another word is not.
+_NEAR_RATIO = 0.75
 
 
 class Kind(Protocol):
@@ -318,7 +320,7 @@ class Record:
         reason = self.refused.get(name)
         if reason is not None:
             return invalid(f"{where}: refused: {reason}", where, "refused-field")
-        near = get_close_matches(name[:64], self.fields, n=1, cutoff=0.0)
+        near = get_close_matches(name[:64], self.fields, n=1, cutoff=_NEAR_RATIO)
         hint = f"; the nearest field is '{near[0]}'" if near else ""
         return invalid(f"{where}: unknown field{hint}", where, "unknown-field")
 

@@ -15,6 +15,8 @@ from undercroft.gateway.openai.fields import MESSAGE, forwarded
 from undercroft.gateway.openai.kinds import Record
 from undercroft.serving.snapshot import ReplicaEntry
 
+_TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+
 
 def payload_for(table: Record, data: dict[str, Any], body: bytes) -> Callable[[ReplicaEntry], bytes]:
     """A function from a replica to the body that it gets.
@@ -36,6 +38,9 @@ def payload_for(table: Record, data: dict[str, Any], body: bytes) -> Callable[[R
 def _common(table: Record, data: dict[str, Any]) -> dict[str, Any]:
     """What no engine sees, and what every engine understands the same way; ``data`` itself where nothing changes."""
     changed = forwarded(table, data)
+    if data.get("tool_choice") == "none":
+        # Engines put the tools into the prompt all the same, where they cost tokens and get called.
+        changed = {name: value for name, value in changed.items() if name not in _TOOL_FIELDS}
     messages = data.get("messages")
     if messages is not None:
         rewritten = [_message(message) for message in messages]

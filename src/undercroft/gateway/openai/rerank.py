@@ -28,10 +28,11 @@ async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
         exchange.body,
         payload_for(RERANK, plain, orjson.dumps(plain)),
         lambda: check_task(deployment.entry, "rerank"),
+        "documents",
     )
     body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
     results = ranked(orjson.loads(body), texts, data.get("top_n"), has_documents=bool(data.get("return_documents")))
-    prompt = exchange.trace.prompt_tokens
+    prompt = exchange.trace.prompt_tokens or 0
     answer = {
         "id": "rerank-" + exchange.id,
         "object": "list",

@@ -35,11 +35,11 @@ async def responses(dispatcher: Dispatcher, exchange: Exchange) -> None:
     if data.get("stream"):
         chat["stream"] = True
     payload = payload_for(CHAT, chat, orjson.dumps(chat))
-    call = Call(_ENGINE_ROUTE, exchange.body, payload, lambda: check_loaded_chat(chat, deployment))
+    call = Call(_ENGINE_ROUTE, exchange.body, payload, lambda: check_loaded_chat(chat, deployment), "input")
     trace = exchange.trace
     if not data.get("stream"):
         body, _ = await ask(dispatcher, exchange, deployment, call, trace)
-        answer = to_response(frame, orjson.loads(body), trace.prompt_tokens, trace.completion_tokens)
+        answer = to_response(frame, orjson.loads(body), trace.prompt_tokens or 0, trace.completion_tokens or 0)
         exchange.respond(200, orjson.dumps(answer))
         return
     exchange.stream_type, exchange.stream_headers = EVENT_STREAM, NO_CACHE
@@ -52,6 +52,7 @@ async def responses(dispatcher: Dispatcher, exchange: Exchange) -> None:
             model=data["model"],
             has_usage_request=True,
             is_framed=True,
+            content_field="input",
             change=events.take,
         )
 
@@ -64,7 +65,7 @@ async def responses(dispatcher: Dispatcher, exchange: Exchange) -> None:
         exchange.keep_alive = False
         events.fail(error)
     else:
-        events.finish(trace.prompt_tokens, trace.completion_tokens)
+        events.finish(trace.prompt_tokens or 0, trace.completion_tokens or 0)
     exchange.end()
 
 

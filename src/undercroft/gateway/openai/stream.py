@@ -1,8 +1,8 @@
 """Passes an engine's server-sent events on to the client.
 
-Where nothing has to change, pieces go through as they come, in a callback, without being parsed; the last ones are kept
-to count tokens. Where frames must change (the model's name, usage that the client did not ask for, the older form of
-log probabilities), they are taken apart at blank lines.
+Where nothing has to change, whole frames go through as they come, in a callback, without being parsed; the last ones
+are kept to count tokens. Where a piece ends within a frame, or frames must change (the model's name, usage that the
+client did not ask for, the older form of log probabilities), they are taken apart at blank lines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import orjson
 from undercroft.gateway.door import engine_errors
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.histogram import INTER_TOKEN_BOUNDS, Histogram
-from undercroft.gateway.openai.answers import find_model_mark, model_mark, token_counts
+from undercroft.gateway.openai.answers import (
+    find_model_mark,
+    model_mark,
+    token_counts,
+    with_completion_id,
+    without_timings,
+)
 from undercroft.gateway.trace import Trace
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -36,6 +42,8 @@ class Relay:
         model: What the answer calls the model.
         has_usage_request: The client asked for the usage frame.
         is_framed: Take it apart from the start.
+        is_completion: The frames are those of ``/v1/completions``.
+        content_field: The client's field that holds what may be too long for the model.
         change: Applied to every parsed frame; implies ``is_framed``.
     """
 
@@ -47,6 +55,8 @@ class Relay:
         model: str,
         has_usage_request: bool,
         is_framed: bool,
+        content_field: str,
+        is_completion: bool = False,
         change: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.error: DoorError | None = None
@@ -57,6 +67,8 @@ class Relay:
         self._foreign_mark: bytes | None = None
         self._has_usage_request = has_usage_request
         self._is_framed = is_framed or change is not None
+        self._content_field = content_field
+        self._is_completion = is_completion
         self._change = change
         self._buffer = b""
         self._tail = b""
@@ -78,11 +90,11 @@ class Relay:
         self._tail = data if len(data) >= _TAIL_BYTES else (self._tail + data)[-_TAIL_BYTES:]
         if self.error is not None:
             return
-        if self._is_framed:
-            data = self._take_apart(data)
-        elif _ERROR_MARK in data:
+        if self._is_framed or _ERROR_MARK in data or not data.endswith(b"\n\n"):
             self._is_framed = True
             data = self._take_apart(data)
+        else:
+            data = self._as_openai_has_it(data)
         if data:
             self._emit(data)
 
@@ -97,8 +109,11 @@ class Relay:
         """Counts tokens; called once, however the stream ended."""
         self._trace.inter_token = self._latency
         counts = token_counts(self._tail)
-        # A stream that was cut short says nothing of tokens: its frames are the best that is known.
-        self._trace.prompt_tokens, self._trace.completion_tokens = counts or (0, max(0, self._frames - 1))
+        if counts is not None:
+            self._trace.prompt_tokens, self._trace.completion_tokens = counts
+        elif self.has_begun:
+            # A stream that was cut short says nothing of tokens: its frames are the best that is known of the answer.
+            self._trace.prompt_tokens, self._trace.completion_tokens = None, max(0, self._frames - 1)
 
     @property
     def is_done(self) -> bool:
@@ -129,6 +144,9 @@ class Relay:
                 break
         return b"".join(passed)
 
+    def _as_openai_has_it(self, frames: bytes) -> bytes:
+        return with_completion_id(without_timings(frames)) if self._is_completion else without_timings(frames)
+
     def _rename(self, frame: bytes) -> bytes:
         """A frame with our name for the model; what the engine calls it is looked for once."""
         if self._foreign_mark is None or self._foreign_mark not in frame:
@@ -139,8 +157,9 @@ class Relay:
 
     def _frame(self, frame: bytes) -> bytes:
         if _ERROR_MARK in frame and frame.lstrip().startswith((b"data: {", b"data:{", b"error:")):
-            self.error = engine_errors.from_event(frame)
+            self.error = engine_errors.from_event(frame, self._content_field)
             return b""
+        frame = self._as_openai_has_it(frame)
         if self._mark not in frame:
             frame = self._rename(frame)
         is_usage = not self._has_usage_request and b'"usage"' in frame
