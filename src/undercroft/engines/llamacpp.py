@@ -37,8 +37,8 @@ from undercroft.engines.first_request import ROUTES, first_request
 from undercroft.engines.launcher import ENDING_FILE, LaunchOrder
 from undercroft.engines.memory import used_memory
 from undercroft.engines.openmp import with_library
-from undercroft.engines.processors import compute_threads
 from undercroft.engines.sealing import namespaces
+from undercroft.hardware.processors import compute_threads
 
 _KEY_FILE, _OPTIONS_FILE, _TEMPLATE_FILE, _ORDER_FILE = "key", "llamacpp.json", "template.jinja", "launch.json"
 _SOCKET_FILE = "engine.sock"

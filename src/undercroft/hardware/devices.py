@@ -18,7 +18,7 @@ class Price:
         usd: List price, United States dollars; of what ``what`` says.
         year: Of the source.
         source: Where it stands.
-        what: ``card``, ``module``, ``developer kit``, ``computer``, or ``hour`` (rent, for devices not sold).
+        what: ``card``, ``module``, ``developer kit``, ``processor``, ``computer``, or ``hour`` (rent).
     """
 
     usd: float
@@ -41,12 +41,15 @@ class Device:
         bandwidth_bytes: Of its memory, bytes a second.
         is_unified: Host and accelerator share the memory.
         tflops: Dense 10^12 a second: ``fp32``, ``fp16``, ``bf16``, ``fp8``, ``int8``, ``fp4``, ``int4``.
-        watts: Board or package power at full load.
+        watts: Board or package power at full load; 0 where its maker does not say.
         price: None where it is not sold or no list price was found.
         engines: Engine → how well-trodden: ``llama.cpp``, ``vllm``, ``onnxruntime``, ``tensorrt``, ``executorch`` …
         remark: What a buyer should know, one or two sentences.
         sources: Field → where the figure stands.
         match: Lower-case texts; a detected device whose name holds all words of one of them is this one.
+        reported_bytes: Of its memory, what its driver says it has, after error correction and what the firmware
+            keeps; 0 where nobody wrote it down.
+        rent: What an hour of it costs in a cloud's price list; None where none was found.
     """
 
     id: str
@@ -64,3 +67,5 @@ class Device:
     remark: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
     match: tuple[str, ...] = ()
+    reported_bytes: int = 0
+    rent: Price | None = None

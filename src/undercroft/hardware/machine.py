@@ -20,6 +20,7 @@ class Processor:
         logical_cores: That this process may use; count.
         features: Instruction sets that matter: ``avx2``, ``avx512f``, ``avx512_vnni``, ``amx_int8``, ``neon``.
         sockets: Count.
+        catalogue_id: Device of our catalogue with the same name; None for none.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Processor:
     logical_cores: int
     features: frozenset[str]
     sockets: int = 1
+    catalogue_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,10 @@ class Accelerator:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """All of it. ``notes`` says what could not be looked at, and why."""
+    """All of it. ``notes`` says what could not be looked at, and why.
+
+    ``model`` is what the board or computer calls itself: ``Raspberry Pi 5 Model B Rev 1.0``; empty is not known.
+    """
 
     processor: Processor
     memory: HostMemory
@@ -129,3 +134,4 @@ class Machine:
     accelerators: tuple[Accelerator, ...]
     is_container: bool = False
     notes: tuple[str, ...] = ()
+    model: str = ""

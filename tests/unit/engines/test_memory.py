@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from undercroft.core.processes import ProcessIdentity, identify
 from undercroft.engines.memory import parse_status, used_memory
 from undercroft.engines.memory_limit import default_memory_limit
-from undercroft.engines.processors import compute_threads, parse_quota
 
 GIB = 1024**3
 
@@ -68,9 +67,3 @@ def test_limit_grows_with_the_cache(context_tokens: int, slots: int, cache_type:
     assert limit(context_tokens + 1, slots, cache_type) >= limit(context_tokens, slots, cache_type)
     assert limit(context_tokens, slots + 1, cache_type) >= limit(context_tokens, slots, cache_type)
     assert limit(context_tokens, slots, cache_type) <= limit(context_tokens, slots, "f16")
-
-
-def test_quota_of_a_container() -> None:
-    """A container's share of processors is rounded up; without one there is none."""
-    assert [parse_quota(text) for text in ("150000 100000", "50000 100000\n", "max 100000", "")] == [2, 1, None, None]
-    assert 1 <= compute_threads() <= (os.cpu_count() or 1)
