@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from undercroft.catalog.licences import licence_of_text
 from undercroft.core.errors import InvalidError
 from undercroft.registry.facts import UNKNOWN, ModelFacts
 from undercroft.registry.inspection.formats import Format, find_format, refuse_unknown, require_format
@@ -18,7 +19,6 @@ from undercroft.registry.inspection.onnx import OnnxModel, read_onnx
 from undercroft.registry.inspection.reading import refuse
 from undercroft.registry.inspection.safetensors import StoredTensor, read_safetensors
 from undercroft.registry.inspection.texts import check_tokenizer, read_text
-from undercroft.registry.licences import licence_of_text
 from undercroft.registry.model_card import ModelCard, read_card
 from undercroft.registry.selection import INDEX, Role, config_files, is_vocabulary, role_of
 
