@@ -18,7 +18,7 @@ class Shape:
 
     vocabulary: int = 4096
     width: int = 192
-    layers: int = 5
+    layers: int = 6
     heads: int = 4
     kv_heads: int = 2
     feed_forward: int = 512

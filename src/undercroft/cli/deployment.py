@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,22 +22,74 @@ from undercroft.serving.keeper_client import refresh
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(help="The deployment.")]
-Context = Annotated[int | None, typer.Option("--context", min=0, help="Tokens of one request; 0: the model's own.")]
-Slots = Annotated[int | None, typer.Option(min=0, help="Requests that a replica computes at once.")]
-Threads = Annotated[int | None, typer.Option(min=0, help="CPU threads of a replica; 0: all physical cores.")]
-GpuLayers = Annotated[int | None, typer.Option(min=-1, help="Layers on a GPU; -1: all that fit.")]
-CacheType = Annotated[str | None, typer.Option(help="Keys and values as f16, q8_0 or q4_0.")]
-Load = Annotated[str | None, typer.Option(help="Load 'always', or 'on-demand' with the first request.")]
-IdleUnload = Annotated[float | None, typer.Option(min=0, help="Unload after this many idle seconds; 0: never.")]
-MemoryLimit = Annotated[int | None, typer.Option(min=0, help="Most private memory of a replica, bytes.")]
+# Option → the setting that it gives, and how it is read. `create` and `change` have them all.
+_SETTINGS: dict[str, tuple[str, Any]] = {
+    "context": (
+        "context_tokens",
+        Annotated[int | None, typer.Option("--context", min=0, help="Tokens of one request; 0: the model's own.")],
+    ),
+    "slots": ("slots", Annotated[int | None, typer.Option(min=0, help="Requests that a replica computes at once.")]),
+    "threads": (
+        "threads",
+        Annotated[int | None, typer.Option(min=0, help="CPU threads of a replica; 0: all physical cores.")],
+    ),
+    "gpu_layers": (
+        "gpu_layers",
+        Annotated[int | None, typer.Option(min=-1, help="Layers on a GPU; -1: all that fit.")],
+    ),
+    "cache_type": ("cache_type", Annotated[str | None, typer.Option(help="Keys and values as f16, q8_0 or q4_0.")]),
+    "load": ("load", Annotated[str | None, typer.Option(help="Load 'always', or 'on-demand' with the first request.")]),
+    "idle_unload_seconds": (
+        "idle_unload_seconds",
+        Annotated[float | None, typer.Option(min=0, help="Unload after this many idle seconds; 0: never.")],
+    ),
+    "memory_limit_bytes": (
+        "memory_limit_bytes",
+        Annotated[int | None, typer.Option(min=0, help="Most private memory of a replica, bytes.")],
+    ),
+    "priority": (
+        "priority",
+        Annotated[int | None, typer.Option(min=-100, max=100, help="Who gets the memory first; larger first.")],
+    ),
+    "pin": (
+        "is_pinned",
+        Annotated[bool | None, typer.Option("--pin/--no-pin", help="Load at once; never unload it for others.")],
+    ),
+    "may_shrink": (
+        "may_shrink_context",
+        Annotated[
+            bool | None,
+            typer.Option("--may-shrink/--no-may-shrink", help="Out of memory all the same: halve the context once."),
+        ],
+    ),
+}
 Replicas = Annotated[int | None, typer.Option(min=1, max=64, help="Engine processes.")]
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command that takes ``settings`` an option for each of `_SETTINGS`; those that were given arrive in it."""
+
+    def run(**options: Any) -> None:
+        given = {setting: options.pop(option) for option, (setting, _) in _SETTINGS.items()}
+        command(settings={name: value for name, value in given.items() if value is not None}, **options)
+
+    plain = inspect.signature(command, eval_str=True).parameters
+    own = [parameter for name, parameter in plain.items() if name != "settings"]
+    more = [
+        inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for option, (_, kind) in _SETTINGS.items()
+    ]
+    arguments = [p for p in own if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    last = [p for p in own if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    parameters = [*arguments, *more, *last]
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
 
 
 @app.command()
+@_with_settings
 def create(
     model: Annotated[str | None, typer.Argument(help="A registered model; not for --engine external.")] = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; default: the model's name.")] = None,
@@ -44,14 +98,8 @@ def create(
     upstream_model: Annotated[str | None, typer.Option(help="What the external engine calls the model.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="File with the external engine's key.")] = None,
     task: Annotated[str | None, typer.Option(help="generate, embed or rerank; default: as the model says.")] = None,
-    context: Context = None,
-    slots: Slots = None,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = None,
-    cache_type: CacheType = None,
-    load: Load = None,
-    idle_unload_seconds: IdleUnload = None,
-    memory_limit_bytes: MemoryLimit = None,
+    *,
+    settings: dict[str, Any],
     replicas: Replicas = None,
     because: Reason = None,
     as_json: AsJson = False,
@@ -61,22 +109,9 @@ def create(
         raise InvalidError("unknown-engine", f"expected --engine llama.cpp or external, got {engine!r}")
     if engine == "external" and model is not None and name is None:
         name, model = model, None
-    settings = check_settings(
-        _given(
-            task=task,
-            context_tokens=context,
-            slots=slots,
-            threads=threads,
-            gpu_layers=gpu_layers,
-            cache_type=cache_type,
-            load=load,
-            idle_unload_seconds=idle_unload_seconds,
-            memory_limit_bytes=memory_limit_bytes,
-            url=url,
-            upstream_model=upstream_model,
-            key_file=key_file.absolute() if key_file else None,
-        )
-    )
+    own: dict[str, Any] = {"task": task, "url": url, "upstream_model": upstream_model}
+    own["key_file"] = key_file.absolute() if key_file else None
+    checked = check_settings({**settings, **{name: value for name, value in own.items() if value is not None}})
     if model is None and name is None:
         raise InvalidError("no-model", "nothing to serve was named", hint="undercroft deployment create MODEL")
     home, database = open_database()
@@ -85,7 +120,7 @@ def create(
         name=name or name_from(model or ""),
         engine="external" if engine == "external" else "llama.cpp",
         model=model,
-        settings=settings,
+        settings=checked,
         replicas=replicas or 1,
         actor=current_actor(),
         reason=because,
@@ -142,32 +177,17 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@_with_settings
 def change(
     name: Name,
-    context: Context = None,
-    slots: Slots = None,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = None,
-    cache_type: CacheType = None,
-    load: Load = None,
-    idle_unload_seconds: IdleUnload = None,
-    memory_limit_bytes: MemoryLimit = None,
+    *,
+    settings: dict[str, Any],
     replicas: Replicas = None,
     because: Reason = None,
     as_json: AsJson = False,
 ) -> None:
     """Change settings: new replicas are started and warmed up before the old ones stop."""
     home, database = open_database()
-    settings = _given(
-        context_tokens=context,
-        slots=slots,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        cache_type=cache_type,
-        load=load,
-        idle_unload_seconds=idle_unload_seconds,
-        memory_limit_bytes=memory_limit_bytes,
-    )
     if not settings and replicas is None:
         raise InvalidError(
             "nothing-to-change", f"no change of {name!r} was given", hint="undercroft deployment change -h"

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from undercroft.cli.opening import running_home
-from undercroft.cli.output import AsJson, print_json, print_table
+from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
 from undercroft.core.errors import UnavailableError
 from undercroft.core.units import format_bytes, format_duration
 from undercroft.serving.keeper_client import ask, ask_control
@@ -42,7 +42,7 @@ def status(as_json: AsJson = False) -> None:
     rows = [_replica_row(d["name"], r) for d in answer["deployments"] for r in d["replicas"]]
     if rows:
         typer.echo()
-        print_table(["replica", "of", "state", ">memory", ">load", "network"], rows, empty="")
+        print_table(["replica", "of", "state", ">memory", ">forecast", ">load", "network"], rows, empty="")
     for deployment in answer["deployments"]:
         _say_notes(deployment)
 
@@ -61,12 +61,14 @@ def _deployment_row(deployment: dict[str, Any]) -> list[object]:
 
 def _replica_row(name: str, replica: dict[str, Any]) -> list[object]:
     private, mapped = replica["private_bytes"], replica["file_bytes"]
+    forecast = replica["forecast"].get("host")
     load = replica["load_seconds"]
     return [
         replica["id"],
         name,
         replica["state"],
         format_bytes(private + mapped) if private is not None else "-",
+        format_bytes(forecast) if forecast is not None else "-",
         "adopted" if replica["was_adopted"] else format_duration(load) if load is not None else "-",
         {True: "sealed", False: "NOT SEALED", None: "-"}[replica["is_sealed"]],
     ]
@@ -74,6 +76,8 @@ def _replica_row(name: str, replica: dict[str, Any]) -> list[object]:
 
 def _say_notes(deployment: dict[str, Any]) -> None:
     if deployment["note"]:
-        typer.echo(f"\n{deployment['name']}: {deployment['note']}")
+        typer.echo()
+        print_wrapped(f"{deployment['name']}: {deployment['note']}")
     for note in sorted({r["seal_note"] for r in deployment["replicas"] if r["is_sealed"] is False and r["seal_note"]}):
-        typer.echo(f"\n{deployment['name']}: {note}")
+        typer.echo()
+        print_wrapped(f"{deployment['name']}: {note}")

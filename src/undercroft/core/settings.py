@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from undercroft.core.environment import PREFIX, environment
 from undercroft.core.errors import InvalidError
+from undercroft.core.wrong_values import problem_of
 
 # Names that the environment may hold beside the settings.
 _OTHER_VARIABLES = {"UNDERCROFT_HOME", "UNDERCROFT_KEY"}
@@ -93,6 +94,27 @@ class EngineSettings(Section):
     restart_backoff_limit_seconds: float = Field(60.0, gt=0, le=3600, description="Longest pause between restarts.")
 
 
+class AdmissionSettings(Section):
+    """Who gets the memory."""
+
+    host_limit_bytes: int = Field(
+        0, ge=0, description="Most main memory of all models together; 0 means all there is, less the reserve."
+    )
+    reserve_bytes: int = Field(
+        0, ge=0, description="Main memory kept for everything else; 0 means 5 % of it, and at least 256 MiB."
+    )
+    idle_seconds: float = Field(
+        2.5, ge=2, le=86400, description="A model without a request for this long may be unloaded for another one."
+    )
+    patience_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=86400,
+        description="A request's model waits this long before busy ones of no higher priority are drained for it; "
+        "a model that was just loaded works at least this long.",
+    )
+
+
 class RegistrySettings(Section):
     """Where models come from."""
 
@@ -125,6 +147,7 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     limits: LimitSettings = LimitSettings()
     engines: EngineSettings = EngineSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     registry: RegistrySettings = RegistrySettings()
     usage: UsageSettings = UsageSettings()
     logging: LoggingSettings = LoggingSettings()
@@ -194,7 +217,7 @@ def _validated(values: dict[str, dict[str, Any]], origins: Mapping[str, str], pr
     except ValidationError as error:
         for item in error.errors():
             name = ".".join(str(part) for part in item["loc"][:2])
-            problems.append(f"{origins.get(name, 'file')}: {name}: {item['msg']}, got {item['input']!r}")
+            problems.append(f"{origins.get(name, 'file')}: {name}: {problem_of(item)}")
         return None
     return None if problems else settings
 

@@ -62,6 +62,11 @@ def explain(output: str, status: int | None, *, memory_limit_bytes: int | None =
     return f"{ending}; its last word was: {detail}"
 
 
+def is_out_of_memory(sentence: str) -> bool:
+    """Whether a sentence of `explain` says that memory was short."""
+    return "it ran out of memory" in sentence or "memory is short" in sentence
+
+
 def _detail(output: str) -> str | None:
     """The line that says most: while loading the first error, as the others follow from it; later the last one."""
     errors = _errors(output)

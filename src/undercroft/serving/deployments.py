@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from undercroft.core.clock import from_iso, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.core.ids import check_name
+from undercroft.core.wrong_values import problem_of
 from undercroft.engines.contract import Task
 from undercroft.engines.external import check_url
 from undercroft.storage import journal
@@ -35,6 +36,11 @@ class DeploymentSettings(BaseModel):
     memory_limit_bytes: int = Field(0, ge=0, description="Most private memory of a replica.")
     load: Literal["always", "on-demand"] = Field("always", description="Load at start, or with the first request.")
     idle_unload_seconds: float = Field(0.0, ge=0, le=31_536_000, description="Unload after this idle time; 0 is never.")
+    priority: int = Field(0, ge=-100, le=100, description="Who gets the memory first; larger is more important.")
+    is_pinned: bool = Field(False, description="Load it at once, and never unload it for another model.")
+    may_shrink_context: bool = Field(
+        False, description="Where memory runs out all the same: halve the context once rather than fail."
+    )
     url: str | None = Field(None, description="Base URL of an external engine, without /v1.")
     upstream_model: str | None = Field(None, description="What the external engine calls the model.")
     key_file: Path | None = Field(None, description="File with the external engine's key.")
@@ -88,7 +94,7 @@ def check_settings(values: dict[str, Any]) -> DeploymentSettings:
     try:
         return DeploymentSettings.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {problem_of(e)}" for e in error.errors())
         raise InvalidError("bad-deployment", f"the deployment's settings have problems: {problems}") from error
 
 

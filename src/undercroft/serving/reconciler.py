@@ -21,13 +21,19 @@ from undercroft.core.settings import Settings
 from undercroft.engines import records
 from undercroft.engines.all import engines
 from undercroft.engines.contract import Engine, EngineRecord, ReplicaState
+from undercroft.engines.failures import is_out_of_memory
 from undercroft.registry import models as registry
 from undercroft.registry.upkeep import verify
 from undercroft.serving import deployments, entries, specs
+from undercroft.serving.admission import Admission
+from undercroft.serving.allocation import Allocator, Usage
 from undercroft.serving.decisions import Seen, Wanted, backoff_seconds, decide
 from undercroft.serving.deployments import Deployment
-from undercroft.serving.replica import Deadlines, Replica
+from undercroft.serving.forecasting import SizeForecaster
+from undercroft.serving.ledger import Ledger
+from undercroft.serving.replica import Deadlines, Replica, ReplicaView
 from undercroft.serving.snapshot import KeyEntry, Snapshot
+from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import load_times, quarantined_requests
 
@@ -50,6 +56,8 @@ class Course:
         restarts: Replicas started in place of failed ones.
         load_seconds: Of the last load; None is not known.
         obstacle: Why no replica can even be tried, as the deployment is described now; empty where one can.
+        last_demand: Unix seconds of the last request, 0 before the first; ``last_used`` begins with control instead.
+        shrunk_context_tokens: Context that it is run with since memory ran out; 0 where it is run as it is wanted.
     """
 
     failures: int = 0
@@ -60,6 +68,8 @@ class Course:
     restarts: int = 0
     load_seconds: float | None = None
     obstacle: str = ""
+    last_demand: float = 0.0
+    shrunk_context_tokens: int = 0
 
 
 class Reconciler:
@@ -91,6 +101,7 @@ class Reconciler:
         self._publish = publish
         self._acked_version = acked_version
         self._engines: dict[str, Engine] = engines(settings.engines)
+        self._allocator = Allocator(settings.admission, SizeForecaster())
         self._deadlines = Deadlines(
             start=settings.engines.start_timeout_seconds,
             silence=settings.engines.health_deadline_seconds,
@@ -139,7 +150,7 @@ class Reconciler:
         with self._lock:
             course = self._course(name)
             course.is_loaded = True
-            course.last_used = time.time()
+            course.last_used = course.last_demand = time.time()
         self._wake.set()
 
     def used(self, moments: dict[str, float]) -> None:
@@ -148,6 +159,7 @@ class Reconciler:
             for name, moment in moments.items():
                 course = self._course(name)
                 course.last_used = max(course.last_used, float(moment))
+                course.last_demand = max(course.last_demand, float(moment))
 
     def quarantine(self, *, digest: str, deployment: str, reason: str) -> None:
         """A request that ended two replicas: refused from now on, by every door."""
@@ -168,6 +180,11 @@ class Reconciler:
         with self._lock:
             courses = {name: replace(course) for name, course in self._courses.items()}
             return list(self._wanted), list(self._replicas), courses, self._snapshot
+
+    def ledger(self) -> Ledger:
+        """Who holds which memory now, and what is left."""
+        with self._lock:
+            return self._allocator.ledger([replica.view for replica in self._replicas])
 
     # The loop.
 
@@ -193,6 +210,7 @@ class Reconciler:
                 self._first_pass.set()
             self._bury()
             self._unload_idle()
+            self._return_unloaded()
             self._act(templates)
             self._tell(keys, quarantined)
             self._release()
@@ -207,7 +225,10 @@ class Reconciler:
             try:
                 model = registry.get(connection, deployment.model) if deployment.model else None
                 path = registry.model_file(self._home, connection, model) if model else None
-                found[deployment.name] = specs.template_for(deployment, model, path, self._settings.engines)
+                described = _shrunk(deployment, course.shrunk_context_tokens)
+                template = specs.template_for(described, model, path, self._settings.engines)
+                found[deployment.name] = template
+                self._allocator.describe(template, model)
                 course.obstacle = ""
             except UndercroftError as error:
                 course.obstacle = str(error)
@@ -271,6 +292,50 @@ class Reconciler:
                     course.note = view.note
                     limit = self._settings.engines.restart_backoff_limit_seconds
                     course.not_before = now + backoff_seconds(course.failures, limit=limit)
+                    if is_out_of_memory(view.note):
+                        self._make_room(view, course)
+
+    def _make_room(self, view: ReplicaView, course: Course) -> None:
+        """Memory ran out all the same: idle models go, and where it is allowed the context is halved, once."""
+        name = view.spec.name
+        deployment = next((d for d in self._wanted if d.name == name), None)
+        idle_since = time.time() - self._settings.admission.idle_seconds
+        for other in self._wanted:
+            its = self._course(other.name)
+            if other.name != name and its.is_loaded and not other.settings.is_pinned and its.last_used < idle_since:
+                self._unload(other.name, name)
+        course.note = f"{view.note}; see what would fit: undercroft plan {deployment.model if deployment else name}"
+        if deployment is None or not deployment.settings.may_shrink_context or course.shrunk_context_tokens:
+            return
+        course.shrunk_context_tokens = max(1, view.spec.context_tokens // 2)
+        _log.warning("memory ran out, context halved", deployment=name, context_tokens=course.shrunk_context_tokens)
+        with self._database.write() as connection:
+            journal.record(
+                connection,
+                actor="system",
+                action="deployment.shrink",
+                subject=name,
+                before={"context_tokens": view.spec.context_tokens},
+                after={"context_tokens": course.shrunk_context_tokens},
+                reason=view.note,
+            )
+
+    def _unload(self, name: str, for_whom: str) -> None:
+        """Gives up a deployment's memory; its next request, or a calmer time, asks for it again."""
+        _log.info("unloading", deployment=name, for_whom=for_whom)
+        self._course(name).is_loaded = False
+        wish = self._allocator.wish(name)
+        wish.unloaded_for, wish.unloaded_at = for_whom, time.monotonic()
+        self._wake.set()
+
+    def _return_unloaded(self) -> None:
+        """What is wanted always and was unloaded for others asks for memory again, now and then."""
+        for deployment in self._wanted:
+            course, wish = self._course(deployment.name), self._allocator.wish(deployment.name)
+            is_wanted = deployment.is_running and deployment.settings.load == "always"
+            may_return = bool(wish.unloaded_for) and self._allocator.may_return(deployment.name)
+            if deployment.settings.is_pinned or (is_wanted and not course.is_loaded and may_return):
+                course.is_loaded = True
 
     def _unload_idle(self) -> None:
         now = time.time()
@@ -303,13 +368,30 @@ class Reconciler:
             if r.view.spec.name not in kept
         ]
         decision = decide(wanted, seen, now=time.monotonic())
-        engines_of = {d.name: d.engine for d in self._wanted}
-        for name in decision.start:
-            self._start(name, templates[name], self._engines[engines_of[name]], None)
+        by_name = {d.name: d for d in self._wanted}
+        admission = self._admit(decision.start, by_name)
+        for name in admission.start:
+            self._start(name, templates[name], self._engines[by_name[name].engine], None)
         for replica in self._replicas:
-            if replica.view.spec.replica_id in decision.stop:
+            if replica.view.spec.replica_id in {*decision.stop, *admission.stop}:
                 replica.stop()
                 self._to_release.append((self._snapshot.version + 1, replica))
+
+    def _admit(self, wanted: list[str], by_name: dict[str, Deployment]) -> Admission:
+        """Which of the wanted replicas have their memory; the others make room, wait, or are unloaded again."""
+        views = [replica.view for replica in self._replicas]
+        usage = {
+            name: Usage(course.last_used, course.last_demand, course.load_seconds)
+            for name, course in ((name, self._course(name)) for name in by_name)
+        }
+        admission = self._allocator.admit(wanted, views, by_name, usage)
+        for name, other in admission.unload.items():
+            self._unload(name, other)
+        alive = {view.spec.name for view in views} | set(admission.start)
+        for name in admission.unwanted:
+            if name not in alive:
+                self._unload(name, "others that are used")
+        return admission
 
     def _start(self, name: str, template: specs.Template, engine: Engine, record: EngineRecord | None) -> None:
         if record is None:
@@ -318,6 +400,7 @@ class Reconciler:
             spec, digest = specs.adopted(template, self._home, record.replica_id), record.spec_digest
         replica = Replica(engine, spec, digest, self._deadlines, self.wake, record)
         self._replicas.append(replica)
+        self._allocator.begin(spec.replica_id, name)
         _log.info("replica begins", deployment=name, replica=spec.replica_id, is_adopted=record is not None)
         replica.begin()
 
@@ -327,7 +410,7 @@ class Reconciler:
                 deployment,
                 [r.view for r in self._replicas if r.view.spec.name == deployment.name],
                 note=self._note(deployment),
-                is_blocked=bool(self._course(deployment.name).obstacle) and deployment.model not in self._checking,
+                is_blocked=self._is_blocked(deployment),
                 failures=self._course(deployment.name).failures,
                 is_loaded=self._course(deployment.name).is_loaded,
                 load_seconds=self._course(deployment.name).load_seconds,
@@ -344,7 +427,13 @@ class Reconciler:
         course = self._course(deployment.name)
         if deployment.model in self._checking:
             return "its files were copied or touched; they are read and compared with their digest"
-        return course.obstacle or course.note
+        shrunk = course.shrunk_context_tokens
+        loud = f"it runs with a context of {shrunk:,} tokens only, because memory ran out" if shrunk else ""
+        return course.obstacle or self._allocator.wish(deployment.name).note or course.note or loud
+
+    def _is_blocked(self, deployment: Deployment) -> bool:
+        is_obstructed = bool(self._course(deployment.name).obstacle) and deployment.model not in self._checking
+        return is_obstructed or bool(self._allocator.wish(deployment.name).refusal)
 
     def _release(self) -> None:
         """Replicas that no door names any more may end."""
@@ -385,3 +474,10 @@ class Reconciler:
             ).first()
         known = row.load_seconds + row.warm_up_seconds if row else None
         return Course(is_loaded=is_loaded, last_used=time.time(), load_seconds=known)
+
+
+def _shrunk(deployment: Deployment, context_tokens: int) -> Deployment:
+    """The deployment with a smaller context where memory ran out, as it is where it did not."""
+    if not context_tokens:
+        return deployment
+    return replace(deployment, settings=deployment.settings.model_copy(update={"context_tokens": context_tokens}))

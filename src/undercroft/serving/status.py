@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from undercroft.serving.deployments import Deployment
+from undercroft.serving.ledger import Entry, Ledger
 from undercroft.serving.reconciler import Course
 from undercroft.serving.replica import ReplicaView
 from undercroft.serving.snapshot import Snapshot
@@ -20,8 +22,10 @@ def deployments_status(
     courses: Mapping[str, Course],
     snapshot: Snapshot,
     totals: Mapping[str, Mapping[str, float]],
+    ledger: Ledger,
 ) -> list[dict[str, Any]]:
     """One entry a deployment, by name, as plain data."""
+    entries = {entry.replica_id: entry for entry in ledger.entries}
     return [
         {
             "name": deployment.name,
@@ -33,14 +37,38 @@ def deployments_status(
             "wanted_replicas": deployment.replicas if deployment.is_running else 0,
             "context_tokens": _told(deployment.name, snapshot, "context_tokens", 0),
             "tasks": list(_told(deployment.name, snapshot, "tasks", ())),
-            "replicas": [replica_status(view) for view in views if view.spec.name == deployment.name],
+            "priority": deployment.settings.priority,
+            "is_pinned": deployment.settings.is_pinned,
+            "replicas": [
+                replica_status(view, entries.get(view.spec.replica_id))
+                for view in views
+                if view.spec.name == deployment.name
+            ],
             **totals.get(deployment.name, _NO_TOTALS),
         }
         for deployment in deployments
     ]
 
 
-def replica_status(view: ReplicaView) -> dict[str, Any]:
+def ledger_status(ledger: Ledger) -> dict[str, Any]:
+    """Who holds which memory, as plain data."""
+    return {
+        "rooms": {pool: asdict(room) for pool, room in ledger.rooms.items()},
+        "reserve_bytes": ledger.reserve_bytes,
+        "entries": [
+            {
+                "replica": entry.replica_id,
+                "deployment": entry.deployment,
+                "phase": entry.phase.value,
+                "claims": dict(entry.claims),
+                "measured": dict(entry.measured),
+            }
+            for entry in ledger.entries
+        ],
+    }
+
+
+def replica_status(view: ReplicaView, entry: Entry | None) -> dict[str, Any]:
     """One replica, as plain data."""
     record, memory = view.record, view.memory
     return {
@@ -53,6 +81,8 @@ def replica_status(view: ReplicaView) -> dict[str, Any]:
         "slots": view.capabilities.slots if view.capabilities else view.spec.slots,
         "private_bytes": memory.private_bytes if memory else None,
         "file_bytes": memory.file_bytes if memory else None,
+        "forecast": entry.forecast.needs() if entry and entry.forecast else {},
+        "forecast_note": entry.forecast.note if entry and entry.forecast else "",
         "memory_limit_bytes": view.spec.memory_limit_bytes,
         "load_seconds": view.load_seconds,
         "warm_up_seconds": view.warm_up.seconds if view.warm_up else None,

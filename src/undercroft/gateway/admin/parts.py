@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
-import psutil
 from fastapi import Depends, Request
 
 import undercroft
@@ -17,7 +16,7 @@ from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.doors import DoorLink
 from undercroft.serving.listening import url_of
 from undercroft.serving.reconciler import Reconciler
-from undercroft.serving.status import deployments_status
+from undercroft.serving.status import deployments_status, ledger_status
 from undercroft.serving.usage import UsageLog
 from undercroft.storage.database import Database
 
@@ -38,17 +37,21 @@ class ControlParts:
     def status(self) -> dict[str, Any]:
         """Everything that ``undercroft status`` shows."""
         wanted, replicas, courses, snapshot = self.reconciler.look()
-        memory = psutil.virtual_memory()
+        ledger = self.reconciler.ledger()
         return {
             "version": undercroft.__version__,
             "home": str(self.home.root),
             "url": url_of(self.settings.gateway),
             "control": {"pid": os.getpid(), "uptime_seconds": time.time() - self.started},
             "doors": self.doors.list_doors(),
-            "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
+            "memory": {
+                "total_bytes": ledger.reading.total_bytes,
+                "available_bytes": ledger.reading.available_bytes,
+            },
+            "ledger": ledger_status(ledger),
             "usage_rows_dropped": self.usage.dropped_rows,
             "deployments": deployments_status(
-                wanted, [replica.view for replica in replicas], courses, snapshot, self.usage.totals()
+                wanted, [replica.view for replica in replicas], courses, snapshot, self.usage.totals(), ledger
             ),
         }
 
