@@ -67,6 +67,8 @@ class Target:
         price_usd: Of all of it, with the host it needs; None is not known.
         watts: Of all of it at full load.
         idle_watts: Of all of it when nothing runs.
+        features: Instruction sets of the host, which decide what llama.cpp repacks; empty is not known.
+        threads: That an engine computes with; 0 is not known.
     """
 
     name: str
@@ -77,3 +79,5 @@ class Target:
     price_usd: float | None = None
     watts: float = 0.0
     idle_watts: float = 0.0
+    features: frozenset[str] = frozenset()
+    threads: int = 0

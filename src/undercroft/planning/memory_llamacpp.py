@@ -1,0 +1,221 @@
+"""Memory of a llama.cpp replica as `undercroft.engines.llamacpp_options` starts it. Pure.
+
+Private memory and pages of the mapped file are kept apart: the kernel may drop the latter. What the graph allocator
+reserves and never writes (room for logits of a whole batch, say) takes no memory and is not counted.
+
+Source: llama.cpp 2026-10, as named with each term; constants are measured with the wheel, ``benchmarks/sizing.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from undercroft.catalog.shapes import ModelShape
+from undercroft.planning.compute_buffers import Batch, compute_buffer_bytes
+from undercroft.planning.forecasts import MemoryForecast, Term, Workload
+from undercroft.planning.memory_cache import Cells, cells, has_window, layer_cache_bytes
+from undercroft.planning.memory_weights import WeightLayout, weight_layout
+from undercroft.planning.targets import Pool, Target
+
+_MIB = 1024**2
+HOST = "host"
+
+# Batch of a generating replica and snapshots of a slot, as in `undercroft.engines.llamacpp_options`.
+_GENERATE_BATCH_TOKENS = 2048
+_CHECKPOINTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which pool holds each block; the last entry is the output layer's.
+
+    Args:
+        pools: Pool ids; one more than the network has blocks.
+    """
+
+    pools: tuple[str, ...]
+
+    @property
+    def gpu_layers(self) -> int:
+        """Blocks on accelerators, the output layer counted as one."""
+        return sum(pool != HOST for pool in self.pools)
+
+
+def forecast_llamacpp(model: ModelShape, workload: Workload, target: Target) -> MemoryForecast:
+    """Every term of a replica's memory.
+
+    Args:
+        model: Its shape.
+        workload: How it is to be run; ``gpu_layers`` of -1 takes as many as fit.
+        target: Where.
+
+    Raises:
+        InvalidError: ``bad-workload`` or ``unknown-quantization``.
+    """
+    parts = _Parts(model, workload, target)
+    placement = parts.decide()
+    return MemoryForecast(terms=tuple(parts.terms(placement)), gpu_layers=placement.gpu_layers)
+
+
+class _Parts:
+    """What all placements of one model and workload have in common."""
+
+    def __init__(self, model: ModelShape, workload: Workload, target: Target) -> None:
+        self.model, self.workload, self.target = model, workload, target
+        self.layout: WeightLayout = weight_layout(model, workload.quantization, target.features)
+        self.room: Cells = cells(
+            model,
+            context_tokens=workload.context_tokens,
+            slots=workload.slots,
+            micro_batch_tokens=self._piece_tokens(),
+        )
+        self.cache = layer_cache_bytes(model, workload.cache_type, self.room)
+
+    def _piece_tokens(self) -> int:
+        """Prompt tokens computed in one piece; what is embedded is one piece whatever its length."""
+        work = self.workload
+        if work.is_embedding or self.model.is_encoder:
+            return work.context_tokens
+        return min(work.micro_batch_tokens, _GENERATE_BATCH_TOKENS, work.context_tokens * work.slots)
+
+    def decide(self) -> Placement:
+        """As many blocks on accelerators as were asked for, or as fit, the last blocks first."""
+        pools, wanted = self.target.accelerators, self.workload.gpu_layers
+        most = self.model.layers + 1
+        if not pools or wanted == 0:
+            return self._placed(0)
+        if wanted > 0:
+            return self._placed(min(wanted, most))
+        low, high = 0, most
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._fits(self._placed(middle)):
+                low = middle
+            else:
+                high = middle - 1
+        return self._placed(low)
+
+    def _placed(self, count: int) -> Placement:
+        """The last ``count`` blocks on the accelerators, shared out by their free memory as llama.cpp does."""
+        most = self.model.layers + 1
+        first = most - count
+        pools = self.target.accelerators
+        free = sum(pool.available_bytes for pool in pools) or 1
+        ends, taken = [], 0
+        for pool in pools:
+            taken += pool.available_bytes
+            ends.append(taken / free)
+        placed = [HOST] * first
+        for index in range(count):
+            share = index / count
+            placed.append(next((p.id for p, end in zip(pools, ends, strict=True) if share < end), pools[-1].id))
+        return Placement(tuple(placed))
+
+    def _fits(self, placement: Placement) -> bool:
+        terms = self.terms(placement)
+        return all(
+            sum(t.size_bytes for t in terms if t.pool == pool.id) <= pool.available_bytes
+            for pool in self.target.accelerators
+        )
+
+    def terms(self, placement: Placement) -> list[Term]:
+        """All terms of a placement; none is empty."""
+        terms = self._host_terms(placement)
+        for pool in self.target.accelerators:
+            if pool.id in placement.pools:
+                terms += self._device_terms(placement, pool)
+        return [term for term in terms if term.size_bytes > 0]
+
+    def _host_terms(self, placement: Placement) -> list[Term]:
+        layout, work = self.layout, self.workload
+        here = [pool == HOST for pool in placement.pools]
+        blocks, output = here[:-1], here[-1]
+        mapped = layout.inputs + _chosen(layout.layers, blocks) + (layout.output if output else 0)
+        repacked = _chosen(layout.repacked_layers, blocks) + (layout.repacked_output if output else 0)
+        quantization = work.quantization or "as stored"
+        terms = [
+            Term("weights", HOST, mapped, True, f"{sum(blocks)} blocks and tables, {quantization}", _WEIGHTS),
+            Term("repacked weights", HOST, repacked, False, "matrices that the CPU reads in its own order", _REPACK),
+            *self._cache_terms(blocks, HOST),
+            self._compute_term(HOST, is_whole=not placement.gpu_layers),
+            *self._runtime_terms(),
+        ]
+        if work.adapters_bytes:
+            terms.append(Term("adapters", HOST, work.adapters_bytes, False, "LoRA files, read whole", _ADAPTERS))
+        return terms
+
+    def _device_terms(self, placement: Placement, pool: Pool) -> list[Term]:
+        layout = self.layout
+        here = [place == pool.id for place in placement.pools]
+        blocks, output = here[:-1], here[-1]
+        weights = _chosen(layout.layers, blocks) + ((layout.output + layout.tied_output) if output else 0)
+        return [
+            Term("weights", pool.id, weights, False, f"{sum(here)} of {len(here)} blocks", _WEIGHTS),
+            *self._cache_terms(blocks, pool.id),
+            self._compute_term(pool.id, is_whole=output),
+            Term("device context", pool.id, pool.context_bytes, False, "taken by the driver for a process", _CONTEXT),
+        ]
+
+    def _cache_terms(self, blocks: Sequence[bool], pool: str) -> list[Term]:
+        size = _chosen(self.cache, blocks)
+        kind = self.workload.cache_type
+        formula = f"{sum(blocks)} blocks x {self.room.slots} slots x {self.room.full:,} cells, {kind}"
+        if has_window(self.model):
+            formula += f"; {self.room.window:,} cells in {len(self.model.window_layers)} blocks with a window"
+        return [Term("kv cache", pool, size, False, formula, _CACHE)]
+
+    def _compute_term(self, pool: str, *, is_whole: bool) -> Term:
+        work = self.workload
+        is_reading = work.is_embedding or self.model.is_encoder
+        batch = Batch(
+            tokens=self._piece_tokens(),
+            slots=work.slots,
+            cells=self._piece_tokens() if self.model.is_encoder else self.room.full * self.room.slots,
+            window_cells=self.room.window * self.room.slots if has_window(self.model) else 0,
+            has_logits=is_whole and not is_reading,
+            threads=self.target.threads or 4,
+        )
+        size = compute_buffer_bytes(self.model, batch)
+        formula = f"activations and mask of {batch.tokens} tokens over {batch.cells:,} cells"
+        return Term("compute buffers", pool, size, False, formula, _COMPUTE)
+
+    def _runtime_terms(self) -> list[Term]:
+        model, work = self.model, self.workload
+        private = RUNTIME_BYTES + model.vocabulary * RUNTIME_TOKEN_BYTES
+        logits = work.slots * model.vocabulary * (4 + 12)
+        terms = [
+            Term("runtime", HOST, LIBRARY_BYTES, True, "program and libraries, mapped", _RUNTIME),
+            Term("runtime", HOST, private, False, f"process and {model.vocabulary:,} tokens of vocabulary", _RUNTIME),
+            Term("runtime", HOST, logits, False, f"logits and candidates of {work.slots} slots", _OUTPUT),
+        ]
+        if has_window(model) and not work.is_embedding:
+            terms.append(self._state_term())
+        return terms
+
+    def _state_term(self) -> Term:
+        kept = min(self.room.window, self.model.window_tokens)
+        windowed = sum(self.cache[layer] for layer in self.model.window_layers if layer < len(self.cache))
+        size = windowed // max(self.room.window, 1) * kept * _CHECKPOINTS
+        formula = f"{_CHECKPOINTS} snapshots of {self.room.slots} slots x {kept:,} cells of the blocks with a window"
+        return Term("state", HOST, size, False, formula, _STATE)
+
+
+# Measured on the wheel 2026.10 on Linux x86-64, with random models of ten shapes.
+RUNTIME_BYTES = 30 * _MIB
+RUNTIME_TOKEN_BYTES = 300
+LIBRARY_BYTES = 26 * _MIB
+
+_WEIGHTS = "llama-model-loader.cpp: tensors as the file stores them, mapped"
+_REPACK = "ggml-cpu/repack.cpp: types and instruction sets"
+_CACHE = "llama-kv-cache.cpp: cells padded to 256, each slot its own"
+_COMPUTE = "ggml-alloc.c: tensors alive at the same time, largest over a block"
+_RUNTIME = "measured with benchmarks/sizing.py"
+_OUTPUT = "llama-context.cpp output_reserve; common/sampling.cpp"
+_STATE = "server-context.cpp create_checkpoint; n_ctx_checkpoints"
+_ADAPTERS = "llama-adapter.cpp"
+_CONTEXT = "the driver's own, as the device says"
+
+
+def _chosen(sizes: Sequence[int], chosen: Sequence[bool]) -> int:
+    return sum(size for size, is_here in zip(sizes, chosen, strict=False) if is_here)

@@ -1,0 +1,145 @@
+"""Where llama.cpp keeps each weight: mapped from the file, repacked into private memory, or on an accelerator. Pure.
+
+Source: ``ggml_repack_get_optimal_repack_type`` of ``ggml-cpu/repack.cpp`` and ``select_weight_buft`` of
+``llama-model-loader.cpp`` in llama.cpp, 2026-10. A repacked matrix is a second copy: the file's pages stay mapped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from undercroft.catalog.shapes import ModelShape, StoredTensor
+from undercroft.planning.quantization import quantized
+from undercroft.planning.weights import ShapeKey, tensor_shapes
+
+# Type → instruction sets, of each group any one alone is enough, and rows that must be divisible by.
+_REPACKED: dict[str, tuple[tuple[frozenset[str], int], ...]] = {
+    "Q4_0": ((frozenset({"avx2"}), 8), (frozenset({"neon", "dotprod"}), 4)),
+    "Q4_K": ((frozenset({"avx2"}), 8), (frozenset({"neon", "dotprod"}), 8)),
+    "Q5_K": ((frozenset({"neon", "dotprod"}), 8),),
+    "Q6_K": ((frozenset({"neon", "dotprod"}), 8),),
+    "Q8_0": ((frozenset({"neon", "dotprod"}), 4),),
+    "IQ4_NL": ((frozenset({"avx2"}), 8), (frozenset({"neon", "dotprod"}), 4)),
+    "MXFP4": ((frozenset({"avx2"}), 8), (frozenset({"neon", "dotprod"}), 4)),
+}
+# Read by row or added, not multiplied with: never repacked, and kept on the host.
+_INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
+_INPUT_PREFIXES = ("token_embd_norm.",)
+_LAYER = re.compile(r"blk\.(\d+)\.")
+_REPACKING = frozenset({"avx2", "neon", "dotprod"})
+# What an x86 server has, assumed where the host is not known.
+_USUAL_FEATURES = frozenset({"avx2"})
+
+
+@dataclass(frozen=True, slots=True)
+class WeightLayout:
+    """Bytes of the weights by where they are used.
+
+    Args:
+        inputs: Embedding tables; always on the host.
+        layers: Of each block, as stored.
+        output: Output layer and its norm, as stored; with tied embeddings the norm alone.
+        repacked_layers: Of each block, what the CPU would repack.
+        repacked_output: Of the output layer, what the CPU would repack.
+        tied_output: Bytes of the embedding table where it is the output layer as well; an accelerator holds a copy.
+    """
+
+    inputs: int
+    layers: tuple[int, ...]
+    output: int
+    repacked_layers: tuple[int, ...]
+    repacked_output: int
+    tied_output: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all tensors, as stored."""
+        return self.inputs + sum(self.layers) + self.output
+
+    @property
+    def repacked(self) -> int:
+        """Bytes that a host without accelerators repacks."""
+        return sum(self.repacked_layers) + self.repacked_output
+
+
+def stored_tensors(model: ModelShape, quantization: str = "") -> tuple[StoredTensor, ...]:
+    """The tensors with their types: the file's own, or as a quantizer would write them.
+
+    Args:
+        model: Its shape.
+        quantization: A mix of llama.cpp's; empty takes the file's own, or F16 where there is no file.
+
+    Raises:
+        InvalidError: ``unknown-quantization``.
+    """
+    return _stored(ShapeKey(model), quantization)
+
+
+def weight_layout(model: ModelShape, quantization: str, features: frozenset[str]) -> WeightLayout:
+    """Bytes by block.
+
+    Args:
+        model: Its shape.
+        quantization: As for `stored_tensors`.
+        features: Instruction sets of the host; empty is not known, and an x86 server with AVX2 is assumed.
+
+    Raises:
+        InvalidError: ``unknown-quantization``.
+    """
+    return _layout(ShapeKey(model), quantization, (features or _USUAL_FEATURES) & _REPACKING)
+
+
+@lru_cache(maxsize=1024)
+def _stored(key: ShapeKey, quantization: str) -> tuple[StoredTensor, ...]:
+    model = key.model
+    if model.tensors and not quantization:
+        return model.tensors
+    return quantized(tensor_shapes(model), quantization or "F16", model)
+
+
+@lru_cache(maxsize=4096)
+def _layout(key: ShapeKey, quantization: str, features: frozenset[str]) -> WeightLayout:
+    model, tensors = key.model, _stored(key, quantization)
+    layers, repacked = [0] * model.layers, [0] * model.layers
+    inputs = output = repacked_output = 0
+    for tensor in tensors:
+        found = _LAYER.match(tensor.name)
+        if found is not None and int(found[1]) < model.layers:
+            layers[int(found[1])] += tensor.size_bytes
+            if is_repacked(tensor, features):
+                repacked[int(found[1])] += tensor.size_bytes
+        elif tensor.name in _INPUTS or tensor.name.startswith(_INPUT_PREFIXES):
+            inputs += tensor.size_bytes
+        else:
+            output += tensor.size_bytes
+            repacked_output += tensor.size_bytes if is_repacked(tensor, features) else 0
+    tied = _tied_table(model, tensors)
+    if tied is not None and is_repacked(tied, features):
+        repacked_output += tied.size_bytes
+    return WeightLayout(
+        inputs, tuple(layers), output, tuple(repacked), repacked_output, tied.size_bytes if tied is not None else 0
+    )
+
+
+def is_repacked(tensor: StoredTensor, features: frozenset[str]) -> bool:
+    """Whether the CPU keeps a second copy of a matrix, in the order in which its instructions read it.
+
+    Args:
+        tensor: Of a block, or the output layer.
+        features: Instruction sets of the host.
+    """
+    is_matrix = len(tensor.shape) == 2 or (len(tensor.shape) == 3 and "_exps." in tensor.name)
+    if not is_matrix or not tensor.name.endswith(".weight"):
+        return False
+    kinds = _REPACKED.get(tensor.type_name, ())
+    return any(needs <= features and tensor.shape[1] % rows == 0 for needs, rows in kinds)
+
+
+def _tied_table(model: ModelShape, tensors: Sequence[StoredTensor]) -> StoredTensor | None:
+    """The embedding table where it is the output layer, too."""
+    if model.is_encoder or any(tensor.name == "output.weight" for tensor in tensors):
+        return None
+    return next((tensor for tensor in tensors if tensor.name == "token_embd.weight"), None)
