@@ -206,7 +206,7 @@ def test_doctor_finds_no_problem_here(server: Server) -> None:
     """On a healthy machine with a running server no finding is a problem."""
     findings = server.json("doctor")
     assert [finding for finding in findings if finding["level"] == "problem"] == []
-    assert {"sealing", "engine", "database", "server"} <= {finding["subject"] for finding in findings}
+    assert {"sealing", "engine", "database", "server"} <= {finding["name"] for finding in findings}
 
 
 def test_the_journal_tells_the_first_day(server: Server) -> None:
