@@ -113,6 +113,9 @@ def _gpu(gpu: ElementTree.Element, position: int) -> Accelerator:
                 "mig": gpu.findtext("mig_mode/current_mig"),
                 "pcie generation": gpu.findtext("pci/pci_gpu_link_info/pcie_gen/max_link_gen"),
                 "pcie width": gpu.findtext("pci/pci_gpu_link_info/link_widths/max_link_width"),
+                "persistence": gpu.findtext("persistence_mode"),
+                "ecc uncorrected": _uncorrected_errors(gpu),
+                "row remapping": _row_remapping(gpu),
             }
         ),
     )
@@ -158,6 +161,23 @@ def _throttle_reasons(gpu: ElementTree.Element) -> tuple[str, ...]:
         if as_switch(reason.text) and name not in ("gpu idle", "applications clocks setting", "display clocks setting"):
             found.append(name)
     return tuple(found)
+
+
+def _uncorrected_errors(gpu: ElementTree.Element) -> str | None:
+    """Memory errors since the driver started that could not be corrected; None where the GPU does not count them."""
+    counters = gpu.find("ecc_errors/volatile")
+    texts = [c.text for c in counters if "uncorrectable" in c.tag] if counters is not None else []
+    texts.append(gpu.findtext("ecc_errors/volatile/double_bit/total"))  # before Ampere
+    counts = [count for text in texts if (count := as_number(text)) is not None]
+    return str(int(sum(counts))) if counts else None
+
+
+def _row_remapping(gpu: ElementTree.Element) -> str | None:
+    """``failed``: a bad row of memory could not be replaced; ``pending``: it will be at the next reset."""
+    for name, state in (("remapped_row_failure", "failed"), ("remapped_row_pending", "pending")):
+        if as_text(gpu.findtext(f"remapped_rows/{name}")).lower() == "yes":
+            return state
+    return None
 
 
 def _processes(gpu: ElementTree.Element) -> dict[int, int]:
