@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.cellar import Cellar
 from tests.support.ggufs import write_chat_model
 from tests.support.hub import COMMIT, Hub, Repository, running_hub
 from tests.support.proxy import running_proxy
-from tests.support.server import COMMAND, wait_for
+from tests.support.server import wait_for
 
 TOKEN = "hf_secret_of_the_test"  # noqa: S105  (made up)
 CARD = b"---\nlicense: apache-2.0\nlanguage: [en, th]\nbase_model: org/base\n---\n# A model\n"
@@ -43,50 +41,17 @@ def hub(weights: bytes, tmp_path: Path) -> Iterator[Hub]:
         yield running
 
 
-class Machine:
-    """A home and the variables around it."""
-
-    def __init__(self, folder: Path, hub: Hub, **more: str) -> None:
-        self.home = folder / "home"
-        self.user_home = folder / "user"
-        self.user_home.mkdir()
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.user_home),
-            "UNDERCROFT_HOME": str(self.home),
-            "COLUMNS": "80",
-            "HF_ENDPOINT": hub.url,
-            **more,
-        }
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [COMMAND, "model", *arguments],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == expected, out + err
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "--json").stdout)
-
-    def partial_bytes(self) -> int:
-        return sum(p.stat().st_size for p in (self.home / "quarantine").rglob("*") if p.is_file())
+def machine_of(folder: Path, hub: Hub, **variables: str) -> Cellar:
+    """A home whose hub is the given one."""
+    return Cellar(folder, "model", **{"HF_ENDPOINT": hub.url, **variables})
 
 
 @pytest.fixture
-def machine(tmp_path: Path, hub: Hub) -> Machine:
-    return Machine(tmp_path, hub)
+def machine(tmp_path: Path, hub: Hub) -> Cellar:
+    return machine_of(tmp_path, hub)
 
 
-def test_pull_by_quantization(machine: Machine, hub: Hub, weights: bytes) -> None:
+def test_pull_by_quantization(machine: Cellar, hub: Hub, weights: bytes) -> None:
     """A quantization picks its one file; the commit is pinned, facts come from file and card, nothing is left over."""
     model = machine.json("pull", "hf://org/public:q4_k_m")
     assert model["name"] == "m-q4_k_m"
@@ -103,7 +68,7 @@ def test_pull_by_quantization(machine: Machine, hub: Hub, weights: bytes) -> Non
     assert {seen.authorization for seen in hub.seen} == {None}
 
 
-def test_second_pull_downloads_nothing(machine: Machine, hub: Hub) -> None:
+def test_second_pull_downloads_nothing(machine: Cellar, hub: Hub) -> None:
     """A model that is there already is said to be, without its bytes being fetched once more."""
     machine.run("pull", "hf://org/public:Q8_0")
     sent = dict(hub.sent_bytes)
@@ -112,7 +77,7 @@ def test_second_pull_downloads_nothing(machine: Machine, hub: Hub) -> None:
     assert hub.sent_bytes == sent
 
 
-def test_connection_that_breaks_is_continued(machine: Machine, hub: Hub, weights: bytes) -> None:
+def test_connection_that_breaks_is_continued(machine: Cellar, hub: Hub, weights: bytes) -> None:
     """One pull survives two broken connections and fetches no byte twice."""
     hub.cut_after_bytes = [3_000_000, 2_000_000]
     machine.run("pull", "hf://org/public:Q4_K_M")
@@ -121,7 +86,7 @@ def test_connection_that_breaks_is_continued(machine: Machine, hub: Hub, weights
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_interrupted_pull_goes_on(machine: Machine, hub: Hub, weights: bytes, how: signal.Signals) -> None:
+def test_interrupted_pull_goes_on(machine: Cellar, hub: Hub, weights: bytes, how: signal.Signals) -> None:
     """A pull that is killed or interrupted leaves no model; the next one asks only for what is missing."""
     hub.hold_after_bytes = 4 * 1024 * 1024
     process = machine.start("pull", "hf://org/public:Q4_K_M")
@@ -146,7 +111,7 @@ def test_interrupted_pull_goes_on(machine: Machine, hub: Hub, weights: bytes, ho
     assert len(weights) == next(f["size_bytes"] for f in model["files"] if f["path"].endswith(".gguf"))
 
 
-def test_two_pulls_of_the_same(machine: Machine, hub: Hub, weights: bytes) -> None:
+def test_two_pulls_of_the_same(machine: Cellar, hub: Hub, weights: bytes) -> None:
     """Of two pulls at the same time one downloads and the other waits for it; both end well."""
     hub.hold_after_bytes = 1024 * 1024
     first = machine.start("pull", "hf://org/public:Q4_K_M", "--json")
@@ -166,7 +131,7 @@ def test_token_goes_to_the_hub_only(tmp_path: Path, hub: Hub) -> None:
     is in no output."""
     token_file = tmp_path / "token"
     token_file.write_text(TOKEN + "\n")
-    machine = Machine(tmp_path, hub, UNDERCROFT_REGISTRY__HUB_TOKEN_FILE=str(token_file))
+    machine = machine_of(tmp_path, hub, UNDERCROFT_REGISTRY__HUB_TOKEN_FILE=str(token_file))
     with running_hub({"org/private": hub.repositories["org/private"]}) as elsewhere:
         hub.cdn = elsewhere.url
         result = machine.run("pull", "hf://org/private:Q4_K_M", "--json")
@@ -190,7 +155,7 @@ def test_token_goes_to_the_hub_only(tmp_path: Path, hub: Hub) -> None:
         ("oci://registry/model", 2, ["bad-reference", "oci://", "hf://org/name"]),
     ],
 )
-def test_refusals_say_what_to_do(machine: Machine, reference: str, status: int, words: list[str]) -> None:
+def test_refusals_say_what_to_do(machine: Cellar, reference: str, status: int, words: list[str]) -> None:
     """What a hub does not give is explained, with the choices there are."""
     result = machine.run("pull", reference, expected=status)
     for word in words:
@@ -201,7 +166,7 @@ def test_refusals_say_what_to_do(machine: Machine, reference: str, status: int, 
 def test_through_a_proxy(tmp_path: Path, hub: Hub) -> None:
     """HTTP_PROXY is respected: every request of a pull goes through it."""
     with running_proxy() as proxy:
-        machine = Machine(tmp_path, hub, HTTP_PROXY=proxy.url)
+        machine = machine_of(tmp_path, hub, HTTP_PROXY=proxy.url)
         machine.run("pull", "hf://org/public:Q8_0")
         assert len(proxy.passed) == len(hub.seen) > 0
         assert all(seen.via_proxy for seen in hub.seen)
@@ -209,14 +174,14 @@ def test_through_a_proxy(tmp_path: Path, hub: Hub) -> None:
 
 def test_setting_goes_before_the_environment(tmp_path: Path, hub: Hub) -> None:
     """registry.hub_endpoint says which hub, whatever HF_ENDPOINT says."""
-    machine = Machine(tmp_path, hub, UNDERCROFT_REGISTRY__HUB_ENDPOINT=hub.url)
+    machine = machine_of(tmp_path, hub, UNDERCROFT_REGISTRY__HUB_ENDPOINT=hub.url)
     machine.environment["HF_ENDPOINT"] = "http://127.0.0.1:9"
     assert machine.json("pull", "hf://org/public:Q8_0")["is_new"]
 
 
 def test_hub_that_is_not_there(tmp_path: Path, hub: Hub) -> None:
     """A hub that does not answer is said so in a sentence, with what to check."""
-    machine = Machine(tmp_path, hub)
+    machine = machine_of(tmp_path, hub)
     machine.environment["HF_ENDPOINT"] = "http://127.0.0.1:9"
     result = machine.run("pull", "hf://org/public:Q8_0", expected=6)
     assert "hub-unreachable" in result.stderr

@@ -3,56 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.cellar import Cellar
 from tests.support.ggufs import write_chat_model
-from tests.support.server import COMMAND
-
-
-class Cellar:
-    """A home without a server."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home = folder / "home"
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "UNDERCROFT_HOME": str(self.home),
-            "COLUMNS": "80",
-        }
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [COMMAND, "model", *arguments],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == expected, out + err
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "--json").stdout)
-
-    def blobs(self) -> list[Path]:
-        return [path for path in (self.home / "blobs" / "sha256").rglob("*") if path.is_file()]
 
 
 @pytest.fixture
 def cellar(tmp_path: Path) -> Cellar:
-    return Cellar(tmp_path)
+    return Cellar(tmp_path, "model")
 
 
 def test_a_day_of_a_model(cellar: Cellar, tmp_path: Path) -> None:

@@ -31,8 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main() -> None:
     """The ``undercroft`` command."""
-    from undercroft.cli.errors import run  # noqa: PLC0415  (keeps `import undercroft.cli` free of side effects)
+    from undercroft.cli.encoding import prepare_streams  # noqa: PLC0415  (keeps `import undercroft.cli` free of
+    from undercroft.cli.errors import run  # noqa: PLC0415                   side effects)
 
+    prepare_streams()
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     run(build(wanted))
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from undercroft.cli.encoding import typed
 from undercroft.cli.opening import running_home
 from undercroft.cli.output import AsJson, print_json
 from undercroft.core.environment import environment
@@ -31,8 +32,10 @@ _KINDS: dict[int, type[UndercroftError]] = {
 
 def chat(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Deployment; the first that is ready.")] = None,
-    message: Annotated[str | None, typer.Option("--message", help="Ask once and end; '-' reads stdin.")] = None,
-    system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
+    message: Annotated[
+        str | None, typer.Option("--message", callback=typed, help="Ask once and end; '-' reads stdin.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(callback=typed, help="System prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 is the same answer every time.")] = 0.0,
     as_json: AsJson = False,
@@ -46,7 +49,7 @@ def chat(
     if message is None and not sys.stdin.isatty():
         message = "-"
     if message is not None:
-        text = sys.stdin.read() if message == "-" else message
+        text = (typed(sys.stdin.read()) if message == "-" else message) or ""
         if not text.strip():
             raise InvalidError("empty-message", "there is nothing to send", hint="undercroft chat --message 'Hello'")
         if as_json:
@@ -59,7 +62,7 @@ def chat(
     typer.echo(f"{talk.model} answers; /new forgets, an empty line ends.")
     while True:
         try:
-            text = input("> ")
+            text = typed(input("> ")) or ""
         except EOFError:
             typer.echo()
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -12,8 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from undercroft.cli.encoding import typed
+from undercroft.cli.table_layout import GAP, column_widths, stacked
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Reason = Annotated[str | None, typer.Option("--because", help="Why, for the journal.")]
+Reason = Annotated[str | None, typer.Option("--because", callback=typed, help="Why, for the journal.")]
 
 
 def print_json(data: Any) -> None:
@@ -26,20 +30,36 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=False)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """A table that fits the terminal; ``empty`` is said where there is no row.
+def print_wrapped(text: str, *, indent: str = "") -> None:
+    """A sentence in lines as wide as the terminal, those after the first indented; no word is broken."""
+    lines = textwrap.wrap(
+        text, console().width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    typer.echo("\n".join(lines))
 
-    A column whose name begins with ``>`` is aligned to the right, one with ``=`` is never broken into lines.
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """A table that fits the terminal, or its rows one below the other where words would have to be broken.
+
+    Args:
+        columns: Their names. One that begins with ``>`` is aligned to the right, one with ``=`` is never broken.
+        rows: Cells.
+        empty: What is said where there is no row.
     """
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
-        table.add_column(column.lstrip(">="), justify=justify, overflow="fold", no_wrap=column.startswith("="))
-    count = 0
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-        count += 1
-    if count:
-        console().print(table)
-    else:
+    names = [column.lstrip(">=") for column in columns]
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not cells:
         typer.echo(empty)
+        return
+    out = console()
+    widths = column_widths([names, *cells], [not column.startswith("=") for column in columns], out.width)
+    if widths is None:
+        typer.echo("\n".join(stacked(names, cells, out.width)))
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, GAP - 1, 0, 0))
+    for column, name, width in zip(columns, names, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(name, justify=justify, width=width)
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    out.print(table)

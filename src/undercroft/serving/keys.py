@@ -14,7 +14,7 @@ from undercroft.core.ids import check_name, new_api_key, new_id, secret_digest
 from undercroft.serving.snapshot import KeyEntry
 from undercroft.storage import journal
 from undercroft.storage.database import Database
-from undercroft.storage.tables import api_keys
+from undercroft.storage.tables import api_keys, deployments
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ def create(
 
     Raises:
         InvalidError: The name is not usable, the expiry lies in the past, or the list of models is empty.
+        NotFoundError: One of the models is no deployment.
         ConflictError: A valid key has that name.
     """
     check_name(name, what="key")
@@ -74,13 +75,14 @@ def create(
     key = ApiKey(
         id=new_id("key"),
         name=name,
-        models=models,
+        models=None if models is None else list(dict.fromkeys(models)),
         is_admin=is_admin,
         created_at=to_iso(now),
         expires_at=to_iso(expires_at) if expires_at else None,
         revoked_at=None,
     )
     with database.write() as connection:
+        _check_models(connection, name, key.models or [])
         if any(other.name == name and other.is_valid(now) for other in list_all(connection)):
             raise ConflictError(
                 "key-exists", f"there is a valid key named {name!r} already", hint=f"undercroft key revoke {name}"
@@ -88,6 +90,18 @@ def create(
         connection.execute(insert(api_keys).values(**key.to_dict(), digest=secret_digest(secret)))
         journal.record(connection, actor=actor, action="key.create", subject=key.id, after=key.to_dict())
     return key, secret
+
+
+def _check_models(connection: Connection, name: str, models: list[str]) -> None:
+    """Raises `NotFoundError` where one of the models is no deployment: a typing error would make a useless key."""
+    known = list(connection.execute(select(deployments.c.name).order_by(deployments.c.name)).scalars())
+    unknown = [model for model in models if model not in known]
+    if unknown:
+        raise NotFoundError(
+            "no-such-deployment",
+            f"key {name!r}: there is no deployment {unknown[0]!r}; there are {', '.join(known) or 'none'}",
+            hint="undercroft deployment list",
+        )
 
 
 def list_all(connection: Connection) -> list[ApiKey]:

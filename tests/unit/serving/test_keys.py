@@ -12,8 +12,16 @@ from undercroft.cli.key import parse_expiry
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.core.ids import KEY_PATTERN, secret_digest
-from undercroft.serving import keys
+from undercroft.serving import deployments, keys
+from undercroft.serving.deployments import DeploymentSettings
 from undercroft.storage.database import Database
+
+
+def deploy(database: Database, *names: str) -> None:
+    """Adds deployments that keys can be for."""
+    own = DeploymentSettings(url="http://127.0.0.1:9", upstream_model="m")
+    for name in names:
+        deployments.create(database, name=name, engine="external", model=None, settings=own, actor="cli:test")
 
 
 @pytest.fixture
@@ -56,6 +64,7 @@ def test_an_expired_key_is_gone_from_the_snapshot(database: Database) -> None:
 
 def test_limits_of_a_key_reach_the_doors(database: Database) -> None:
     """Its models and whether it is an admin's."""
+    deploy(database, "bot")
     _, secret = keys.create(database, name="ops", actor="cli:test", models=["bot"], is_admin=True)
     with database.read() as connection:
         entry = keys.snapshot_keys(connection, utc_now())[secret_digest(secret)]
@@ -87,3 +96,12 @@ def test_an_expiry_is_a_period_or_a_time() -> None:
     for bad in ("", "tomorrow", "2030-01-01", "5y", "-1d"):
         with pytest.raises(InvalidError):
             parse_expiry(bad, now)
+
+
+def test_models_of_a_key_are_deployments(database: Database) -> None:
+    """A name that no deployment has is refused with those that there are; one that is given twice counts once."""
+    deploy(database, "bot", "judge")
+    with pytest.raises(NotFoundError, match="no deployment 'bott'; there are bot, judge"):
+        keys.create(database, name="a", actor="x", models=["bot", "bott"])
+    key, _ = keys.create(database, name="a", actor="x", models=["judge", "bot", "judge"])
+    assert key.models == ["judge", "bot"]

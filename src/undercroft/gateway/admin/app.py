@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 
 import undercroft
 from undercroft.core.errors import InvalidError, UndercroftError
+from undercroft.core.wrong_values import problem_of
 from undercroft.gateway.admin import deployments, internal, journal, keys, models
 from undercroft.gateway.admin.parts import ControlParts
 from undercroft.gateway.errors import http_status
@@ -61,5 +62,5 @@ async def _refuse(_request: Request, error: Exception) -> JSONResponse:
 
 async def _refuse_fields(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+    problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {problem_of(e)}" for e in error.errors())
     return JSONResponse(envelope(InvalidError("bad-fields", problems)), status_code=http_status(InvalidError("x", "")))

@@ -1,0 +1,67 @@
+"""What is wrong with a value that a person gave, in our words rather than in those of the library that checked it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# The library's name of a problem → what was expected.
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number that is not that large",
+    "int_type": "a whole number",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "literal_error": "{expected}",
+    "path_type": "a path",
+    "string_too_long": "at most {max_length} characters",
+    "string_too_short": "at least {min_length} characters",
+    "string_type": "a text",
+    "timezone_aware": "a time with its zone",
+    "datetime_from_date_parsing": "an ISO 8601 time",
+    "datetime_parsing": "an ISO 8601 time",
+    "datetime_type": "an ISO 8601 time",
+    "json_invalid": "JSON",
+}
+_SHOWN_CHARACTERS = 80
+
+
+def problem_of(found: Mapping[str, Any]) -> str:
+    """One problem as words that go behind the name of a setting or option.
+
+    Args:
+        found: One entry of `pydantic.ValidationError.errors`: ``type``, ``ctx``, ``input``.
+
+    Returns:
+        ``expected at least 1, got '0'``.
+
+    Source:
+        https://docs.pydantic.dev/latest/errors/validation_errors/ lists the types and what their ``ctx`` holds.
+    """
+    kind = found["type"]
+    if kind == "extra_forbidden":
+        return "there is no such setting"
+    if kind == "missing":
+        return "is missing"
+    given = repr(found["input"])
+    given = given if len(given) <= _SHOWN_CHARACTERS else given[:_SHOWN_CHARACTERS] + "…"
+    expected = _EXPECTED.get(kind)
+    if expected is None:
+        return f"has a value that cannot be used, {given}"
+    return f"expected {expected.format(**_with_numbers(found.get('ctx') or {}))}, got {given}"
+
+
+def _with_numbers(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Bounds as numbers, which the library gives as whatever type they were declared with."""
+    return {name: float(value) if name in ("gt", "ge", "lt", "le") else value for name, value in context.items()}
