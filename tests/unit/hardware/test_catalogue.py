@@ -1,0 +1,174 @@
+"""The catalogue of devices: every figure has a source, names mean one device, a user's file completes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.damaged_texts import damaged
+from undercroft.core.errors import InvalidError
+from undercroft.hardware.catalogue import load_devices, match_device
+from undercroft.hardware.devices import Device, Kind
+
+DEVICES = load_devices()
+ALL_KINDS: tuple[Kind, ...] = ("gpu", "accelerator", "soc", "npu", "cpu")
+GIB = 1024**3
+
+# What the issue asks for; a catalogue without one of them is not done.
+WANTED = (
+    *("nvidia-t4", "nvidia-l4", "nvidia-l40s", "nvidia-a10", "nvidia-a100-40gb", "nvidia-a100-80gb-pcie"),
+    *("nvidia-h100-pcie", "nvidia-h100-sxm", "nvidia-h200", "nvidia-b200", "nvidia-rtx-3060-12gb", "nvidia-rtx-5090"),
+    *("nvidia-jetson-orin-nano-8gb", "nvidia-jetson-orin-nx-16gb", "nvidia-jetson-agx-orin-64gb", "nvidia-jetson-thor"),
+    *("amd-mi210", "amd-mi300x", "amd-mi325x", "intel-gaudi-2", "intel-gaudi-3", "intel-arc-b580", "google-tpu-v5e"),
+    *("google-tpu-v6e", "intel-lunar-lake-npu", "amd-ryzen-ai-max-395", "qualcomm-snapdragon-x-npu", "apple-m1"),
+    *("apple-m4-max", "raspberry-pi-5-8gb", "amd-epyc-9554", "intel-xeon-8480", "intel-core-i7-14700k"),
+)
+
+
+def test_the_devices_that_people_ask_for_are_there() -> None:
+    """From a T4 to a Raspberry Pi."""
+    assert set(WANTED) <= set(DEVICES)
+
+
+@pytest.mark.parametrize("device", DEVICES.values(), ids=lambda device: device.id)
+def test_every_figure_has_a_source(device: Device) -> None:
+    """Memory, bandwidth, compute, power, and each price with its year."""
+    needed = {"bandwidth", "tflops"} | ({"memory"} if device.memory_bytes else set())
+    needed |= ({"watts"} if device.watts else set()) | ({"reported"} if device.reported_bytes else set())
+    assert needed <= set(device.sources)
+    for price in (device.price, device.rent):
+        assert price is None or (price.source and price.year >= device.year - 1)
+    assert device.remark
+    assert device.engines
+
+
+@pytest.mark.parametrize("device", DEVICES.values(), ids=lambda device: device.id)
+def test_figures_are_plausible(device: Device) -> None:
+    """A smaller type is never slower than a larger one and at most four times as fast as fp16: dense, not sparse."""
+    order = [device.tflops[dtype] for dtype in ("fp32", "bf16", "fp8") if dtype in device.tflops]
+    assert order == sorted(order)
+    fp16 = device.tflops.get("fp16", device.tflops.get("bf16"))
+    if fp16 is not None:
+        assert fp16 >= device.tflops.get("fp32", 0)
+        assert all(
+            device.tflops[dtype] <= 2.2 * fp16
+            for dtype in ("fp8", "int8")
+            if dtype in device.tflops and device.kind != "npu"
+        )
+        assert all(device.tflops[dtype] <= 4.4 * fp16 for dtype in ("fp4", "int4") if dtype in device.tflops)
+    if device.reported_bytes:
+        assert 0.9 < device.reported_bytes / device.memory_bytes <= 1.0
+    assert 10e9 <= device.bandwidth_bytes <= 10e12
+    assert device.memory_bytes or device.kind == "npu"
+
+
+@pytest.mark.parametrize("device", DEVICES.values(), ids=lambda device: device.id)
+def test_every_match_text_means_its_own_device(device: Device) -> None:
+    """No other device claims the same name."""
+    assert device.match
+    for text in device.match:
+        assert match_device(text, DEVICES, kinds=ALL_KINDS) == device.id
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_gib", "expected"),
+    [
+        ("Tesla T4", 15.0, "nvidia-t4"),
+        ("NVIDIA A100-SXM4-80GB", 80, "nvidia-a100-80gb-sxm"),
+        ("NVIDIA A100-PCIE-40GB", 40, "nvidia-a100-40gb"),
+        ("NVIDIA A100 80GB PCIe", 80, "nvidia-a100-80gb-pcie"),
+        ("NVIDIA H100 80GB HBM3", 79.6, "nvidia-h100-sxm"),
+        ("NVIDIA L40S", 45, "nvidia-l40s"),
+        ("NVIDIA L4", 22.5, "nvidia-l4"),
+        ("NVIDIA GeForce RTX 4060 Ti", 16, "nvidia-rtx-4060-ti-16gb"),
+        ("NVIDIA GeForce RTX 4060 Ti", 8, None),
+        ("NVIDIA GeForce RTX 3060", 8, None),
+        ("NVIDIA GeForce RTX 4070 Ti SUPER", 16, None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 16, None),
+        ("NVIDIA RTX 6000 Ada Generation", 48, "nvidia-rtx-6000-ada"),
+        ("Quadro RTX 6000", 24, None),
+        ("AMD Instinct MI300X", 192, "amd-mi300x"),
+        ("HL-225", 96, "intel-gaudi-2"),
+        ("Intel(R) Xeon(R) Platinum 8480+", None, "intel-xeon-8480"),
+        ("AMD EPYC 9554 64-Core Processor", None, "amd-epyc-9554"),
+        ("AMD Ryzen 9 7950X3D 16-Core Processor", None, None),
+        ("Apple M4", None, "apple-m4"),
+        ("Apple M4 Max", None, "apple-m4-max"),
+        ("NVIDIA Jetson Orin Nano Developer Kit", None, "nvidia-jetson-orin-nano-8gb"),
+        ("", None, None),
+        ("AMD EPYC", None, None),
+    ],
+)
+def test_a_drivers_name_means_one_device(name: str, memory_gib: float | None, expected: str | None) -> None:
+    """As drivers write it; a laptop's, a faster or a smaller sister of a device is not that device."""
+    memory = None if memory_gib is None else int(memory_gib * GIB)
+    assert match_device(name, DEVICES, kinds=ALL_KINDS, memory_bytes=memory) == expected
+
+
+OWN = """
+my-card:
+  name: My Card
+  vendor: other
+  kind: gpu
+  year: 2026
+  memory: 48 GiB
+  bandwidth: 1 TB/s
+  tflops: {fp16: 100}
+  watts: 200
+  engines: {llama.cpp: young}
+  match: [my card]
+"""
+
+
+def test_a_user_adds_a_device_and_corrects_one(tmp_path: Path) -> None:
+    """Fields that are given replace ours and are said to be the user's; the others and their sources stay."""
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices/own.yaml").write_text(OWN)
+    (tmp_path / "devices.yaml").write_text(
+        "nvidia-l4:\n  bandwidth: 290 GB/s\n  tflops: {fp8: 200}\n"
+        "  price: {usd: 2400, year: 2026, source: our supplier}\n"
+    )
+    devices = load_devices(tmp_path)
+    card = devices["nvidia-l4"]
+    assert (card.bandwidth_bytes, card.tflops["fp8"], card.tflops["fp16"]) == (290e9, 200, 121)
+    assert card.sources["bandwidth"] == "the devices.yaml of this home"
+    assert "data sheet" in card.sources["memory"]
+    assert card.price is not None
+    assert card.price.usd == 2400
+    assert match_device("My Card", devices, kinds=("gpu",)) == "my-card"
+    assert "my-card" not in load_devices()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nvidia-l4:\n  memory: 24 GB\n", ["'nvidia-l4'", "memory: expected a number and MiB or GiB", "'24 GB'"]),
+        ("nvidia-l4:\n  colour: green\n", ["'nvidia-l4'", "colour: there is no such field"]),
+        ("x1:\n  name: X\n", ["'x1'", "vendor: Field required", "memory: Field required"]),
+        ("nvidia-l4: 5\n", ["'nvidia-l4'", "expected a map of fields, got 5"]),
+        ("- a\n", ["expected a map of device ids"]),
+        ("nvidia-l4:\n  price: {usd: -1, year: 2026, source: me}\n", ["price.usd", "greater than 0"]),
+        ("nvidia-l4:\n  tflops: {fp17: 3}\n", ["tflops.fp17"]),
+        ("My Card:\n  name: X\n", ["the id: expected lower-case words"]),
+        ("a: [\n", ["cannot read the device catalogue"]),
+    ],
+)
+def test_a_slip_in_the_users_file_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    """The message says which file, which device, which field, and what was expected there."""
+    (tmp_path / "devices.yaml").write_text(text)
+    with pytest.raises(InvalidError) as caught:
+        load_devices(tmp_path)
+    for word in (*words, str(tmp_path / "devices.yaml")):
+        assert word in caught.value.message
+
+
+def test_a_damaged_file_is_an_error_of_ours_only(tmp_path: Path) -> None:
+    """Whatever stands in the file: devices, or an `InvalidError`."""
+    for text in damaged(OWN, count=300, seed=11):
+        (tmp_path / "devices.yaml").write_text(text, encoding="utf-8")
+        try:
+            devices = load_devices(tmp_path)
+        except InvalidError:
+            continue
+        assert len(devices) >= len(DEVICES)
