@@ -103,7 +103,7 @@ def parse_listeners(text: str, port: int) -> list[tuple[int, int]]:
         if len(fields) < 10 or fields[3] != _LISTENING:
             continue
         local = fields[1].rpartition(":")[2]
-        if int(local, 16) == port and fields[7].isdigit() and fields[9].isdigit():
+        if local == f"{port:04X}" and fields[7].isdecimal() and fields[9].isdecimal():
             found.append((int(fields[7]), int(fields[9])))
     return found
 
