@@ -61,14 +61,14 @@ def _deployment_row(deployment: dict[str, Any]) -> list[object]:
 
 def _replica_row(name: str, replica: dict[str, Any]) -> list[object]:
     private, mapped = replica["private_bytes"], replica["file_bytes"]
-    forecast = replica["forecast"].get("host")
+    forecast = replica["forecast"]
     load = replica["load_seconds"]
     return [
         replica["id"],
         name,
         replica["state"],
         format_bytes(private + mapped) if private is not None else "-",
-        format_bytes(forecast) if forecast is not None else "-",
+        format_bytes(forecast["private_bytes"] + forecast["file_bytes"]) if forecast else "-",
         "adopted" if replica["was_adopted"] else format_duration(load) if load is not None else "-",
         {True: "sealed", False: "NOT SEALED", None: "-"}[replica["is_sealed"]],
     ]

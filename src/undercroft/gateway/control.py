@@ -42,6 +42,7 @@ from undercroft.storage.database import Database
 _log = structlog.get_logger("control")
 
 _SCRUB_CHECK_SECONDS = 3600.0
+_LEARN_SECONDS = 3600.0
 
 
 class _Server(uvicorn.Server):
@@ -103,6 +104,7 @@ class Control:
         self.usage.begin()
         self.reconciler.begin()
         threading.Thread(target=self._scrub, name="scrub", daemon=True).start()
+        threading.Thread(target=self._learn, name="learn", daemon=True).start()
         serving = asyncio.create_task(server.serve())
         gc.freeze()
         _log.info("control runs", home=str(self.home.root))
@@ -138,6 +140,14 @@ class Control:
     @staticmethod
     def _in_thread(function: Any, **arguments: Any) -> None:
         asyncio.get_running_loop().run_in_executor(None, lambda: function(**arguments))
+
+    def _learn(self) -> None:
+        """Compares every hour that was served with its forecasts."""
+        while not self._ending.wait(_LEARN_SECONDS):
+            try:
+                self.reconciler.learn()
+            except (UndercroftError, OSError) as error:
+                _log.error("learning failed", error=str(error))
 
     def _scrub(self) -> None:
         """Reads stored files again, now and then, so that damage is found before it is needed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from undercroft.core.settings import AdmissionSettings
 from undercroft.engines.contract import ReplicaState
@@ -24,6 +25,7 @@ from undercroft.serving.specs import Template
 _DEMAND_SECONDS = 10.0
 # Something that was unloaded for another model comes back by itself only after this long.
 _RETURN_SECONDS = 60.0
+_MAPPED = (ReplicaState.STARTING, ReplicaState.WARMING, ReplicaState.READY)
 
 
 @dataclass(slots=True)
@@ -77,12 +79,14 @@ class Allocator:
     settings: AdmissionSettings
     forecaster: Forecaster
     _by_deployment: dict[str, ReplicaForecast] = field(default_factory=dict)
+    _files: dict[str, Path | None] = field(default_factory=dict)
     _by_replica: dict[str, ReplicaForecast] = field(default_factory=dict)
     _wishes: dict[str, Wish] = field(default_factory=dict)
 
     def describe(self, template: Template, model: Model | None) -> None:
         """A deployment as its next replica would be started; its forecast is made once for each description."""
         forecast = self.forecaster.forecast(template, model)
+        self._files[template.spec.name] = template.spec.model_path
         if forecast is None:  # external: its memory is another machine's, or another's business
             self._by_deployment.pop(template.spec.name, None)
         else:
@@ -160,11 +164,12 @@ class Allocator:
 
     def _ask(self, name: str, views: Sequence[ReplicaView], deployment: Deployment, usage: Usage, now: float) -> Ask:
         own = [v for v in views if v.spec.name == name and v.state is ReplicaState.READY]
+        is_mapped = any(v.spec.model_path == self._files[name] and v.state in _MAPPED for v in views)
         wish = self.wish(name)
         wish.since = now if wish.since is None else wish.since
         return Ask(
             deployment=name,
-            needs=self._by_deployment[name].needs(is_file_counted=not own),
+            needs=self._by_deployment[name].needs(is_file_counted=not is_mapped),
             priority=deployment.settings.priority,
             since=wish.since,
             has_demand=deployment.settings.is_pinned or bool(own) or time.time() - usage.last_demand < _DEMAND_SECONDS,

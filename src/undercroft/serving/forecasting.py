@@ -1,17 +1,36 @@
-"""How much memory a replica will take, before it is started. Reads the model's shape; the arithmetic is in planning."""
+"""What a replica will take, before it is started. Reads the model's shape; the arithmetic is in planning."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from undercroft.engines.contract import EngineSpec
+import structlog
+
+from undercroft.catalog.shapes import ModelShape
+from undercroft.core.errors import UndercroftError
+from undercroft.core.home import Home
+from undercroft.engines.contract import EngineSpec, Task
 from undercroft.engines.memory_limit import KV_BYTES_PER_VALUE
+from undercroft.hardware.detection import detect
+from undercroft.hardware.machine import Machine
+from undercroft.planning.calibration import Kind, Quantity
+from undercroft.planning.forecasts import Workload
+from undercroft.planning.memory import forecast_memory
+from undercroft.planning.targets_of import Measured, target_of_machine
 from undercroft.registry.entries import Model
-from undercroft.serving.ledger import ReplicaForecast
+from undercroft.registry.shape_reading import find_subject
+from undercroft.serving.accuracy import read_corrections
+from undercroft.serving.ledger import HOST, Figure, ReplicaForecast
 from undercroft.serving.specs import Template
+from undercroft.storage.database import Database
+
+_log = structlog.get_logger("forecasting")
 
 _RUNTIME_BYTES = 160 * 1024**2
+_LOOK_AGAIN_SECONDS = 2.0
 
 
 def guess(model: Model, spec: EngineSpec) -> ReplicaForecast:
@@ -30,8 +49,6 @@ def guess(model: Model, spec: EngineSpec) -> ReplicaForecast:
     return ReplicaForecast(
         private_bytes=private,
         file_bytes=model.size_bytes,
-        plain_private_bytes=private,
-        plain_file_bytes=model.size_bytes,
         note="its shape could not be read; guessed from the size of its files",
     )
 
@@ -43,16 +60,121 @@ class Forecaster(Protocol):
         """What a replica of a template will take; None for an engine that runs elsewhere."""
         ...
 
+    def learnt(self) -> None:
+        """More was learnt: the next forecasts are made anew."""
+        ...
+
     def read_gpus(self) -> Mapping[int, tuple[int, int]]:
         """Accelerator index → (all, free) bytes, of those with memory of their own."""
         ...
 
 
-class SizeForecaster:
-    """Guesses from sizes."""
+class MachineForecaster:
+    """Forecasts from the model's shape and this machine, corrected by what earlier loads taught.
+
+    Args:
+        database: Models, measurements, earlier pairs.
+        home: Where models lie.
+        has_gpu_engine: Whether the engine can use accelerators; the wheel's cannot.
+    """
+
+    def __init__(self, database: Database, home: Home, *, has_gpu_engine: bool) -> None:
+        self._database = database
+        self._home = home
+        self._has_gpu_engine = has_gpu_engine
+        self._shapes: dict[str, ModelShape | None] = {}
+        self._known: dict[tuple[str, int], ReplicaForecast] = {}
+        self._machine: Machine | None = None
+        self._looked_at = -math.inf
+        self._pairs = 0
 
     def forecast(self, template: Template, model: Model | None) -> ReplicaForecast | None:
-        return None if model is None else guess(model, template.spec)
+        """See `Forecaster`. Made anew when the description changed or something was learnt."""
+        if model is None:
+            return None
+        key = (template.digest, self._pairs)
+        if key not in self._known:
+            self._known[key] = self._make(template.spec, model)
+        return self._known[key]
+
+    def learnt(self) -> None:
+        """More pairs were kept: forecasts are made anew."""
+        self._pairs += 1
+        self._known.clear()
 
     def read_gpus(self) -> Mapping[int, tuple[int, int]]:
-        return {}
+        """See `Forecaster`."""
+        if not self._has_gpu_engine:
+            return {}
+        return {
+            a.index: (a.memory_bytes, a.free_bytes)
+            for a in self._current_machine().accelerators
+            if not a.is_unified and a.memory_bytes is not None and a.free_bytes is not None
+        }
+
+    def _make(self, spec: EngineSpec, model: Model) -> ReplicaForecast:
+        shape = self._shape(model)
+        if shape is None:
+            return guess(model, spec)
+        try:
+            return self._from_shape(shape, spec, model)
+        except UndercroftError as error:
+            _log.warning("no forecast", model=model.name, error=error.message)
+            return guess(model, spec)
+
+    def _from_shape(self, shape: ModelShape, spec: EngineSpec, model: Model) -> ReplicaForecast:
+        target = target_of_machine(self._current_machine(), Measured(), {})
+        work = workload_of(spec, has_gpu_engine=self._has_gpu_engine)
+        memory = forecast_memory(shape, work, target)
+        with self._database.read() as connection:
+            learnt = read_corrections(connection)
+        kind = Kind(work.engine, target.host.name, shape.architecture, model.facts.quantization)
+        plain = {
+            Quantity.PRIVATE_BYTES: memory.in_pool(HOST, with_files=False),
+            Quantity.FILE_BYTES: memory.in_pool(HOST) - memory.in_pool(HOST, with_files=False),
+        }
+        on_gpus = {a.id: memory.in_pool(a.id) for a in target.accelerators}
+        plain[Quantity.GPU_BYTES] = sum(on_gpus.values())
+        factors = {quantity: learnt.correction(kind, quantity).factor for quantity in plain}
+        return ReplicaForecast(
+            private_bytes=int(plain[Quantity.PRIVATE_BYTES] * factors[Quantity.PRIVATE_BYTES]),
+            file_bytes=int(plain[Quantity.FILE_BYTES] * factors[Quantity.FILE_BYTES]),
+            gpu_bytes={
+                int(pool.removeprefix("gpu")): int(size * factors[Quantity.GPU_BYTES])
+                for pool, size in on_gpus.items()
+                if size
+            },
+            kind=kind,
+            figures={q: Figure(float(value), value * factors[q]) for q, value in plain.items() if value},
+        )
+
+    def _shape(self, model: Model) -> ModelShape | None:
+        if model.digest not in self._shapes:
+            try:
+                found = find_subject(model.name, home=self._home, database=self._database).shape
+            except UndercroftError as error:
+                _log.warning("shape not read", model=model.name, error=error.message)
+                found = None
+            self._shapes[model.digest] = found
+        return self._shapes[model.digest]
+
+    def _current_machine(self) -> Machine:
+        """What a GPU has free changes; processors and disks do not, and asking the vendors' tools takes a moment."""
+        now = time.monotonic()
+        if self._machine is None or (self._has_gpu_engine and now - self._looked_at > _LOOK_AGAIN_SECONDS):
+            self._machine = detect(self._home.root)
+            self._looked_at = now
+        return self._machine
+
+
+def workload_of(spec: EngineSpec, *, has_gpu_engine: bool) -> Workload:
+    """A replica's spec in the words of planning."""
+    return Workload(
+        engine="llama.cpp",
+        context_tokens=spec.context_tokens,
+        slots=spec.slots,
+        cache_type=spec.cache_type,
+        gpu_layers=spec.gpu_layers if has_gpu_engine else 0,
+        is_embedding=spec.task is not Task.GENERATE,
+        adapters_bytes=sum(adapter.path.stat().st_size for adapter in spec.adapters if adapter.path.exists()),
+    )

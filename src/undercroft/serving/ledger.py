@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from undercroft.engines.contract import EngineMemory, ReplicaState
+from undercroft.planning.calibration import Kind, Quantity
 from undercroft.serving.admission import Needs, Phase, Room
 from undercroft.serving.replica import ReplicaView
 
@@ -26,6 +27,14 @@ _RESERVE_RATIO = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """One forecast figure: by formula alone, and with what was learnt from earlier ones."""
+
+    plain: float
+    corrected: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaForecast:
     """What one replica will take and do.
 
@@ -33,16 +42,16 @@ class ReplicaForecast:
         private_bytes: Main memory that the kernel cannot drop, with what was learnt from earlier loads.
         file_bytes: Mapped weights.
         gpu_bytes: Accelerator index → bytes.
-        plain_private_bytes: Without what was learnt.
-        plain_file_bytes: Without what was learnt.
+        kind: What it resembles, to learn from; None for a guess, which teaches nothing.
+        figures: Everything that was forecast and will be measured.
         note: How it was made, where that needs saying: ``its shape is not known, so this is guessed from its size``.
     """
 
     private_bytes: int
     file_bytes: int
     gpu_bytes: Mapping[int, int] = field(default_factory=dict)
-    plain_private_bytes: int = 0
-    plain_file_bytes: int = 0
+    kind: Kind | None = None
+    figures: Mapping[Quantity, Figure] = field(default_factory=dict)
     note: str = ""
 
     def needs(self, *, is_file_counted: bool = True) -> dict[str, int]:

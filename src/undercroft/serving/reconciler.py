@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import Connection, insert, select
@@ -24,12 +25,12 @@ from undercroft.engines.contract import Engine, EngineRecord, ReplicaState
 from undercroft.engines.failures import is_out_of_memory
 from undercroft.registry import models as registry
 from undercroft.registry.upkeep import verify
-from undercroft.serving import deployments, entries, specs
+from undercroft.serving import accuracy, deployments, entries, specs
 from undercroft.serving.admission import Admission
 from undercroft.serving.allocation import Allocator, Usage
 from undercroft.serving.decisions import Seen, Wanted, backoff_seconds, decide
 from undercroft.serving.deployments import Deployment
-from undercroft.serving.forecasting import SizeForecaster
+from undercroft.serving.forecasting import MachineForecaster
 from undercroft.serving.ledger import Ledger
 from undercroft.serving.replica import Deadlines, Replica, ReplicaView
 from undercroft.serving.snapshot import KeyEntry, Snapshot
@@ -101,7 +102,10 @@ class Reconciler:
         self._publish = publish
         self._acked_version = acked_version
         self._engines: dict[str, Engine] = engines(settings.engines)
-        self._allocator = Allocator(settings.admission, SizeForecaster())
+        self._allocator = Allocator(
+            settings.admission,
+            MachineForecaster(database, home, has_gpu_engine=settings.engines.llama_server is not None),
+        )
         self._deadlines = Deadlines(
             start=settings.engines.start_timeout_seconds,
             silence=settings.engines.health_deadline_seconds,
@@ -118,6 +122,7 @@ class Reconciler:
         self._to_release: list[tuple[int, Replica]] = []
         self._checked_models: set[str] = set()
         self._checking: set[str] = set()
+        self._learnt_at: dict[str, str] = {}
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
 
     # Called from other threads.
@@ -281,11 +286,12 @@ class Reconciler:
                 course.note = ""
                 if view.load_seconds is not None and course.load_seconds != view.load_seconds:
                     course.load_seconds = view.load_seconds
-                    self._keep_load_time(replica)
+                    self._keep_load(replica)
                 if view.ready_since is not None and now - view.ready_since > _STABLE_SECONDS:
                     course.failures = 0
             elif view.state in {ReplicaState.FAILED, ReplicaState.STOPPED}:
                 self._replicas.remove(replica)
+                self._learn(replica)
                 if view.state is ReplicaState.FAILED:
                     course.failures += 1
                     course.restarts += 1
@@ -443,8 +449,30 @@ class Reconciler:
                 replica.release()
                 self._to_release.remove((version, replica))
 
-    def _keep_load_time(self, replica: Replica) -> None:
+    def learn(self) -> None:
+        """Compares what ran since the last time with its forecasts; called once an hour."""
+        with self._lock:
+            for replica in self._replicas:
+                self._learn(replica)
+
+    def _learn(self, replica: Replica) -> None:
+        view, forecast = replica.view, self._allocator.forecast_of(replica.view.spec.replica_id)
+        if forecast is None or view.ready_since is None:
+            return
+        since = self._learnt_at.get(view.spec.replica_id) or to_iso(
+            utc_now() - timedelta(seconds=time.monotonic() - view.ready_since)
+        )
+        self._learnt_at[view.spec.replica_id] = to_iso(utc_now())
+        with self._database.write() as connection:
+            did = accuracy.served(connection, view.spec.replica_id, since)
+            if did.requests:
+                seen = accuracy.in_service(forecast, view.peak, did)
+                accuracy.keep(connection, seen, deployment=view.spec.name, model_digest=view.spec_digest)
+                self._allocator.forecaster.learnt()
+
+    def _keep_load(self, replica: Replica) -> None:
         view = replica.view
+        forecast = self._allocator.forecast_of(view.spec.replica_id)
         with self._database.write() as connection:
             connection.execute(
                 insert(load_times).values(
@@ -456,6 +484,10 @@ class Reconciler:
                     memory_bytes=view.memory.private_bytes + view.memory.file_bytes if view.memory else 0,
                 )
             )
+            if forecast is not None:
+                seen = accuracy.at_load(forecast, view.memory, view.load_seconds)
+                accuracy.keep(connection, seen, deployment=view.spec.name, model_digest=view.spec_digest)
+                self._allocator.forecaster.learnt()
 
     def _course(self, name: str) -> Course:
         if name not in self._courses:

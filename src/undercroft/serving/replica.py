@@ -58,6 +58,7 @@ class ReplicaView:
         started: Monotonic seconds when its thread began.
         ready_since: Monotonic seconds; None before.
         load_seconds: Start until healthy; None where it was adopted or is not yet.
+        peak: The most memory that it was seen with.
         note: Why it failed, or what it waits for, in plain words.
         was_adopted: It ran before this control process did.
     """
@@ -72,6 +73,7 @@ class ReplicaView:
     warm_up: WarmUp | None = None
     capabilities: Capabilities | None = None
     memory: EngineMemory | None = None
+    peak: EngineMemory | None = None
     note: str = ""
     was_adopted: bool = False
 
@@ -168,7 +170,8 @@ class Replica:
             self._show(warm_up=self._engine.warm_up(record, self.view.spec, timeout_seconds=max(left, 1.0)))
         if self._is_stopping.is_set():
             return self._told()
-        self._show(state=ReplicaState.READY, ready_since=time.monotonic(), memory=self._engine.memory(record))
+        self._remember(self._engine.memory(record))
+        self._show(state=ReplicaState.READY, ready_since=time.monotonic())
         return True
 
     def _wait_until_healthy(self, record: EngineRecord) -> bool:
@@ -247,8 +250,19 @@ class Replica:
         self._show(state=state, note=note)
 
     def _remember(self, memory: EngineMemory | None) -> None:
-        self.view = replace(self.view, memory=memory)
+        self.view = replace(self.view, memory=memory, peak=_larger(self.view.peak, memory))
 
     def _show(self, **changes: object) -> None:
         self.view = replace(self.view, **changes)  # type: ignore[arg-type]
         self._on_change()
+
+
+def _larger(peak: EngineMemory | None, memory: EngineMemory | None) -> EngineMemory | None:
+    if peak is None or memory is None:
+        return peak or memory
+    gpus = {*peak.gpu_bytes, *memory.gpu_bytes}
+    return EngineMemory(
+        private_bytes=max(peak.private_bytes, memory.private_bytes),
+        file_bytes=max(peak.file_bytes, memory.file_bytes),
+        gpu_bytes={index: max(peak.gpu_bytes.get(index, 0), memory.gpu_bytes.get(index, 0)) for index in gpus},
+    )

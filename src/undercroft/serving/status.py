@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from undercroft.serving.deployments import Deployment
-from undercroft.serving.ledger import Entry, Ledger
+from undercroft.serving.ledger import Entry, Ledger, ReplicaForecast
 from undercroft.serving.reconciler import Course
 from undercroft.serving.replica import ReplicaView
 from undercroft.serving.snapshot import Snapshot
@@ -81,8 +81,7 @@ def replica_status(view: ReplicaView, entry: Entry | None) -> dict[str, Any]:
         "slots": view.capabilities.slots if view.capabilities else view.spec.slots,
         "private_bytes": memory.private_bytes if memory else None,
         "file_bytes": memory.file_bytes if memory else None,
-        "forecast": entry.forecast.needs() if entry and entry.forecast else {},
-        "forecast_note": entry.forecast.note if entry and entry.forecast else "",
+        "forecast": _forecast_status(entry.forecast) if entry and entry.forecast else None,
         "memory_limit_bytes": view.spec.memory_limit_bytes,
         "load_seconds": view.load_seconds,
         "warm_up_seconds": view.warm_up.seconds if view.warm_up else None,
@@ -102,3 +101,12 @@ def _state(deployment: Deployment, snapshot: Snapshot) -> str:
 def _told(name: str, snapshot: Snapshot, attribute: str, otherwise: Any) -> Any:
     entry = snapshot.deployments.get(name)
     return getattr(entry, attribute) if entry else otherwise
+
+
+def _forecast_status(forecast: ReplicaForecast) -> dict[str, Any]:
+    return {
+        "private_bytes": forecast.private_bytes,
+        "file_bytes": forecast.file_bytes,
+        "gpu_bytes": dict(forecast.gpu_bytes),
+        "note": forecast.note,
+    }

@@ -1,0 +1,157 @@
+"""Forecasts beside what came: kept at every load and for every hour that was served, so that the next one is better.
+
+At a load a replica has not touched all the memory that it will: compute buffers fill with the first long prompt. So
+what is measured then is learnt from only where it is *more* than forecast; the peak of a replica that has computed a
+whole piece of a prompt counts in full.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.engines.contract import EngineMemory
+from undercroft.planning.calibration import Corrections, Kind, Pair, Quantity
+from undercroft.serving.ledger import ReplicaForecast
+from undercroft.storage.tables import forecasts, usage
+
+_WHOLE_PIECE_TOKENS = 512
+_FEWEST_ANSWER_TOKENS = 16
+_FEWEST_REQUESTS = 5
+_READ_PAIRS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a replica did in a stretch of time.
+
+    Args:
+        requests: That it answered; count.
+        longest_prompt_tokens: Of them.
+        decode_tokens: Tokens a second of the fastest tenth of answers, which had the engine nearly for themselves; None
+            with too few of them.
+    """
+
+    requests: int
+    longest_prompt_tokens: int
+    decode_tokens: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A pair, and whether what was measured is all that there will be."""
+
+    pair: Pair
+    is_whole: bool
+
+
+def at_load(forecast: ReplicaForecast, memory: EngineMemory | None, load_seconds: float | None) -> list[Observation]:
+    """Observations of a replica that has just become ready.
+
+    Args:
+        forecast: As made before.
+        memory: As measured after its first request.
+        load_seconds: From its start until it answered; None for one that was adopted.
+    """
+    measured: dict[Quantity, float | None] = {Quantity.LOAD_SECONDS: load_seconds}
+    if memory is not None:
+        measured |= {Quantity.PRIVATE_BYTES: memory.private_bytes, Quantity.FILE_BYTES: memory.file_bytes}
+        if memory.gpu_bytes:
+            measured[Quantity.GPU_BYTES] = sum(memory.gpu_bytes.values())
+    return _observations(forecast, measured, unfinished={Quantity.PRIVATE_BYTES, Quantity.FILE_BYTES})
+
+
+def in_service(forecast: ReplicaForecast, peak: EngineMemory | None, served: Served) -> list[Observation]:
+    """Observations of a replica that has served for a while.
+
+    Args:
+        forecast: As made before it was loaded.
+        peak: The most that it held.
+        served: What it did meanwhile.
+    """
+    measured: dict[Quantity, float | None] = {Quantity.DECODE_TOKENS: served.decode_tokens}
+    if peak is not None and served.requests:
+        measured[Quantity.PRIVATE_BYTES] = peak.private_bytes
+    is_whole = served.longest_prompt_tokens >= _WHOLE_PIECE_TOKENS
+    return _observations(forecast, measured, unfinished=set() if is_whole else {Quantity.PRIVATE_BYTES})
+
+
+def _observations(
+    forecast: ReplicaForecast, measured: Mapping[Quantity, float | None], *, unfinished: set[Quantity]
+) -> list[Observation]:
+    if forecast.kind is None:
+        return []
+    found = []
+    for quantity, value in measured.items():
+        figure = forecast.figures.get(quantity)
+        if value and figure is not None and figure.plain > 0:
+            pair = Pair(forecast.kind, quantity, figure.plain, figure.corrected, float(value))
+            found.append(Observation(pair, quantity not in unfinished))
+    return found
+
+
+def served(connection: Connection, replica_id: str, since: str) -> Served:
+    """What a replica did since a moment (ISO 8601, UTC), out of the usage rows."""
+    rows = connection.execute(
+        select(
+            usage.c.prompt_tokens, usage.c.completion_tokens, usage.c.first_token_seconds, usage.c.total_seconds
+        ).where(usage.c.replica == replica_id, usage.c.at >= since, usage.c.status == 200)
+    ).all()
+    rates = sorted(rate for rate in map(_rate, rows) if rate is not None)
+    decode = rates[math.floor(len(rates) * 0.9)] if len(rates) >= _FEWEST_REQUESTS else None
+    return Served(len(rows), max((row.prompt_tokens or 0 for row in rows), default=0), decode)
+
+
+def _rate(row: Any) -> float | None:
+    """Tokens a second after the first one; None where the answer was too short, or nobody saw its first token."""
+    if row.first_token_seconds is None or (row.completion_tokens or 0) < _FEWEST_ANSWER_TOKENS:
+        return None
+    seconds = row.total_seconds - row.first_token_seconds
+    return float((row.completion_tokens - 1) / seconds) if seconds > 0 else None
+
+
+def keep(
+    connection: Connection, observations: Iterable[Observation], *, deployment: str, model_digest: str | None
+) -> None:
+    """Writes observations down."""
+    at = to_iso(utc_now())
+    rows = [
+        {
+            "at": at,
+            "deployment": deployment,
+            "model_digest": model_digest,
+            "engine": o.pair.kind.engine,
+            "architecture": o.pair.kind.architecture,
+            "quantization": o.pair.kind.quantization,
+            "device": o.pair.kind.device,
+            "quantity": o.pair.quantity.value,
+            "plain": o.pair.plain,
+            "forecast": o.pair.forecast,
+            "measured": o.pair.measured,
+            "detail": {"is_whole": o.is_whole},
+        }
+        for o in observations
+    ]
+    if rows:
+        connection.execute(insert(forecasts), rows)
+
+
+def read_pairs(connection: Connection) -> list[Pair]:
+    """The newest pairs that can be compared, oldest first: whole ones, and those that came out above their forecast."""
+    rows = connection.execute(select(forecasts).order_by(forecasts.c.id.desc()).limit(_READ_PAIRS)).all()
+    return [_pair(row) for row in reversed(rows) if row.detail.get("is_whole") or row.measured > row.plain]
+
+
+def read_corrections(connection: Connection) -> Corrections:
+    """What all of them teach."""
+    return Corrections(read_pairs(connection))
+
+
+def _pair(row: Row[Any]) -> Pair:
+    kind = Kind(row.engine, row.device, row.architecture, row.quantization)
+    return Pair(kind, Quantity(row.quantity), row.plain, row.forecast, row.measured, row.at)
