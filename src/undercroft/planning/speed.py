@@ -1,0 +1,188 @@
+"""How fast a model will be: rates with ranges, each with every term that made it. Pure arithmetic.
+
+A range joins the uncertainties of bandwidth, arithmetic and overhead as independent ones; what was learnt from served
+requests on the same device (`undercroft.planning.calibration`) moves the figure and narrows the range.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from undercroft.catalog.shapes import ModelShape
+from undercroft.planning import speed_constants as constants
+from undercroft.planning.calibration import Correction, Corrections, Kind, Quantity
+from undercroft.planning.forecasts import MemoryForecast, SpeedForecast, Workload
+from undercroft.planning.speed_explained import explain
+from undercroft.planning.steps import BEST, Job, Levels, decode_seconds, job_of, prompt_seconds
+from undercroft.planning.targets import Rate, Target
+
+_ENDS = (
+    (Levels(bandwidth=-1), Levels(bandwidth=1)),
+    (Levels(arithmetic=-1), Levels(arithmetic=1)),
+    (Levels(overhead=-1), Levels(overhead=1)),
+)
+# With few pairs learnt the spread is not known yet; then the range is at least this wide each way.
+_LEARNT_RANGE = 1.25
+_STANDARD_DEVIATIONS = 1.645  # nine of ten
+_LEAST_SPREAD = 0.03
+NOTHING = Rate(0.0, 0.0, 0.0, "nothing is generated")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Best figures alone, for looking at many plans.
+
+    Args:
+        decode: Tokens a second of one user alone.
+        decode_user: Of each when all slots are busy.
+        decode_all: Of all together.
+        prefill: Prompt tokens a second.
+        first_token: Seconds.
+    """
+
+    decode: float
+    decode_user: float
+    decode_all: float
+    prefill: float
+    first_token: float
+
+
+def present_tokens(workload: Workload) -> float:
+    """Tokens in the cache in the middle of a typical answer."""
+    return min(workload.context_tokens, workload.prompt_tokens + workload.answer_tokens / 2)
+
+
+def pace_of(
+    shape: ModelShape, workload: Workload, target: Target, gpu_layers: int, learnt: Corrections | None = None
+) -> Pace:
+    """Best figures, with what was learnt.
+
+    Args:
+        shape: Of the network.
+        workload: How it is run.
+        target: Where.
+        gpu_layers: As the memory forecast decided.
+        learnt: From pairs of forecast and measurement; None for nothing.
+    """
+    job = job_of(shape, workload, target, gpu_layers)
+    decode, prefill = (_correction(job, quantity, learnt).factor for quantity in _SPEEDS)
+    prompt = max(1, min(workload.prompt_tokens, workload.context_tokens))
+    prompt_time = prompt_seconds(job, prompt) / prefill
+    if _generates_nothing(job):
+        return Pace(0.0, 0.0, 0.0, prompt / prompt_time, prompt_time + constants.DOOR_SECONDS.value)
+    alone = decode_seconds(job, 1, present_tokens(workload)) / decode
+    together = decode_seconds(job, workload.slots, present_tokens(workload)) / decode
+    first = prompt_time + alone + constants.DOOR_SECONDS.value
+    return Pace(1 / alone, 1 / together, workload.slots / together, prompt / prompt_time, first)
+
+
+def forecast_speed(
+    shape: ModelShape,
+    workload: Workload,
+    target: Target,
+    memory: MemoryForecast,
+    learnt: Corrections | None = None,
+) -> SpeedForecast:
+    """Rates and times with their ranges.
+
+    Args:
+        shape: Of the network.
+        workload: How it is run.
+        target: Where.
+        memory: Its forecast there; it says which layers are on accelerators and what is rearranged at loading.
+        learnt: From pairs of forecast and measurement; None for nothing.
+
+    Returns:
+        Encoders and embeddings generate nothing: their decode rates are 0.
+
+    Source:
+        `undercroft.planning.speed_constants` names that of each figure.
+    """
+    job = job_of(shape, workload, target, memory.gpu_layers)
+    decoding, prefilling = (_correction(job, quantity, learnt) for quantity in _SPEEDS)
+    context, slots = present_tokens(workload), workload.slots
+    prompt = max(1, min(workload.prompt_tokens, workload.context_tokens))
+    prefill = _rate(lambda levels: prompt / prompt_seconds(job, prompt, levels), prefilling)
+    load = _load(job, target, memory, _correction(job, Quantity.LOAD_SECONDS, learnt))
+    lines = explain(job, context, prompt, load, (decoding, prefilling))
+    if _generates_nothing(job):
+        first = _first_token(prefill, NOTHING, prompt)
+        return SpeedForecast(NOTHING, NOTHING, NOTHING, prefill, first, load, lines)
+    decode = _rate(lambda levels: 1 / decode_seconds(job, 1, context, levels), decoding)
+    user = _rate(lambda levels: 1 / decode_seconds(job, slots, context, levels), decoding)
+    together = Rate(user.value * slots, user.low * slots, user.high * slots, user.source)
+    return SpeedForecast(decode, together, user, prefill, _first_token(prefill, decode, prompt), load, lines)
+
+
+_SPEEDS = (Quantity.DECODE_TOKENS, Quantity.PREFILL_TOKENS)
+
+
+def _generates_nothing(job: Job) -> bool:
+    return job.workload.is_embedding or job.shape.is_encoder
+
+
+def _correction(job: Job, quantity: Quantity, learnt: Corrections | None) -> Correction:
+    if learnt is None:
+        return Correction()
+    device = next((part.pool.name for part in reversed(job.parts) if part.pool.kind != "cpu"), job.parts[0].pool.name)
+    quantization = job.workload.quantization or job.traffic.main_type
+    return learnt.correction(Kind(job.workload.engine, device, job.shape.architecture, quantization), quantity)
+
+
+def _rate(of: Callable[[Levels], float], correction: Correction) -> Rate:
+    """A rate with its range: from the constants, or from what was learnt where that says more."""
+    best = of(BEST)
+    down = math.sqrt(sum(math.log(of(slow) / best) ** 2 for slow, _ in _ENDS))
+    up = math.sqrt(sum(math.log(of(fast) / best) ** 2 for _, fast in _ENDS))
+    source = "roofline of published constants"
+    if correction.pairs:
+        down = up = _learnt_range(correction)
+        source = f"roofline, corrected by {correction.factor:.2f} from {correction.pairs} runs: {correction.level}"
+    value = best * correction.factor
+    return Rate(value, value * math.exp(-down), value * math.exp(up), source)
+
+
+def _learnt_range(correction: Correction) -> float:
+    if correction.spread is None:
+        return math.log(_LEARNT_RANGE)
+    return _STANDARD_DEVIATIONS * max(correction.spread, _LEAST_SPREAD)
+
+
+def _first_token(prefill: Rate, decode: Rate, prompt: int) -> Rate:
+    """Prompt, one step, and the way through the door; nobody waits before it."""
+
+    def seconds(prompts: float, steps: float, door: float) -> float:
+        return prompt / prompts + (1 / steps if steps else 0.0) + door
+
+    door = constants.DOOR_SECONDS
+    return Rate(
+        seconds(prefill.value, decode.value, door.value),
+        seconds(prefill.high, decode.high, door.low),
+        seconds(prefill.low, decode.low, door.high),
+        "prompt / prefill rate + one step + door and engine's HTTP; without a queue",
+    )
+
+
+def _load(job: Job, target: Target, memory: MemoryForecast, correction: Correction) -> Rate:
+    """Seconds from a cold disk to ready."""
+    start = constants.START_SECONDS.get(job.workload.engine, constants.START_SECONDS["onnxruntime"])
+    repacked = sum(term.size_bytes for term in memory.terms if term.name == "repacked weights")
+    on_cards = job.traffic.stored_bytes * sum(part.share for part in job.parts if part.pool.kind == "gpu")
+
+    def seconds(disk: float, repack: float, link: float | None, begin: float) -> float:
+        copied = on_cards / link if link else 0.0
+        return begin + job.traffic.stored_bytes / disk + repacked / repack + copied
+
+    disk, repack, link = target.disk_bandwidth, constants.REPACK_BYTES_PER_SECOND, job.link
+    best = seconds(disk.value, repack.value, link.value if link else None, start.value)
+    low = seconds(disk.high, repack.high, link.high if link else None, start.low)
+    high = seconds(disk.low, repack.low, link.low if link else None, start.high)
+    source = f"start {start.value:g} s + file / cold read of the disk + rearranging + copy to the cards"
+    if correction.pairs:
+        reach = math.exp(_learnt_range(correction))
+        best *= correction.factor
+        low, high = best / reach, best * reach
+        source += f", corrected by {correction.factor:.2f} from {correction.pairs} loads"
+    return Rate(best, low, high, source)

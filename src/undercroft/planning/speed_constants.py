@@ -1,0 +1,125 @@
+"""Every constant of the speed forecast in one place, with its range and where it comes from.
+
+None of these was measured on accelerators by this project: no GPU was at hand. They are fitted to published figures,
+which ``tests/unit/planning/test_speed_published.py`` keeps. The processor's were measured here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from undercroft.planning.targets import Rate
+
+# Decode rate of a quantization against F16, per byte read, on a device of REFERENCE_BALANCE; a mix is read as the types
+# that it is made of.
+_PUBLISHED = "ratio to F16 per byte read, llama.cpp on 8B models"
+_BETWEEN = "interpolated between its neighbours of the published table"
+READ_EFFICIENCY: Mapping[str, tuple[float, str]] = {
+    "F32": (1.0, _BETWEEN),
+    "F16": (1.0, _PUBLISHED),
+    "BF16": (1.0, _BETWEEN),
+    "Q8_0": (0.93, _PUBLISHED),
+    "Q6_K": (0.83, _PUBLISHED),
+    "Q5_K": (0.79, _BETWEEN),
+    "Q5_1": (0.80, _BETWEEN),
+    "Q5_0": (0.80, _BETWEEN),
+    "Q4_1": (0.80, _BETWEEN),
+    "Q4_0": (0.88, "RTX 3090, 8B, 155 tokens/s (llama.cpp #15802)"),
+    "MXFP4": (0.80, _BETWEEN),
+    "Q4_K": (0.75, _PUBLISHED),
+    "IQ4_XS": (0.74, _PUBLISHED),
+    "IQ4_NL": (0.75, _BETWEEN),
+    "Q3_K": (0.65, _BETWEEN),
+    "IQ3_S": (0.62, _BETWEEN),
+    "IQ3_XXS": (0.60, _BETWEEN),
+    "Q2_K": (0.54, _PUBLISHED),
+    "IQ2_S": (0.50, _BETWEEN),
+    "IQ2_XS": (0.50, _BETWEEN),
+    "IQ2_XXS": (0.50, _BETWEEN),
+    "IQ1_S": (0.45, _BETWEEN),
+    "IQ1_M": (0.45, _BETWEEN),
+    "FP8": (0.95, "assumption: as Q8_0, unpacked in hardware"),
+    "INT8": (0.93, "assumption: as Q8_0"),
+    "AWQ": (0.85, "assumption: Marlin kernels of vLLM"),
+    "GPTQ": (0.85, "assumption: Marlin kernels of vLLM"),
+    "INT4": (0.85, "assumption: Marlin kernels of vLLM"),
+}
+UNKNOWN_EFFICIENCY = (0.70, "assumption for a type that is not in the table")
+
+# Unpacking takes arithmetic, so what it costs depends on how much a device has for each byte that it reads. FP32
+# operations a byte: RTX 4090 82, RTX 3090 38, M4 36, H100 20, A100 10. The shortfall of the table is scaled with
+# REFERENCE_BALANCE / balance within the limits. Fitted to decode rates at Q4_K_M of 3B to 31B models on RTX 4080 and
+# 4090, A100 SXM and H100 SXM (pavlokhmel.com, 2026-06): median error under 15 % with it, 24 % without.
+REFERENCE_BALANCE = 35.0
+LEAST_SHORTFALL, MOST_SHORTFALL = 0.5, 2.0
+SHORTFALL_SPREAD = Rate(1.0, 0.3, 1.6, "M4 at Q4_K_M reads as fast as F16 (normiebench #3); older kernels are slower")
+
+# Seconds a layer takes beside reading: launches of kernels, small operations, waiting. By kind and vendor.
+_LAUNCH_SOURCE = "fitted to 1B to 31B models of pavlokhmel.com (2026-06) and the A100 sweep of johnmusgrave.com"
+LAYER_OVERHEAD: Mapping[tuple[str, str], Rate] = {
+    ("gpu", "nvidia"): Rate(38e-6, 12e-6, 100e-6, _LAUNCH_SOURCE),
+    ("gpu", "amd"): Rate(80e-6, 30e-6, 200e-6, "assumption: ROCm launches take longer than CUDA's"),
+    ("unified", "nvidia"): Rate(
+        250e-6, 80e-6, 600e-6, "Jetson Orin Nano, Qwen 1.5B Q4_K_M at 32 tokens/s (realizar #120)"
+    ),
+    ("unified", "apple"): Rate(70e-6, 25e-6, 150e-6, "M5, TinyLlama Q4_0 at 150 tokens/s (llama.cpp #16634)"),
+    ("cpu", ""): Rate(12e-6, 4e-6, 40e-6, "measured here: starter model, 2,155 tokens/s"),
+}
+# Cards with stacked memory run at lower clocks, and their launches weigh more beside what they read.
+STACKED_MEMORY_BANDWIDTH = 1.15e12
+STACKED_MEMORY_OVERHEAD = Rate(85e-6, 35e-6, 130e-6, _LAUNCH_SOURCE)
+OTHER_LAYER_OVERHEAD = Rate(120e-6, 40e-6, 400e-6, "assumption: a young software stack")
+# Sampling looks at each token of the vocabulary on the host.
+SAMPLING_SECONDS_PER_TOKEN = Rate(2e-9, 0.7e-9, 6e-9, "measured here: llama.cpp's default samplers")
+STEP_SECONDS = Rate(0.15e-3, 0.05e-3, 0.5e-3, "measured here: server loop, one frame through the door 0.024 ms")
+
+# FP32 operations (of the assumed peak, see targets_of) that a processor spends on a weight, by type: one sequence, and
+# per token of a long prompt. Measured here on an EPYC with AVX-512, one thread, CPU time, two Llamas, 2026-11.
+PROCESSOR_SOURCE = "measured here: EPYC, AVX-512, llama.cpp wheel, CPU time a weight and token, 2026-11-21"
+PROCESSOR_OPERATIONS: Mapping[str, tuple[float, float]] = {
+    "F32": (16.0, 9.0),
+    "F16": (12.3, 7.3),
+    "BF16": (12.3, 7.3),
+    "Q8_0": (9.0, 4.3),
+    "Q6_K": (8.0, 3.65),
+    "Q5_K": (9.5, 3.25),
+    "Q5_0": (11.0, 7.7),
+    "Q5_1": (11.0, 7.7),
+    "Q4_K": (6.0, 4.25),
+    "Q4_0": (6.2, 4.3),
+    "Q4_1": (8.0, 6.0),
+    "IQ4_NL": (5.8, 4.2),
+    "IQ4_XS": (8.0, 3.4),
+    "Q3_K": (8.0, 3.1),
+    "Q2_K": (6.5, 3.5),
+}
+OTHER_PROCESSOR_OPERATIONS = (13.0, 7.0)
+PROCESSOR_SPREAD = (0.65, 1.6)  # of the arithmetic above, on other processors
+
+# Share of the dense tensor rate that a long prompt gets. llama.cpp's share falls on large cards: rate x share /
+# (1 + rate / knee). RTX 3090 Ti 53, RTX 4090 91 to 146, M4 2.9 TFLOP/s (llama.cpp #4812, #4766, #7716, #4167).
+PREFILL_SHARE: Mapping[str, Rate] = {
+    "llama.cpp": Rate(0.90, 0.40, 1.3, "llama-bench pp512 in llama.cpp #4766, #4812, #7716 and discussion 4167"),
+    "vllm": Rate(0.50, 0.30, 0.65, "assumption: model FLOP utilisation of prefill in vLLM"),
+    "onnxruntime": Rate(0.35, 0.15, 0.60, "assumption"),
+}
+PREFILL_KNEE: Mapping[str, float] = {"llama.cpp": 300e12}
+# Share of that rate which a decode step of few sequences gets for each further one.
+# RTX 3090, 8B Q4_0: 155 tokens/s alone, 469 with 4, 571 with 8 sequences (llama.cpp #15802); A100: 6.6 x with 8 (vLLM).
+BATCH_SHARE: Mapping[str, Rate] = {
+    "llama.cpp": Rate(0.40, 0.20, 0.80, "RTX 3090, 8B Q4_0, 1 to 8 sequences (llama.cpp #15802)"),
+    "vllm": Rate(0.70, 0.40, 0.95, "A100 40 GB, 8B BF16, 1 to 8 sequences (johnmusgrave.com)"),
+    "onnxruntime": Rate(0.40, 0.20, 0.80, "assumption"),
+}
+# Tensor parallel: share of the sum that several cards reach, and two all-reduces a layer.
+TENSOR_PARALLEL_SHARE = Rate(0.85, 0.60, 0.95, "assumption: cards on PCIe; NVLink does better")
+ALL_REDUCE_SECONDS = Rate(25e-6, 10e-6, 60e-6, "assumption: one small all-reduce over PCIe")
+
+# Loading.
+START_SECONDS: Mapping[str, Rate] = {
+    "llama.cpp": Rate(0.4, 0.2, 2.0, "measured here: the starter is ready in 0.2 to 0.4 s"),
+    "vllm": Rate(40.0, 20.0, 120.0, "measured: 39 s on a CPU without CUDA graphs"),
+    "onnxruntime": Rate(1.0, 0.5, 4.0, "assumption: a session with optimisation of its graph"),
+}
+REPACK_BYTES_PER_SECOND = Rate(1.5e9, 0.8e9, 3e9, "assumption: rearranging weights for the instruction set")
+DOOR_SECONDS = Rate(0.003, 0.001, 0.02, "measured here: door and engine's HTTP, benchmarks.gateway")
