@@ -7,7 +7,8 @@ import math
 import re
 from typing import Any
 
-_NUMBER = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)\s*([A-Za-z%]*)\s*$")
+_NUMBER = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)\s*([A-Za-z%]*)\s*$", re.ASCII)
+_MOST_STARTS = 32
 _UNIT_BYTES = {
     "": 1,
     "b": 1,
@@ -72,7 +73,7 @@ def as_switch(value: object) -> bool | None:
 def as_json(text: str) -> Any:
     """The JSON in what a tool printed, warnings before and after it left out; None where there is none."""
     decoder = json.JSONDecoder()
-    for start in (i for i, c in enumerate(text[:10_000]) if c in "[{"):
+    for start in [i for i, c in enumerate(text[:10_000]) if c in "[{"][:_MOST_STARTS]:
         try:
             return decoder.raw_decode(text, start)[0]
         except (ValueError, RecursionError):
