@@ -29,6 +29,7 @@ class Repository:
         is_gated: Whether its owners must agree first.
         large: Paths that are listed with a SHA-256, and served from another host.
         revisions: Commit by branch or tag.
+        card: Front matter of the model card, as the API gives it.
     """
 
     files: dict[str, bytes]
@@ -36,6 +37,7 @@ class Repository:
     is_gated: bool = False
     large: set[str] = field(default_factory=set)
     revisions: dict[str, str] = field(default_factory=lambda: {"main": COMMIT})
+    card: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Hub:
         extra_names: Further names in the listing that have no content.
         api_answer: What the API answers in place of a listing.
         statuses: HTTP statuses that the next downloads get in place of a file.
+        ignores_ranges: Every answer with a file's content is all of it.
     """
 
     url: str
@@ -82,6 +85,7 @@ class Hub:
     extra_names: list[str] = field(default_factory=list)
     api_answer: bytes | None = None
     statuses: list[int] = field(default_factory=list)
+    ignores_ranges: bool = False
 
     def ranges(self, path: str) -> list[str | None]:
         """The ``Range`` of each download of a file."""
@@ -176,6 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
             ]
         else:
             body = {"id": match["repo"], "modelId": match["repo"], "sha": commit, "siblings": listed, "tags": []}
+            if found.card:
+                body["cardData"] = found.card
         self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def _listed(self, hub: Hub, found: Repository, path: str, content: bytes) -> dict[str, Any]:
@@ -204,26 +210,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _content(self, hub: Hub, found: Repository, path: str, with_body: bool) -> None:
         content = found.files[path]
-        begin = 0
+        begin, end = 0, len(content)
         headers = {
             "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
             "X-Repo-Commit": COMMIT,
             "Accept-Ranges": "bytes",
             "Content-Length": str(len(content)),
         }
-        if given := self.headers.get("Range"):
-            begin = int(given.removeprefix("bytes=").split("-")[0])
+        given = None if hub.ignores_ranges else self.headers.get("Range")
+        if given:
+            first, _, last = given.removeprefix("bytes=").partition("-")
+            begin, end = int(first), min(int(last or len(content)) + bool(last), len(content))
             if begin >= len(content):
                 self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
                 return
-            headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-            headers["Content-Length"] = str(len(content) - begin)
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(content)}"
+            headers["Content-Length"] = str(end - begin)
         self.send_response(206 if given else 200)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if with_body:
-            self._stream(hub, path, content[begin:])
+            self._stream(hub, path, content[begin:end])
 
     def _stream(self, hub: Hub, path: str, content: bytes) -> None:
         limit = hub.cut_after_bytes.pop(0) if hub.cut_after_bytes and len(content) > 4096 else None

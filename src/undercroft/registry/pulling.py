@@ -71,7 +71,7 @@ def pull(
             progress=progress,
         )
     endpoint = settings.hub_endpoint or hub_endpoint()
-    hub = Hub(endpoint, _token(settings.hub_token_file))
+    hub = open_hub(endpoint, settings.hub_token_file)
     listing = hub.list_files(reference)
     source = str(HubReference(reference.repository, reference.wanted, listing.commit))
     check_listing(list(listing.files), source=source)
@@ -102,6 +102,19 @@ def pull(
             reason=reason,
             progress=progress,
         )
+
+
+def open_hub(endpoint: str | None, token_file: Path | None) -> Hub:
+    """A hub to read from.
+
+    Args:
+        endpoint: Its address; None is huggingface.co.
+        token_file: Holds an access token; None sends none.
+
+    Raises:
+        InvalidError: ``bad-token-file``.
+    """
+    return Hub(endpoint, _token(token_file))
 
 
 def _token(file: Path | None) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from undercroft.registry.inspection.gguf_types import TENSOR_TYPES, TensorType, ValueType
 from undercroft.registry.inspection.gguf_values import Array, Value, read_text, read_values
-from undercroft.registry.inspection.reading import BoundedReader
+from undercroft.registry.inspection.reading import BoundedReader, RemoteBytes
 
 MAGIC = b"GGUF"
 _HEADER_LIMIT_BYTES = 128 * 1024 * 1024  # the largest real ones have 30 MB
@@ -87,12 +87,13 @@ class GgufHeader:
         return found.value if found and isinstance(found.value, Array) else None
 
 
-def read_gguf(path: Path, name: str) -> GgufHeader:
+def read_gguf(path: Path | RemoteBytes, name: str, *, with_tokens: bool = True) -> GgufHeader:
     """Reads and checks a header.
 
     Args:
-        path: An ordinary file.
+        path: An ordinary file, or bytes elsewhere.
         name: What to call it in errors.
+        with_tokens: Look at each token, as a model that is to be loaded needs; a shape does not.
 
     Raises:
         InvalidError: ``bad-gguf``: something in it is out of bounds, unknown, or double.
@@ -104,7 +105,7 @@ def read_gguf(path: Path, name: str) -> GgufHeader:
             reader.fail(f"expected at most {_TENSORS_LIMIT:,} tensors, got {tensor_count:,}")
         if key_count > _KEYS_LIMIT:
             reader.fail(f"expected at most {_KEYS_LIMIT:,} keys, got {key_count:,}")
-        values = read_values(reader, key_count)
+        values = read_values(reader, key_count, with_tokens=with_tokens)
         alignment = _alignment(reader, values)
         tensors = _read_tensors(reader, tensor_count, alignment)
         _check_end(reader, tensors, alignment)

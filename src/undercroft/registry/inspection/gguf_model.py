@@ -30,7 +30,7 @@ _CONTEXT_LIMIT = 2**31 - 1
 _POOLING_RANK = 4
 _NO_TOKEN = 2**32 - 1
 _NO_VOCABULARY = {"none", "no_vocab"}
-_ENCODERS = {
+ENCODERS = {
     "bert",
     "nomic-bert",
     "nomic-bert-moe",
@@ -235,7 +235,7 @@ def _facts(
         vocabulary_tokens=vocabulary,
         quantization=_quantization(header, tensors),
         bits_per_weight=round(weights_bytes * 8 / parameters, 2),
-        licence=_licence(header),
+        licence=licence_of_header(header),
         languages=_texts(header, "general.languages"),
         base_models=_base_models(header),
         title=_short(header.text("general.name")) or UNKNOWN,
@@ -244,7 +244,8 @@ def _facts(
     )
 
 
-def _licence(header: GgufHeader) -> str:
+def licence_of_header(header: GgufHeader) -> str:
+    """The licence that a file names, in lower case; ``unknown`` where it names none."""
     given = _short(header.text("general.license"))
     if given is not None and given.lower() == "other":
         given = _short(header.text("general.license.name"))
@@ -263,7 +264,17 @@ def _task(header: GgufHeader, architecture: str, tensors: Sequence[Tensor]) -> s
     pooling = header.integer(f"{architecture}.pooling_type")
     if pooling == _POOLING_RANK or (pooling is None and any(t.name == "cls.output.weight" for t in tensors)):
         return "rerank"
-    return "embed" if pooling or architecture in _ENCODERS else "generate"
+    return "embed" if pooling or architecture in ENCODERS else "generate"
+
+
+def quantization_of(headers: Sequence[GgufHeader]) -> str:
+    """Kind of most weights of a model: ``Q4_K_M``.
+
+    Args:
+        headers: One file, or all parts of a split one in order.
+    """
+    tensors = [tensor for header in headers for tensor in header.tensors]
+    return _quantization(headers[0], tensors) if tensors else UNKNOWN
 
 
 def _quantization(header: GgufHeader, tensors: Sequence[Tensor]) -> str:

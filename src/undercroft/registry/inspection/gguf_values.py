@@ -53,12 +53,13 @@ class Value:
     value: Scalar | Array
 
 
-def read_values(reader: BoundedReader, count: int) -> dict[str, Value]:
+def read_values(reader: BoundedReader, count: int, *, with_tokens: bool = True) -> dict[str, Value]:
     """Reads all metadata.
 
     Args:
         reader: Before the first key.
         count: Keys.
+        with_tokens: Look at each token; else the vocabulary is only passed over, in bounds.
 
     Raises:
         InvalidError: A length, count or type is out of bounds, or a key is there twice.
@@ -72,7 +73,7 @@ def read_values(reader: BoundedReader, count: int) -> dict[str, Value]:
             reader.fail(f"{what} is {key[:80]!r}, expected printable text")
         if key in values:
             reader.fail(f"key {key[:80]!r} is there twice")
-        value = _read_value(reader, key, strings_left)
+        value = _read_value(reader, key, strings_left, with_tokens)
         if isinstance(value.value, Array):
             strings_left -= value.value.count if value.value.kind is ValueType.STRING else 0
             items_left -= len(value.value.items or ())
@@ -97,7 +98,7 @@ def read_text(reader: BoundedReader, what: str, limit_bytes: int) -> str:
         reader.fail(f"{what} is not UTF-8 text")
 
 
-def _read_value(reader: BoundedReader, key: str, strings_left: int) -> Value:
+def _read_value(reader: BoundedReader, key: str, strings_left: int, with_tokens: bool) -> Value:
     what = f"the value of key {key[:80]!r}"
     kind = _value_type(reader, what)
     if kind is ValueType.STRING:
@@ -110,8 +111,8 @@ def _read_value(reader: BoundedReader, key: str, strings_left: int) -> Value:
     if item_kind is ValueType.ARRAY:
         reader.fail(f"{what} is an array of arrays, which no model needs")
     if item_kind is ValueType.STRING:
-        return Value(kind, _strings(reader, key, what, count, strings_left))
-    return Value(kind, _numbers(reader, key, what, item_kind, count))
+        return Value(kind, _strings(reader, what, count, strings_left, are_tokens=with_tokens and key == _TOKENS))
+    return Value(kind, _numbers(reader, what, item_kind, count, are_types=with_tokens and key == _KINDS_OF_TOKENS))
 
 
 def _value_type(reader: BoundedReader, what: str) -> ValueType:
@@ -132,11 +133,11 @@ def _scalars(reader: BoundedReader, kind: ValueType, count: int, what: str) -> t
     return tuple(map(bool, items))
 
 
-def _numbers(reader: BoundedReader, key: str, what: str, kind: ValueType, count: int) -> Array:
+def _numbers(reader: BoundedReader, what: str, kind: ValueType, count: int, *, are_types: bool) -> Array:
     width = SCALARS[kind].size
     if count * width > reader.left_bytes:
         reader.fail(f"{what} should hold {count:,} items, more than the file has room for")
-    if key == _KINDS_OF_TOKENS and kind is ValueType.INT32:
+    if are_types and kind is ValueType.INT32:
         if count > _ARRAY_STRINGS_LIMIT:
             reader.fail(f"{what} should hold {count:,} items, expected at most {_ARRAY_STRINGS_LIMIT:,}")
         types = _scalars(reader, kind, count, what)
@@ -147,10 +148,10 @@ def _numbers(reader: BoundedReader, key: str, what: str, kind: ValueType, count:
     return Array(kind, count, _scalars(reader, kind, count, what))
 
 
-def _strings(reader: BoundedReader, key: str, what: str, count: int, strings_left: int) -> Array:
+def _strings(reader: BoundedReader, what: str, count: int, strings_left: int, *, are_tokens: bool) -> Array:
     if count > strings_left:
         reader.fail(f"{what} should hold {count:,} strings; all arrays together may hold {_ARRAY_STRINGS_LIMIT:,}")
-    if key == _TOKENS:
+    if are_tokens:
         found = reader.sized_strings(count, what, kept=_token)
         bytes_at = frozenset(at for at, item in enumerate(found) if len(item) == 6 and _BYTE_TOKEN.fullmatch(item))
         return Array(ValueType.STRING, count, None, len(set(found)) < count, bytes_at)

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from undercroft.core.errors import InvalidError
 
@@ -35,23 +35,53 @@ def refuse(code: str, what: str, name: str, problem: str) -> NoReturn:
     )
 
 
+class RemoteBytes(Protocol):
+    """Bytes that lie elsewhere and are fetched in pieces."""
+
+    @property
+    def size_bytes(self) -> int:
+        """All of them."""
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Bytes from an offset on; fewer than asked for at the end, or where no more are given at once."""
+
+
+class _FileBytes:
+    """An ordinary file as `RemoteBytes`."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self.size_bytes = self._file.seek(0, 2)
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(count) or b""
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class BoundedReader:
     """A file that is read forward.
 
     It is read, not mapped: a file that shrinks while it is looked at must be an error here, not a SIGBUS.
 
     Args:
-        path: An ordinary file.
+        path: An ordinary file, or bytes elsewhere.
         name: What to call it in errors.
         code: Error code of everything that is wrong with it.
         what: What it should be.
         limit_bytes: Nothing is read past this, however long the file is.
     """
 
-    def __init__(self, path: Path, *, name: str, code: str, what: str, limit_bytes: int) -> None:
-        self._file = path.open("rb", buffering=0)
-        self.size_bytes = self._file.seek(0, 2)
-        self._file.seek(0)
+    def __init__(self, path: Path | RemoteBytes, *, name: str, code: str, what: str, limit_bytes: int) -> None:
+        self._own: _FileBytes | None = None
+        self._bytes: RemoteBytes
+        if isinstance(path, Path):
+            self._bytes = self._own = _FileBytes(path)
+        else:
+            self._bytes = path
+        self.size_bytes = self._bytes.size_bytes
         self._end = min(self.size_bytes, limit_bytes)
         self._is_limited = self._end < self.size_bytes
         self._name, self._code, self._what = name, code, what
@@ -65,7 +95,8 @@ class BoundedReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._own is not None:
+            self._own.close()
 
     @property
     def position(self) -> int:
@@ -145,12 +176,11 @@ class BoundedReader:
             return
         self._check(count, what)
         self._start, self._at = self.position, 0
-        self._file.seek(self._start)
-        wanted = min(max(count, _WINDOW_BYTES), self._end - self._start)
+        wanted, at = min(max(count, _WINDOW_BYTES), self._end - self._start), self._start
         parts = []
-        while wanted and (part := self._file.read(wanted)):
+        while wanted and (part := self._bytes.read_at(at, wanted)):
             parts.append(part)
-            wanted -= len(part)
+            wanted, at = wanted - len(part), at + len(part)
         self._window = b"".join(parts)
         if len(self._window) < count:
             self.fail(f"it became shorter while it was read, at byte {self._start + len(self._window):,}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from undercroft.registry.inspection.json_files import loads
-from undercroft.registry.inspection.reading import BoundedReader
+from undercroft.registry.inspection.reading import BoundedReader, RemoteBytes
 
 # The format allows 100 MB and its hub 25 MB. Parsed JSON takes up to fifty times its size; a header of 100,000 tensors
 # has 10 MB.
@@ -73,7 +73,7 @@ class StoredTensor:
         return count
 
 
-def read_safetensors(path: Path, name: str) -> list[StoredTensor]:
+def read_safetensors(path: Path | RemoteBytes, name: str) -> list[StoredTensor]:
     """Reads and checks a header.
 
     Returns:

@@ -78,10 +78,25 @@ class Listing:
     Args:
         commit: What branch or tag pointed to.
         files: By path.
+        licence: As the model card names it, in lower case; None where the hub does not say.
     """
 
     commit: str
     files: dict[str, HubFile]
+    licence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a file.
+
+    Args:
+        data: Its bytes.
+        total_bytes: Of the whole file.
+    """
+
+    data: bytes
+    total_bytes: int
 
 
 class Hub:
@@ -112,7 +127,7 @@ class Hub:
         """
         try:
             with _explained(self._endpoint, reference):
-                commit, files = self._listing(reference)
+                listing = self._listing(reference)
         except httpx2.HTTPError as error:
             raise _unreachable(self._endpoint, error) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -121,13 +136,13 @@ class Hub:
                 f"{self._endpoint} does not answer as a hub does for {reference}: {type(error).__name__}",
                 hint="check registry.hub_endpoint",
             ) from error
-        if len(files) > _LISTING_LIMIT:
+        if len(listing.files) > _LISTING_LIMIT:
             raise InvalidError("too-many-files", f"{reference} holds more than {_LISTING_LIMIT:,} files")
-        if not _COMMIT.fullmatch(commit):
+        if not _COMMIT.fullmatch(listing.commit):
             raise UnavailableError("bad-hub-answer", f"{self._endpoint} did not say which commit {reference} is")
-        return Listing(commit, files)
+        return listing
 
-    def _listing(self, reference: HubReference) -> tuple[str, dict[str, HubFile]]:
+    def _listing(self, reference: HubReference) -> Listing:
         # With a revision always: mirrors know that address, and not all of them the one without.
         info = self._api.model_info(
             reference.repository, revision=reference.revision or "main", files_metadata=True, timeout=60.0
@@ -139,7 +154,7 @@ class Hub:
             )
             for sibling in (info.siblings or [])[: _LISTING_LIMIT + 1]
         }
-        return commit, files or self._tree(reference, commit or None)
+        return Listing(commit, files or self._tree(reference, commit or None), _card_licence(info.card_data))
 
     def _tree(self, reference: HubReference, revision: str | None) -> dict[str, HubFile]:
         found = {}
@@ -168,10 +183,7 @@ class Hub:
             InvalidError: The hub sends something else than it announced.
         """
         url = hf_hub_url(reference.repository, file.path, revision=commit, endpoint=self._endpoint)
-        headers = {"user-agent": f"undercroft/{undercroft.__version__}"}
-        if isinstance(self._token, str):
-            headers["authorization"] = f"Bearer {self._token}"
-        headers["Accept-Encoding"] = "identity"  # an offset must mean the same byte each time
+        headers = self._headers()
         begun_with = target.stat().st_size if target.exists() else 0
         failures, before = 0, begun_with
         while True:
@@ -186,6 +198,44 @@ class Hub:
                 if failures >= _ATTEMPTS_WITHOUT_BYTES or isinstance(error, httpx2.ProxyError):
                     raise _cut_off(self._endpoint, file, now, error) from error
                 time.sleep(_FIRST_PAUSE_SECONDS * 2**failures)
+
+    def read_range(self, reference: HubReference, commit: str, path: str, offset: int, count: int) -> Piece:
+        """A part of a file, without the rest of it.
+
+        Args:
+            reference: The repository.
+            commit: Of the listing.
+            path: Of the file.
+            offset: First byte.
+            count: Bytes at most.
+
+        Raises:
+            NotFoundError: It is not there.
+            RefusedError: It is gated.
+            UnavailableError: The hub does not answer, or gives no parts.
+        """
+        url = hf_hub_url(reference.repository, path, revision=commit, endpoint=self._endpoint)
+        headers = {**self._headers(), "Range": f"bytes={offset}-{offset + count - 1}"}
+        failures = 0
+        while True:
+            try:
+                with _explained(self._endpoint, reference), _followed(url, headers) as response:
+                    if response.status_code in _TRY_AGAIN:
+                        raise httpx2.RemoteProtocolError(f"HTTP {response.status_code}")
+                    hf_raise_for_status(response)
+                    return _piece(response, path, offset, count)
+            except httpx2.HTTPError as error:
+                failures += 1
+                if failures >= _ATTEMPTS_WITHOUT_BYTES or isinstance(error, httpx2.ProxyError):
+                    raise _unreachable(self._endpoint, error) from error
+                time.sleep(_FIRST_PAUSE_SECONDS * 2**failures)
+
+    def _headers(self) -> dict[str, str]:
+        # An offset must mean the same byte each time.
+        headers = {"user-agent": f"undercroft/{undercroft.__version__}", "Accept-Encoding": "identity"}
+        if isinstance(self._token, str):
+            headers["authorization"] = f"Bearer {self._token}"
+        return headers
 
     def _fetch_on(
         self, url: str, headers: dict[str, str], file: HubFile, target: Path, begun_with: int, progress: Progress
@@ -237,6 +287,39 @@ class Hub:
             os.fsync(out.fileno())
         if total is not None and have < total:
             raise httpx2.RemoteProtocolError(f"the connection ended after {have:,} of {total:,} bytes")
+
+
+def _card_licence(card: object) -> str | None:
+    """The licence that a model card names; the name of one of its own where it says ``other``."""
+    for key in ("license", "license_name"):
+        given = getattr(card, key, None)
+        named = given[0] if isinstance(given, list) and given else given
+        if isinstance(named, str) and named.strip() and named.strip().lower() != "other":
+            return "".join(letter for letter in named.strip().lower()[:100] if letter.isprintable())
+    return None
+
+
+def _piece(response: httpx2.Response, path: str, offset: int, count: int) -> Piece:
+    """The bytes that were asked for, however many more are sent."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnavailableError("bad-hub-answer", f"the hub compressed {path[-120:]!r}, which was not asked for")
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if response.status_code != 206 or match is None or int(match["begin"]) != offset:
+        raise UnavailableError(
+            "no-ranges",
+            f"the hub gives no parts of {path[-120:]!r}, so its header cannot be read without all of it",
+            hint="pull the model, then plan with its name",
+        )
+    parts: list[bytes] = []
+    have = 0
+    for chunk in response.iter_raw():
+        parts.append(chunk[: count - have])
+        have += len(parts[-1])
+        if have >= count:
+            break
+    if have < min(count, int(match["total"]) - offset):
+        raise httpx2.RemoteProtocolError(f"the connection ended after {have:,} of {count:,} bytes")
+    return Piece(b"".join(parts), int(match["total"]))
 
 
 def _checked_sha256(text: str | None) -> str | None:

@@ -1,0 +1,265 @@
+"""The shape of any model: of the catalogue, of the registry, in files here, or on a hub by its header alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from undercroft.catalog.families import Catalogue, CatalogueModel, load_catalogue
+from undercroft.catalog.shapes import ModelShape
+from undercroft.core.environment import hub_endpoint
+from undercroft.core.errors import InvalidError, NotFoundError
+from undercroft.core.home import Home
+from undercroft.core.settings import RegistrySettings
+from undercroft.registry import entries
+from undercroft.registry.facts import UNKNOWN
+from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
+from undercroft.registry.inspection.gguf_model import licence_of_header, quantization_of
+from undercroft.registry.inspection.json_files import parse_json, read_json
+from undercroft.registry.inspection.safetensors import StoredTensor, read_safetensors
+from undercroft.registry.model_card import read_card
+from undercroft.registry.models import model_file
+from undercroft.registry.pulling import open_hub
+from undercroft.registry.references import HubReference, LocalReference, parse_reference
+from undercroft.registry.selection import check_listing, find_parts, select_files
+from undercroft.registry.shapes_config import shape_of_config
+from undercroft.registry.shapes_gguf import shape_of_gguf
+from undercroft.registry.sources.hub import Hub, Listing
+from undercroft.registry.sources.remote import HubBytes
+from undercroft.storage.blobs import BlobStore
+from undercroft.storage.database import Database
+
+Origin = Literal["catalogue", "registry", "file", "folder", "hub"]
+
+_CONFIG_LIMIT_BYTES = 8 * 1024 * 1024
+_CARD_LIMIT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model to plan for.
+
+    Args:
+        name: What to call it.
+        origin: Where its shape was read.
+        shape: Its sizes.
+        licence: As its source names it; ``unknown`` where it does not.
+        languages: As its source names them; empty is not known.
+        stored_type: Kind of most weights in its files: ``Q4_K_M``, ``BF16``; empty for a catalogue entry.
+        stored_bytes: Of its weights' files; 0 is not known.
+        entry: Of the catalogue, where it is one of its models; else None.
+    """
+
+    name: str
+    origin: Origin
+    shape: ModelShape
+    licence: str = UNKNOWN
+    languages: frozenset[str] = frozenset()
+    stored_type: str = ""
+    stored_bytes: int = 0
+    entry: CatalogueModel | None = None
+
+
+def shape_of(
+    text: str, *, home: Home, settings: RegistrySettings | None = None, database: Database | None = None
+) -> ModelShape:
+    """The shape of what a text names; see `find_subject`."""
+    return find_subject(text, home=home, settings=settings, database=database).shape
+
+
+def find_subject(
+    text: str,
+    *,
+    home: Home,
+    settings: RegistrySettings | None = None,
+    database: Database | None = None,
+    catalogue: Catalogue | None = None,
+) -> Subject:
+    """What a text names: ``hf://org/name…``, a model of the registry, a file or folder here, a model of the catalogue.
+
+    They are looked for in this order; of a hub nothing but headers and small files is fetched.
+
+    Args:
+        text: As a person wrote it.
+        home: Its catalogue folder is read, and its stored files.
+        settings: Which hub, and the file of its token; None takes the defaults.
+        database: Of the home; None looks at no registry.
+        catalogue: Where it is loaded already.
+
+    Raises:
+        NotFoundError: There is no such thing.
+        InvalidError: A file, a configuration or the reference is not usable.
+        RefusedError: The hub does not give it.
+        UnavailableError: The hub does not answer.
+    """
+    if text.startswith("hf://"):
+        return _on_hub(text, settings or RegistrySettings())
+    if database is not None and (found := _registered(text, home, database)) is not None:
+        return found
+    path = Path(text).expanduser()
+    is_written_as_path = text.startswith(("/", "./", "../", "~")) or text.lower().endswith((".gguf", ".safetensors"))
+    if is_written_as_path or path.exists():
+        return _local(text)
+    model = (catalogue or load_catalogue(home.catalogue)).find(text)
+    return Subject(model.name, "catalogue", model.shape, model.licence, model.official, entry=model)
+
+
+def _registered(name: str, home: Home, database: Database) -> Subject | None:
+    with database.read() as connection:
+        model = entries.find(connection, name)
+        if model is None:
+            return None
+        if model.format == "gguf":
+            path = model_file(home, connection, model)
+            paths = (
+                [path] if find_parts(path.name) is None else [path.with_name(p) for p in find_parts(path.name) or ()]
+            )
+            shape = shape_of_gguf([read_gguf(part, part.name, with_tokens=False) for part in paths])
+        else:
+            shape = _shape_of_stored_config(home, model)
+    facts = model.facts
+    weights_bytes = sum(
+        f.size_bytes for f in model.files if f.path.lower().endswith((".gguf", ".safetensors", ".onnx"))
+    )
+    return Subject(
+        name, "registry", shape, facts.licence, frozenset(facts.languages), facts.quantization, weights_bytes
+    )
+
+
+def _shape_of_stored_config(home: Home, model: entries.Model) -> ModelShape:
+    digest = next((file.digest for file in model.files if file.path == "config.json"), None)
+    if digest is None:
+        raise InvalidError(
+            "no-config",
+            f"model {model.name!r} has no config.json, so its shape cannot be read",
+            hint="pull it from where its config.json is, or pull a GGUF of it",
+        )
+    return shape_of_config(read_json(BlobStore(home.blobs).path(digest), "config.json"))
+
+
+def _local(text: str) -> Subject:
+    reference = parse_reference(text)
+    path = reference.path if isinstance(reference, LocalReference) else Path(text)
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise NotFoundError(
+            "no-such-file", f"there is no file or folder {str(path)!r}", hint="undercroft plan models lists names"
+        )
+    if path.suffix.lower() == ".json":
+        return Subject(
+            path.parent.name or path.name, "file", shape_of_config(read_json(path, path.name), name=path.name)
+        )
+    if path.suffix.lower() == ".safetensors":
+        return _folder(path.parent)
+    return _gguf_files(path.stem, "file", [path.with_name(part) for part in find_parts(path.name) or [path.name]])
+
+
+def _gguf_files(name: str, origin: Origin, paths: Sequence[Path]) -> Subject:
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing is not None:
+        raise InvalidError("bad-parts", f"expected the part {missing.name!r} beside it", hint="put all parts together")
+    return _gguf(name, origin, [read_gguf(path, path.name, with_tokens=False) for path in paths])
+
+
+def _gguf(name: str, origin: Origin, headers: Sequence[GgufHeader]) -> Subject:
+    shape = shape_of_gguf(headers)
+    return Subject(
+        name,
+        origin,
+        shape,
+        licence_of_header(headers[0]),
+        stored_type=quantization_of(headers),
+        stored_bytes=sum(header.size_bytes for header in headers),
+    )
+
+
+def _folder(folder: Path) -> Subject:
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    if "config.json" not in sizes:
+        selection = select_files(dict(sizes), source=f"folder {str(folder)!r}")
+        if not selection.weights[0].lower().endswith(".gguf"):
+            raise InvalidError(
+                "no-config", f"folder {str(folder)!r} has no config.json", hint="put it beside the weights"
+            )
+        return _gguf_files(folder.name, "folder", [folder / part for part in selection.weights])
+    shape = shape_of_config(read_json(folder / "config.json", "config.json"))
+    tensors = sorted(name for name in sizes if name.endswith(".safetensors"))
+    card = folder / "README.md"
+    licence = UNKNOWN
+    if card.is_file() and card.stat().st_size <= _CARD_LIMIT_BYTES:
+        licence = read_card(card.read_text(encoding="utf-8", errors="replace")).licence or UNKNOWN
+    return Subject(
+        folder.resolve().name,
+        "folder",
+        shape,
+        licence,
+        stored_type=_main_type(read_safetensors(folder / tensors[0], tensors[0])) if tensors else "",
+        stored_bytes=sum(sizes[name] for name in tensors),
+    )
+
+
+def _main_type(tensors: Sequence[StoredTensor]) -> str:
+    elements: Counter[str] = Counter()
+    for tensor in tensors:
+        elements[tensor.dtype] += tensor.elements
+    return elements.most_common(1)[0][0]
+
+
+def _on_hub(text: str, settings: RegistrySettings) -> Subject:
+    reference = parse_reference(text)
+    if not isinstance(reference, HubReference):
+        raise InvalidError("bad-reference", f"{text[:80]!r} is no reference of a hub")
+    hub = open_hub(settings.hub_endpoint or hub_endpoint(), settings.hub_token_file)
+    listing = hub.list_files(reference)
+    source = str(HubReference(reference.repository, reference.wanted, listing.commit))
+    check_listing(list(listing.files), source=source)
+    sizes = {path: file.size_bytes for path, file in listing.files.items()}
+    if reference.wanted is None and "config.json" in listing.files:
+        return _config_on_hub(hub, reference, listing)
+    weights = select_files(sizes, source=source, wanted=reference.wanted).weights
+    if not weights[0].lower().endswith(".gguf"):
+        return _config_on_hub(hub, reference, listing)
+    headers = [read_gguf(HubBytes(hub, reference, listing.commit, path), path, with_tokens=False) for path in weights]
+    found = _gguf(source, "hub", headers)
+    if found.licence != UNKNOWN or listing.licence is None:
+        return found
+    return Subject(
+        found.name,
+        "hub",
+        found.shape,
+        listing.licence,
+        stored_type=found.stored_type,
+        stored_bytes=found.stored_bytes,
+    )
+
+
+def _config_on_hub(hub: Hub, reference: HubReference, listing: Listing) -> Subject:
+    config = listing.files.get("config.json")
+    if config is None:
+        raise InvalidError(
+            "no-config", f"{reference} has no config.json, so its shape cannot be read", hint="choose a GGUF of it"
+        )
+    with tempfile.TemporaryDirectory(prefix="undercroft-config-") as folder:
+        target = Path(folder) / "config.json"
+        if (config.size_bytes or 0) > _CONFIG_LIMIT_BYTES:
+            raise InvalidError("bad-json", f"config.json of {reference} has {config.size_bytes:,} bytes")
+        hub.fetch(reference, listing.commit, config, target, lambda step: None)
+        document = parse_json(target.read_bytes(), "config.json")
+    shape = shape_of_config(document)
+    tensors = sorted(path for path in listing.files if path.endswith(".safetensors") and "/" not in path)
+    stored_type = ""
+    if tensors:
+        stored_type = _main_type(read_safetensors(HubBytes(hub, reference, listing.commit, tensors[0]), tensors[0]))
+    return Subject(
+        f"hf://{reference.repository}@{listing.commit}",
+        "hub",
+        shape,
+        listing.licence or UNKNOWN,
+        stored_type=stored_type,
+        stored_bytes=sum(listing.files[path].size_bytes or 0 for path in tensors),
+    )
