@@ -16,8 +16,8 @@ def fake_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts a server whose engine is the fake llama-server, with a model `bot` that says back what it is told."""
     started: list[Server] = []
 
-    def start(*, deployment: tuple[str, ...] = (), **settings: str) -> Server:
-        program = fake_llama_server.install(tmp_path / "program")
+    def start(*, deployment: tuple[str, ...] = (), most_context_tokens: int = 0, **settings: str) -> Server:
+        program = fake_llama_server.install(tmp_path / "program", most_context_tokens=most_context_tokens)
         server = Server(tmp_path / "home", UNDERCROFT_ENGINES__LLAMA_SERVER=str(program), **settings)
         started.append(server)
         ggufs.write_chat_model(tmp_path / "bot.gguf")

@@ -31,11 +31,17 @@ from typing import Any
 _WORD_SECONDS_SLOW = 0.2
 
 
-def install(folder: Path) -> Path:
-    """Copies this program to ``folder/llama-server`` and returns its path."""
+# What `install` was told: the longest context that there is memory for; 0 is any.
+MOST_CONTEXT_TOKENS = 0
+
+
+def install(folder: Path, *, most_context_tokens: int = 0) -> Path:
+    """Copies this program to ``folder/llama-server``; with a longer context it runs out of memory. Returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / "llama-server"
-    program.write_text(f"#!{sys.executable} -P\n{Path(__file__).read_text(encoding='utf-8')}", encoding="utf-8")
+    text = Path(__file__).read_text(encoding="utf-8")
+    text = text.replace("MOST_CONTEXT_TOKENS = 0", f"MOST_CONTEXT_TOKENS = {most_context_tokens}", 1)
+    program.write_text(f"#!{sys.executable} -P\n{text}", encoding="utf-8")
     program.chmod(0o755)
     return program
 
@@ -356,6 +362,9 @@ def main() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"main: server is listening on {flags.host}", flush=True)
     time.sleep(float(loading.get("load_seconds", 0)))
+    if 0 < MOST_CONTEXT_TOKENS < fake.flags.ctx_size:
+        print("ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer", file=sys.stderr, flush=True)
+        os._exit(1)
     if "fails" in loading:
         print(f"llama_model_load: error loading model: {loading['fails']}", file=sys.stderr, flush=True)
         os._exit(1)

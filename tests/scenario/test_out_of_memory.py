@@ -1,0 +1,41 @@
+"""Memory that runs out in spite of the forecast. The engine is a fake, and a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.support.server import Server, wait_for
+
+Start = Callable[..., Server]
+
+CONTEXT = ("--context", "128", "--slots", "1")
+
+
+def test_the_context_is_halved_once_where_that_is_allowed(fake_server: Start) -> None:
+    """An engine that fails for want of memory comes up with half the context; status says so loudly, and the journal
+    names the change and its cause."""
+    server = fake_server(deployment=(*CONTEXT, "--may-shrink"), most_context_tokens=64)
+    entry = server.wait_ready("bot")
+    assert entry["context_tokens"] == 64
+    assert server.say("hello")[0] == 200
+    wait_for(lambda: "64 tokens only, because memory ran out" in server.run("status").stdout, "the note in status")
+    shrinks = [e for e in server.json("journal", "show") if e["action"] == "deployment.shrink"]
+    assert [(e["before"], e["after"]) for e in shrinks] == [({"context_tokens": 128}, {"context_tokens": 64})]
+    assert "out of memory" in shrinks[0]["reason"]
+
+
+def test_the_context_is_never_cut_where_that_was_not_allowed(fake_server: Start) -> None:
+    """Without leave it stays as it was wanted: the request is told why and what would fit."""
+    server = fake_server(deployment=CONTEXT, most_context_tokens=64)
+    status, body = wait_for(lambda: (r := server.say("hello"))[0] == 503 and r, "the refusal")
+    assert status == 503
+    assert "it ran out of memory" in body["error"]["message"]
+    assert "undercroft plan bot" in body["error"]["message"]
+    assert not [e for e in server.json("journal", "show") if e["action"] == "deployment.shrink"]
+
+
+def test_it_is_halved_once_and_not_again(fake_server: Start) -> None:
+    """Where even half is too much it fails, and says so, rather than shrink to nothing."""
+    server = fake_server(deployment=(*CONTEXT, "--may-shrink"), most_context_tokens=32)
+    wait_for(lambda: server.deployment("bot")["state"] == "failed", "the failure")
+    assert len([e for e in server.json("journal", "show") if e["action"] == "deployment.shrink"]) == 1

@@ -1,0 +1,105 @@
+"""Forecasts beside what came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from undercroft.engines.contract import EngineMemory
+from undercroft.planning.calibration import Kind, Quantity
+from undercroft.serving import accuracy
+from undercroft.serving.ledger import Figure, ReplicaForecast
+from undercroft.storage.database import Database
+from undercroft.storage.tables import usage
+
+KIND = Kind("llama.cpp", "EPYC", "llama", "Q8_0")
+FORECAST = ReplicaForecast(
+    100,
+    50,
+    kind=KIND,
+    figures={
+        Quantity.PRIVATE_BYTES: Figure(100.0, 100.0),
+        Quantity.FILE_BYTES: Figure(50.0, 50.0),
+        Quantity.DECODE_TOKENS: Figure(40.0, 40.0),
+    },
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "state.db")
+
+
+def keep(database: Database, seen: list[accuracy.Observation]) -> None:
+    with database.write() as connection:
+        accuracy.keep(connection, seen, deployment="bot", model_digest="sha256:0")
+
+
+def factor(database: Database, quantity: Quantity) -> float:
+    with database.read() as connection:
+        return accuracy.read_corrections(connection).correction(KIND, quantity).factor
+
+
+def answer(replica: str, prompt: int, completion: int, seconds: float, at: str = "2026-11-21T10:00:00.000Z") -> dict:
+    return {
+        "at": at,
+        "request_id": "r",
+        "key_id": "k",
+        "deployment": "bot",
+        "replica": replica,
+        "route": "chat",
+        "status": 200,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "queue_seconds": 0.0,
+        "first_token_seconds": 1.0,
+        "total_seconds": 1.0 + seconds,
+    }
+
+
+def test_less_memory_at_load_teaches_nothing(database: Database) -> None:
+    """A replica that has not computed a long prompt yet holds less than it will: the next forecast stays."""
+    keep(database, accuracy.at_load(FORECAST, EngineMemory(70, 50), None))
+    assert factor(database, Quantity.PRIVATE_BYTES) == 1.0
+
+
+def test_more_memory_at_load_teaches_at_once(database: Database) -> None:
+    """A replica that took more than forecast raises the next forecast of its kind."""
+    keep(database, accuracy.at_load(FORECAST, EngineMemory(120, 50), None))
+    assert 1.1 < factor(database, Quantity.PRIVATE_BYTES) <= 1.2
+
+
+def test_the_peak_after_a_whole_piece_teaches_downwards_too(database: Database) -> None:
+    """Once a prompt filled the buffers, less than forecast lowers the next forecast; a short prompt does not."""
+    short = accuracy.in_service(FORECAST, EngineMemory(80, 50), accuracy.Served(3, 100, None))
+    keep(database, short)
+    assert factor(database, Quantity.PRIVATE_BYTES) == 1.0
+    keep(database, accuracy.in_service(FORECAST, EngineMemory(80, 50), accuracy.Served(3, 600, None)))
+    assert 0.8 <= factor(database, Quantity.PRIVATE_BYTES) < 0.9
+
+
+def test_speed_is_that_of_the_fastest_answers(database: Database) -> None:
+    """Of ten answers the fastest tenth counts; other replicas, short answers and earlier ones do not."""
+    rows = [answer("rep_a", 10, 21, 20 / rate) for rate in range(10, 20)]
+    rows += [answer("rep_b", 10, 21, 0.01), answer("rep_a", 900, 5, 0.01)]
+    rows += [answer("rep_a", 10, 21, 0.01, at="2026-11-20T10:00:00.000Z")]
+    with database.write() as connection:
+        connection.execute(insert(usage), rows)
+        found = accuracy.served(connection, "rep_a", "2026-11-21T00:00:00.000Z")
+    assert found.decode_tokens == pytest.approx(19.0)
+    assert (found.requests, found.longest_prompt_tokens) == (11, 900)
+
+
+def test_too_few_answers_say_nothing_of_speed(database: Database) -> None:
+    """Four answers are no measurement."""
+    with database.write() as connection:
+        connection.execute(insert(usage), [answer("rep_a", 10, 21, 1.0)] * 4)
+        assert accuracy.served(connection, "rep_a", "2026").decode_tokens is None
+
+
+def test_a_guess_teaches_nothing() -> None:
+    """A forecast from the size of a file has no kind, so nothing is learnt from it."""
+    guess = ReplicaForecast(100, 50)
+    assert accuracy.at_load(guess, EngineMemory(300, 50), 1.0) == []
