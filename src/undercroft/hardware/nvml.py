@@ -18,6 +18,8 @@ LIBRARY = "libnvidia-ml.so.1"
 _SUCCESS = 0
 _TOO_SMALL = 7  # NVML_ERROR_INSUFFICIENT_SIZE
 _GPU_SENSOR = 0  # NVML_TEMPERATURE_GPU
+_UNCORRECTED = 1  # NVML_MEMORY_ERROR_TYPE_UNCORRECTED
+_VOLATILE = 0  # NVML_VOLATILE_ECC: since the driver was loaded
 _TEXT_BYTES = 96
 _MOST_PROCESSES = 4096
 _NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE
@@ -204,5 +206,21 @@ def _facts(library: _Library, handle: ctypes.c_void_p) -> dict[str, str]:
         "pcie width": f"{width}x" if width else "",
         "pcie generation": str(generation) if generation else "",
         "mig": "" if mig is None else "Enabled" if mig[0] == 1 else "Disabled",
+        **_health(library, handle),
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def _health(library: _Library, handle: ctypes.c_void_p) -> dict[str, str]:
+    """Under the names that `nvidia_smi.parse_xml` gives them."""
+    persistence = library.number("nvmlDeviceGetPersistenceMode", handle)
+    wanted = ctypes.c_uint(_UNCORRECTED), ctypes.c_uint(_VOLATILE)
+    errors = library.number("nvmlDeviceGetTotalEccErrors", handle, ctypes.c_ulonglong, *wanted)
+    rows = [ctypes.c_uint() for _ in ("corrected", "uncorrected", "pending", "failed")]
+    status = library.call("nvmlDeviceGetRemappedRows", handle, *(ctypes.byref(row) for row in rows))
+    remapping = "failed" if rows[3].value else "pending" if rows[2].value else ""
+    return {
+        "persistence": "" if persistence is None else "Enabled" if persistence == 1 else "Disabled",
+        "ecc uncorrected": "" if errors is None else str(errors),
+        "row remapping": remapping if status == _SUCCESS else "",
+    }

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tests.unit.hardware.test_nvml import COMPILER, build
 from undercroft.hardware.nvidia_smi import parse_xml
+from undercroft.hardware.nvml import read_gpus
 
 RECORDED = (Path(__file__).parent / "recordings/nvidia-smi-h100-ill.xml").read_text(encoding="utf-8")
 
@@ -36,3 +40,14 @@ def test_counters_of_older_gpus_are_read() -> None:
         <single_bit><total>7</total></single_bit><double_bit><device_memory>2</device_memory><total>2</total></double_bit>
         </volatile></ecc_errors></gpu></nvidia_smi_log>"""
     assert parse_xml(older)[0].facts["ecc uncorrected"] == "2"
+
+
+@pytest.mark.skipif(COMPILER is None, reason="needs a C compiler to build the library that is called")
+def test_the_library_tells_the_same(tmp_path: Path) -> None:
+    """Of all its counters that of uncorrected errors since the driver's start; what it refuses is not known."""
+    gpus = read_gpus(build(tmp_path, "-DHEALTH"))
+    assert gpus is not None
+    ill, well = gpus[0].facts, gpus[1].facts
+    assert (ill["persistence"], ill["ecc uncorrected"], ill["row remapping"]) == ("Disabled", "3", "pending")
+    assert well["persistence"] == "Enabled"
+    assert not {"ecc uncorrected", "row remapping"} & set(well)
