@@ -119,6 +119,11 @@ def forecast_speed(
 _SPEEDS = (Quantity.DECODE_TOKENS, Quantity.PREFILL_TOKENS)
 
 
+def kind_of(shape: ModelShape, workload: Workload, target: Target, gpu_layers: int) -> Kind:
+    """What a run of it teaches about, and is corrected by."""
+    return _kind(job_of(shape, workload, target, gpu_layers))
+
+
 def _generates_nothing(job: Job) -> bool:
     return job.workload.is_embedding or job.shape.is_encoder
 
@@ -126,9 +131,13 @@ def _generates_nothing(job: Job) -> bool:
 def _correction(job: Job, quantity: Quantity, learnt: Corrections | None) -> Correction:
     if learnt is None:
         return Correction()
+    return learnt.correction(_kind(job), quantity)
+
+
+def _kind(job: Job) -> Kind:
+    """By the type of most weights, which a file and a mix that is only planned have in common."""
     device = next((part.pool.name for part in reversed(job.parts) if part.pool.kind != "cpu"), job.parts[0].pool.name)
-    quantization = job.workload.quantization or job.traffic.main_type
-    return learnt.correction(Kind(job.workload.engine, device, job.shape.architecture, quantization), quantity)
+    return Kind(job.workload.engine, device, job.shape.architecture, job.traffic.main_type)
 
 
 def _rate(of: Callable[[Levels], float], correction: Correction) -> Rate:

@@ -16,9 +16,10 @@ from undercroft.engines.contract import EngineSpec, Task
 from undercroft.engines.memory_limit import KV_BYTES_PER_VALUE
 from undercroft.hardware.detection import detect
 from undercroft.hardware.machine import Machine
-from undercroft.planning.calibration import Kind, Quantity
+from undercroft.planning.calibration import Quantity
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.memory import forecast_memory
+from undercroft.planning.speed import forecast_speed, kind_of
 from undercroft.planning.targets_of import Measured, target_of_machine
 from undercroft.registry.entries import Model
 from undercroft.registry.shape_reading import find_subject
@@ -128,13 +129,16 @@ class MachineForecaster:
         memory = forecast_memory(shape, work, target)
         with self._database.read() as connection:
             learnt = read_corrections(connection)
-        kind = Kind(work.engine, target.host.name, shape.architecture, model.facts.quantization)
-        plain = {
+        kind = kind_of(shape, work, target, memory.gpu_layers)
+        speed = forecast_speed(shape, work, target, memory)
+        on_gpus = {a.id: memory.in_pool(a.id) for a in target.accelerators}
+        plain: dict[Quantity, float] = {
             Quantity.PRIVATE_BYTES: memory.in_pool(HOST, with_files=False),
             Quantity.FILE_BYTES: memory.in_pool(HOST) - memory.in_pool(HOST, with_files=False),
+            Quantity.GPU_BYTES: sum(on_gpus.values()),
+            Quantity.LOAD_SECONDS: speed.load.value,
+            Quantity.DECODE_TOKENS: speed.decode.value,
         }
-        on_gpus = {a.id: memory.in_pool(a.id) for a in target.accelerators}
-        plain[Quantity.GPU_BYTES] = sum(on_gpus.values())
         factors = {quantity: learnt.correction(kind, quantity).factor for quantity in plain}
         return ReplicaForecast(
             private_bytes=int(plain[Quantity.PRIVATE_BYTES] * factors[Quantity.PRIVATE_BYTES]),
@@ -145,7 +149,7 @@ class MachineForecaster:
                 if size
             },
             kind=kind,
-            figures={q: Figure(float(value), value * factors[q]) for q, value in plain.items() if value},
+            figures={q: Figure(value, value * factors[q]) for q, value in plain.items() if value},
         )
 
     def _shape(self, model: Model) -> ModelShape | None:
