@@ -1,4 +1,4 @@
-"""Writes ``docs/reference`` from the code: the command line and the settings.
+"""Writes ``docs/reference`` from the code, the command line and the settings, and the table of checks in the guide.
 
 python -m tools.reference            writes
 python -m tools.reference --check    exit status 1 where a page is not what the code says
@@ -15,14 +15,17 @@ from typer.main import get_command
 
 from undercroft.cli import COMMANDS, build
 from undercroft.core.settings import PREFIX, section_types
+from undercroft.serving.doctor.table import CHECKS
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+DOCTOR_PAGE = "../guide/doctor.md"
+_TABLE_BEGIN, _TABLE_END = "<!-- checks: made by `python -m tools.reference` -->\n", "<!-- end of checks -->"
 _NOTE = "<!-- Made by `python -m tools.reference` from the code; do not edit. -->\n"
 
 
 def pages() -> dict[str, str]:
     """File name → content."""
-    return {"cli.md": cli_page(), "settings.md": settings_page()}
+    return {"cli.md": cli_page(), "settings.md": settings_page(), DOCTOR_PAGE: doctor_page()}
 
 
 def cli_page() -> str:
@@ -65,6 +68,14 @@ def settings_page() -> str:
             parts.append(f"| `{section}.{key}` | {shown} | `{variable}` | {field.description} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def doctor_page() -> str:
+    """The guide's page as it is, with the table of all checks made anew."""
+    before, _, rest = (FOLDER / DOCTOR_PAGE).read_text(encoding="utf-8").partition(_TABLE_BEGIN)
+    rows = [f"| {check.name} | {check.looks_at} | {check.why} |" for check in CHECKS]
+    table = "\n".join(["| check | looks at | why it hurts |", "|---|---|---|", *rows])
+    return f"{before}{_TABLE_BEGIN}{table}\n{_TABLE_END}{rest.partition(_TABLE_END)[2]}"
 
 
 def main(

@@ -13,8 +13,9 @@ from undercroft.serving.doctor.findings import Check, Verdict, fail, fine, warn
 from undercroft.serving.doctor.scene import Scene
 
 # CUDA's major version → the oldest driver branch that runs it.
-# Source: NVIDIA, "CUDA Compatibility", table "CUDA Toolkit 11.x, 12.x and 13.x Driver Version Ranges" (2025).
-MINIMUM_DRIVERS = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580, 65, 6)}
+# Source: NVIDIA, "CUDA Compatibility", table "CUDA Toolkit 11.x, 12.x and 13.x Driver Version Ranges" (2025); the last
+# digits are those of the release notes of CUDA 11.0 and 12.0.
+MINIMUM_DRIVERS: dict[int, tuple[int, ...]] = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580,)}
 _DRIVER = re.compile(r"NVRM version:.*?\s(\d{3,}(?:\.\d+)+)\s")
 _CUDA_LINE = re.compile(r"""^cuda(?:\s*:[^=]*)?\s*=\s*['"]([\d.]+)['"]""", re.MULTILINE)
 _HIP_LINE = re.compile(r"""^hip(?:\s*:[^=]*)?\s*=\s*['"]([\d.]+)""", re.MULTILINE)

@@ -137,7 +137,7 @@ CHECKS = (
     ),
     Check(
         "GPU memory errors",
-        "uncorrected ECC errors",
+        "uncorrected ECC errors; rows of memory that wait to be replaced, or could not be",
         "Weights change while they are used: wrong answers, then an engine that crashes.",
         lambda scene: judge_gpu_errors(scene.machine().accelerators),
     ),

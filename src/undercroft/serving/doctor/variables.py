@@ -191,7 +191,7 @@ CHECKS = (
     Check(
         "locale",
         "`LC_ALL`, `LC_CTYPE`, `LANG` and the encoding of the output",
-        "Answers in Thai, Arabic or Chinese cannot be printed, or come out as question marks.",
+        "Terminals, pagers and other tools show answers in Thai, Arabic or Chinese as question marks.",
         lambda scene: judge_locale(scene.variables, sys.stdout.encoding or ""),
     ),
     Check(
