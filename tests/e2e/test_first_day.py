@@ -90,6 +90,20 @@ def test_chat_goes_through_the_same_door(server: Server) -> None:
     assert answer["usage"]["completion_tokens"] > 0
 
 
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"LC_ALL": "xx_XX"}]
+)
+def test_chat_takes_every_language_in_any_locale(
+    server: Server, monkeypatch: pytest.MonkeyPatch, locale: dict[str, str]
+) -> None:
+    """A Thai message is read and answered in Thai where the locale knows ASCII only, or is not installed."""
+    for name, value in locale.items():
+        monkeypatch.setitem(server.environment, name, value)
+    message = "สวัสดี คำสั่งซื้อของฉันอยู่ที่ไหน"
+    for answer in (server.run("chat", "--message", message), server.run("chat", stdin=message)):
+        assert json.loads(answer.stdout)["language"] == "th"
+
+
 def test_status_shows_what_there_is(server: Server) -> None:
     """Models, replicas, memory, requests, uptime; as JSON and within 80 columns."""
     server.client().chat.completions.create(model="ticket-pilot", messages=[{"role": "user", "content": TICKET}])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
+import re
 import ssl
 import sys
 from collections.abc import Iterator
@@ -21,6 +24,8 @@ from undercroft.core.home import Home
 from undercroft.serving.keeper_client import ask_control
 
 _TIMEOUT_SECONDS = 660.0
+_COMMANDS = "/new forgets, an empty line ends"
+_COMMAND = re.compile(r"/[a-z]+")
 _KINDS: dict[int, type[UndercroftError]] = {
     400: InvalidError,
     401: RefusedError,
@@ -59,22 +64,42 @@ def chat(
         return
     if as_json:
         raise InvalidError("needs-message", "--json needs a message", hint="undercroft chat --json --message 'Hello'")
-    typer.echo(f"{talk.model} answers; /new forgets, an empty line ends.")
-    while True:
-        try:
-            text = typed(input("> ")) or ""
-        except EOFError:
-            typer.echo()
-            return
-        if not text.strip():
-            return
-        if text.strip() == "/new":
+    _converse(talk)
+
+
+def _converse(talk: Conversation) -> None:
+    """Turn by turn until an empty line; Ctrl-C ends an answer while one comes, and the conversation at the prompt."""
+    with contextlib.suppress(ImportError):  # some builds of Python have no line editing
+        importlib.import_module("readline")
+    typer.echo(f"{talk.model} answers; {_COMMANDS}.")
+    while (text := _next_line().strip()) != "":
+        if text == "/new":
             talk.forget()
-            continue
-        try:
-            _print_stream(talk.say(text))
-        except UndercroftError as error:
-            typer.echo(error, err=True)
+            typer.echo("Forgotten.")
+        elif _COMMAND.fullmatch(text):
+            typer.echo(f"There is no {text}; {_COMMANDS}.")
+        else:
+            _say(talk, text)
+
+
+def _next_line() -> str:
+    try:
+        return typed(input("> ")) or ""
+    except EOFError:
+        typer.echo()
+        return ""
+    except KeyboardInterrupt:
+        typer.echo()
+        raise
+
+
+def _say(talk: Conversation, text: str) -> None:
+    try:
+        _print_stream(talk.say(text))
+    except UndercroftError as error:
+        typer.echo(error, err=True)
+    except KeyboardInterrupt:
+        typer.echo("\nStopped; what was asked is forgotten.")
 
 
 def _print_stream(pieces: Iterator[str]) -> None:
