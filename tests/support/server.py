@@ -55,6 +55,7 @@ class Server:
         self.home = home
         self.port = free_port()
         self.key = ""
+        self.prefix: tuple[str, ...] = ()  # words before every command
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home.parent),
@@ -72,7 +73,7 @@ class Server:
     def run(self, *arguments: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """One command to its end."""
         result = subprocess.run(
-            [COMMAND, *arguments],
+            [*self.prefix, COMMAND, *arguments],
             env=self.environment,
             input=stdin,
             capture_output=True,
