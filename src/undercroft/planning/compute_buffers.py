@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from undercroft.catalog.shapes import ModelShape
 
 _FLOAT_BYTES, _MASK_BYTES = 4, 2
-# A matrix product first writes its input in the blocks that the weights' type is multiplied with; Q8_K is the widest.
-_WORK_BYTES = 292 / 256
+# A matrix product first writes its input in the type that the weights' type is multiplied with: bytes of a value.
+_WORK_BYTES = {"F32": 0.0, "F16": 2.0, "BF16": 2.0}
+# Which token goes to which expert, for each expert as if all came to it.
+_ROUTE_BYTES = 8
+_WORK_BYTES_LEGACY, _WORK_BYTES_K = 34 / 32, 292 / 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +27,17 @@ class Batch:
 
     Args:
         tokens: Computed together.
-        slots: That give one output each.
-        cells: Of the cache, all slots together, that the mask spans.
+        outputs: Tokens whose logits are computed here; count.
+        cells: Of one slot's cache, which the mask spans.
         window_cells: The same of blocks with a sliding window; 0 for none.
-        has_logits: The output layer is computed here.
-        threads: That compute.
+        weight_type: Of most matrices: ``Q4_K`` …
     """
 
     tokens: int
-    slots: int
+    outputs: int
     cells: int
     window_cells: int
-    has_logits: bool
-    threads: int
+    weight_type: str
 
 
 def compute_buffer_bytes(model: ModelShape, batch: Batch) -> int:
@@ -49,9 +50,16 @@ def compute_buffer_bytes(model: ModelShape, batch: Batch) -> int:
     widest = max(_attention_width(model), _feed_forward_width(model))
     activations = _FLOAT_BYTES * batch.tokens * widest
     mask = _MASK_BYTES * batch.tokens * (batch.cells + batch.window_cells)
-    logits = _FLOAT_BYTES * model.vocabulary * batch.slots if batch.has_logits else 0
-    work = int(_WORK_BYTES * batch.tokens * _longest_row(model))
+    logits = _FLOAT_BYTES * model.vocabulary * batch.outputs
+    work = int(_work_bytes(batch.weight_type) * batch.tokens * _longest_row(model))
+    if model.experts is not None:
+        work += _ROUTE_BYTES * batch.tokens * model.experts.used * model.experts.count
     return activations + mask + logits + work
+
+
+def _work_bytes(weight_type: str) -> float:
+    is_wide = weight_type.endswith("_K") or weight_type.startswith(("IQ1", "IQ2", "IQ3", "IQ4_XS", "TQ"))
+    return _WORK_BYTES.get(weight_type, _WORK_BYTES_K if is_wide else _WORK_BYTES_LEGACY)
 
 
 def _attention_width(model: ModelShape) -> int:
@@ -67,10 +75,10 @@ def _feed_forward_width(model: ModelShape) -> int:
     inner = (3 if model.is_gated else 2) * model.feed_forward
     experts = model.experts
     if experts is None:
-        return 2 * model.width + inner
+        return 3 * model.width + inner
     routed = experts.used * 3 * experts.feed_forward
-    down = experts.used * (experts.feed_forward + 2 * model.width)
-    return 2 * model.width + max(routed, down, 3 * experts.shared_feed_forward, inner) + experts.count
+    down = experts.used * (experts.feed_forward + model.width)
+    return 3 * model.width + max(routed, down, 3 * experts.shared_feed_forward, inner)
 
 
 def _longest_row(model: ModelShape) -> int:

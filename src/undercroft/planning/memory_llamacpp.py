@@ -72,10 +72,19 @@ class _Parts:
         )
         self.cache = layer_cache_bytes(model, workload.cache_type, self.room)
 
+    @property
+    def _is_reading(self) -> bool:
+        """Embeddings or ranking: nothing is generated."""
+        return self.workload.is_embedding or self.model.is_encoder
+
+    def _outputs(self) -> int:
+        """Tokens of a batch that give an output: of what is embedded all, else the last one of each slot."""
+        return self.workload.context_tokens if self._is_reading else self.workload.slots
+
     def _piece_tokens(self) -> int:
         """Prompt tokens computed in one piece; what is embedded is one piece whatever its length."""
         work = self.workload
-        if work.is_embedding or self.model.is_encoder:
+        if self._is_reading:
             return work.context_tokens
         return min(work.micro_batch_tokens, _GENERATE_BATCH_TOKENS, work.context_tokens * work.slots)
 
@@ -132,6 +141,7 @@ class _Parts:
         here = [pool == HOST for pool in placement.pools]
         blocks, output = here[:-1], here[-1]
         mapped = layout.inputs + _chosen(layout.layers, blocks) + (layout.output if output else 0)
+        mapped -= 0 if placement.gpu_layers else layout.unmapped
         repacked = _chosen(layout.repacked_layers, blocks) + (layout.repacked_output if output else 0)
         quantization = work.quantization or "as stored"
         terms = [
@@ -166,15 +176,13 @@ class _Parts:
         return [Term("kv cache", pool, size, False, formula, _CACHE)]
 
     def _compute_term(self, pool: str, *, is_whole: bool) -> Term:
-        work = self.workload
-        is_reading = work.is_embedding or self.model.is_encoder
+        has_logits = is_whole and not self.model.is_encoder
         batch = Batch(
             tokens=self._piece_tokens(),
-            slots=work.slots,
-            cells=self._piece_tokens() if self.model.is_encoder else self.room.full * self.room.slots,
-            window_cells=self.room.window * self.room.slots if has_window(self.model) else 0,
-            has_logits=is_whole and not is_reading,
-            threads=self.target.threads or 4,
+            outputs=self._outputs() if has_logits else 0,
+            cells=self._piece_tokens() if self.model.is_encoder else self.room.full,
+            window_cells=self.room.window if has_window(self.model) else 0,
+            weight_type=self.layout.usual_type,
         )
         size = compute_buffer_bytes(self.model, batch)
         formula = f"activations and mask of {batch.tokens} tokens over {batch.cells:,} cells"
@@ -182,14 +190,24 @@ class _Parts:
 
     def _runtime_terms(self) -> list[Term]:
         model, work = self.model, self.workload
-        private = RUNTIME_BYTES + model.vocabulary * RUNTIME_TOKEN_BYTES
-        logits = work.slots * model.vocabulary * (4 + 12)
+        merges = merge_count(model)
+        private = RUNTIME_BYTES + model.vocabulary * RUNTIME_TOKEN_BYTES + merges * RUNTIME_MERGE_BYTES
+        private += 0 if model.is_encoder else self.room.full * self.room.slots * RUNTIME_CELL_BYTES
+        logits = self._outputs() * model.vocabulary * _LOGIT_BYTES
+        if self._is_reading:
+            logits += self._outputs() * model.width * _LOGIT_BYTES
+            text = f"logits and embeddings of {self._outputs():,} tokens, which llama.cpp keeps even where unused"
+        else:
+            logits += self._outputs() * model.vocabulary * _CANDIDATE_BYTES
+            text = f"logits and candidates of {work.slots} slots"
         terms = [
             Term("runtime", HOST, LIBRARY_BYTES, True, "program and libraries, mapped", _RUNTIME),
-            Term("runtime", HOST, private, False, f"process and {model.vocabulary:,} tokens of vocabulary", _RUNTIME),
-            Term("runtime", HOST, logits, False, f"logits and candidates of {work.slots} slots", _OUTPUT),
+            Term(
+                "runtime", HOST, private, False, f"process, {model.vocabulary:,} tokens and {merges:,} merges", _RUNTIME
+            ),
+            Term("runtime", HOST, logits, False, text, _OUTPUT),
         ]
-        if has_window(model) and not work.is_embedding:
+        if has_window(model) and not self._is_reading:
             terms.append(self._state_term())
         return terms
 
@@ -202,9 +220,12 @@ class _Parts:
 
 
 # Measured on the wheel 2026.10 on Linux x86-64, with random models of ten shapes.
-RUNTIME_BYTES = 30 * _MIB
-RUNTIME_TOKEN_BYTES = 300
-LIBRARY_BYTES = 26 * _MIB
+RUNTIME_BYTES = int(12.3 * _MIB)
+RUNTIME_TOKEN_BYTES, RUNTIME_MERGE_BYTES = 210, 228
+RUNTIME_CELL_BYTES = 44
+LIBRARY_BYTES = int(20.3 * _MIB)
+
+_LOGIT_BYTES, _CANDIDATE_BYTES = 4, 12
 
 _WEIGHTS = "llama-model-loader.cpp: tensors as the file stores them, mapped"
 _REPACK = "ggml-cpu/repack.cpp: types and instruction sets"
@@ -215,6 +236,27 @@ _OUTPUT = "llama-context.cpp output_reserve; common/sampling.cpp"
 _STATE = "server-context.cpp create_checkpoint; n_ctx_checkpoints"
 _ADAPTERS = "llama-adapter.cpp"
 _CONTEXT = "the driver's own, as the device says"
+
+
+def merge_count(model: ModelShape) -> int:
+    """Merges of the tokenizer: as the file says, or as is usual for a vocabulary of its size.
+
+    Args:
+        model: Its shape; ``extra["merge_count"]`` says it exactly.
+    """
+    if "merge_count" in model.extra:
+        return int(model.extra["merge_count"])
+    if model.is_encoder or model.vocabulary <= _LARGEST_PIECES or model.architecture.startswith("gemma"):
+        return 0
+    if model.architecture in {"llama", "mistral3", "smollm3"} and model.vocabulary > _LARGE_VOCABULARY:
+        return int(_MERGES_LLAMA_3 * model.vocabulary)
+    return model.vocabulary
+
+
+# SentencePiece vocabularies (Llama 2, Mistral) are small, Gemma's is large; they list no merges. Llama 3 lists 280,147
+# merges for 128,256 tokens, Qwen 2.5 151,387 for 151,936.
+_LARGEST_PIECES, _LARGE_VOCABULARY = 33_000, 100_000
+_MERGES_LLAMA_3 = 280_147 / 128_256
 
 
 def _chosen(sizes: Sequence[int], chosen: Sequence[bool]) -> int:

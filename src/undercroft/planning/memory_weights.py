@@ -45,6 +45,9 @@ class WeightLayout:
         repacked_layers: Of each block, what the CPU would repack.
         repacked_output: Of the output layer, what the CPU would repack.
         tied_output: Bytes of the embedding table where it is the output layer as well; an accelerator holds a copy.
+        unmapped: Bytes at the file's ends that lie beyond every matrix that is read from the file, where all blocks are
+            on the host; their pages are given back after loading.
+        usual_type: Type of most bytes in the blocks.
     """
 
     inputs: int
@@ -53,6 +56,8 @@ class WeightLayout:
     repacked_layers: tuple[int, ...]
     repacked_output: int
     tied_output: int
+    unmapped: int
+    usual_type: str
 
     @property
     def total(self) -> int:
@@ -97,7 +102,34 @@ def _stored(key: ShapeKey, quantization: str) -> tuple[StoredTensor, ...]:
     model = key.model
     if model.tensors and not quantization:
         return model.tensors
-    return quantized(tensor_shapes(model), quantization or "F16", model)
+    stored = quantized(tensor_shapes(model), quantization or "F16", model)
+    return tuple(sorted(stored, key=_file_order))
+
+
+def _file_order(tensor: StoredTensor) -> tuple[int, str]:
+    """As llama.cpp's quantizer writes them: tables first, then block by block, each by name."""
+    found = _LAYER.match(tensor.name)
+    return (int(found[1]) if found is not None else -1, tensor.name)
+
+
+def _unmapped(tensors: Sequence[StoredTensor], features: frozenset[str]) -> int:
+    """Bytes before the first and behind the last tensor that is used in the file's own pages."""
+    total = sum(tensor.size_bytes for tensor in tensors)
+    first, last, offset = total, 0, 0
+    for tensor in tensors:
+        end = offset + tensor.size_bytes
+        if tensor.name in _INPUTS or not is_repacked(tensor, features):
+            first, last = min(first, offset), max(last, end)
+        offset = end
+    return total - (last - first) if last else total
+
+
+def _usual_type(tensors: Sequence[StoredTensor]) -> str:
+    sums: dict[str, int] = {}
+    for tensor in tensors:
+        if tensor.name.startswith("blk."):
+            sums[tensor.type_name] = sums.get(tensor.type_name, 0) + tensor.size_bytes
+    return max(sums, key=lambda name: sums[name], default="F16")
 
 
 @lru_cache(maxsize=4096)
@@ -120,7 +152,14 @@ def _layout(key: ShapeKey, quantization: str, features: frozenset[str]) -> Weigh
     if tied is not None and is_repacked(tied, features):
         repacked_output += tied.size_bytes
     return WeightLayout(
-        inputs, tuple(layers), output, tuple(repacked), repacked_output, tied.size_bytes if tied is not None else 0
+        inputs=inputs,
+        layers=tuple(layers),
+        output=output,
+        repacked_layers=tuple(repacked),
+        repacked_output=repacked_output,
+        tied_output=tied.size_bytes if tied is not None else 0,
+        unmapped=_unmapped(tensors, features),
+        usual_type=_usual_type(tensors),
     )
 
 

@@ -1,7 +1,7 @@
 """Quantizations: bytes of every type, and which type each tensor of a mix has. Pure.
 
 Source: ``ggml_type_traits`` of ``ggml.c`` and ``llama_tensor_get_type_impl`` of ``src/llama-quant.cpp`` in llama.cpp,
-2026-10, for files made without an importance matrix.
+2026-10, for files made without an importance matrix, but for the mixes that need one (IQ3_XXS and those below).
 """
 
 from __future__ import annotations
@@ -248,9 +248,13 @@ class _State:
         if kind in {"key", "query"}:
             return self._key(kind)
         if kind in {"gate", "up"} and self.mix == "IQ3_XS":
-            layer, layers = self._layer(tensor.name, 0), self.model.layers
-            return "IQ3_XXS" if layers // 8 <= layer < 7 * layers // 8 else self.base
+            return self._middle(tensor.name)
         return self.base
+
+    def _middle(self, name: str) -> str:
+        found = _LAYER.match(name)
+        layer, layers = int(found[1]) if found is not None else 0, self.model.layers
+        return "IQ3_XXS" if layers // 8 <= layer < 7 * layers // 8 else self.base
 
     def _output(self, row: int) -> str:
         if self.mix == "MXFP4" or row % BLOCKS[self.base][0]:
@@ -289,7 +293,7 @@ class _State:
         elif self.mix in {"Q2_K_S", "IQ3_XS", "IQ3_S"} and grouped:
             chosen = "Q4_K"
         elif self.mix == "IQ3_XXS":
-            chosen = "Q4_K" if grouped else "IQ3_S"
+            chosen = "Q4_K" if grouped else "IQ3_XXS"
         elif self.mix == "IQ3_M":
             chosen = "Q4_K"
         elif self.mix == "Q3_K_M":
@@ -316,8 +320,6 @@ class _State:
         is_early = layer < layers // 8
         if self.mix == "Q2_K":
             return "Q3_K"
-        if self.mix == "IQ3_XXS":
-            return "Q4_K" if is_early else "Q3_K"
         if self.mix == "Q3_K_M":
             return "Q5_K" if layer < layers // 16 else "Q4_K"
         if self.mix == "Q3_K_L":

@@ -1,69 +1,88 @@
-"""Shapes of published models, written by hand, for the arithmetic of the tests."""
+"""Shapes of published models that the catalogue does not have, and a small one."""
 
 from __future__ import annotations
 
-from undercroft.catalog.shapes import Experts, ModelShape
+from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape
 
-
-def llama(
-    layers: int, width: int, heads: int, kv_heads: int, feed_forward: int, vocabulary: int, *, is_tied: bool = False
-) -> ModelShape:
-    """A Llama; the head size is the width shared out."""
-    head = width // heads
-    return ModelShape(
-        architecture="llama",
-        layers=layers,
-        width=width,
-        heads=heads,
-        kv_heads=(kv_heads,) * layers,
-        head_dim=head,
-        value_head_dim=head,
-        feed_forward=feed_forward,
-        vocabulary=vocabulary,
-        context_tokens=131072,
-        is_tied=is_tied,
-    )
-
-
-LLAMA_7B = llama(32, 4096, 32, 32, 11008, 32000)
-LLAMA_8B = llama(32, 4096, 32, 8, 14336, 128256)
-TINY_LLAMA = llama(22, 2048, 32, 4, 5632, 32000)
-# Ministral 3 3B: heads of 128, output and embedding in one.
-MINISTRAL_3B = ModelShape(
-    "llama", 26, 3072, 32, (8,) * 26, 128, 128, 9216, 131072, 262144, is_tied=True, parameters=3_400_000_000
+TINYLLAMA = ModelShape(
+    architecture="llama",
+    layers=22,
+    width=2048,
+    heads=32,
+    kv_heads=(4,) * 22,
+    head_dim=64,
+    value_head_dim=64,
+    feed_forward=5632,
+    vocabulary=32_000,
+    context_tokens=2048,
 )
-QWEN_7B = ModelShape(
-    "qwen2", 28, 3584, 28, (4,) * 28, 128, 128, 18944, 152064, 32768, has_attention_bias=True, parameters=7_615_616_512
-)
-QWEN_30B_A3B = ModelShape(
-    "qwen3moe",
-    48,
-    2048,
-    32,
-    (4,) * 48,
-    128,
-    128,
-    0,
-    151936,
-    40960,
-    has_query_key_norm=True,
-    experts=Experts(count=128, used=8, feed_forward=768),
-)
-MINI_LM = ModelShape(
-    "bert",
-    6,
-    384,
-    12,
-    (12,) * 6,
-    32,
-    32,
-    1536,
-    30522,
-    512,
-    is_tied=True,
-    is_gated=False,
+QWEN_MOE = ModelShape(
+    architecture="qwen2moe",
+    layers=24,
+    width=2048,
+    heads=16,
+    kv_heads=(16,) * 24,
+    head_dim=128,
+    value_head_dim=128,
+    feed_forward=5632,
+    vocabulary=151_936,
+    context_tokens=8192,
     has_attention_bias=True,
-    is_encoder=True,
-    position_rows=512,
-    extra={"token_type_count": 2},
+    experts=Experts(count=60, used=4, feed_forward=1408, shared=1, shared_feed_forward=5632),
+)
+MIXTRAL = ModelShape(
+    architecture="llama",
+    layers=32,
+    width=4096,
+    heads=32,
+    kv_heads=(8,) * 32,
+    head_dim=128,
+    value_head_dim=128,
+    feed_forward=14_336,
+    vocabulary=32_000,
+    context_tokens=32_768,
+    experts=Experts(count=8, used=2, feed_forward=14_336),
+)
+OLMOE = ModelShape(
+    architecture="olmoe",
+    layers=16,
+    width=2048,
+    heads=16,
+    kv_heads=(16,) * 16,
+    head_dim=128,
+    value_head_dim=128,
+    feed_forward=0,
+    vocabulary=50_304,
+    context_tokens=4096,
+    has_query_key_norm=True,
+    experts=Experts(count=64, used=8, feed_forward=1024),
+)
+DEEPSEEK_V2_LITE = ModelShape(
+    architecture="deepseek2",
+    layers=27,
+    width=2048,
+    heads=16,
+    kv_heads=(1,) * 27,
+    head_dim=192,
+    value_head_dim=128,
+    feed_forward=10_944,
+    vocabulary=102_400,
+    context_tokens=163_840,
+    experts=Experts(count=64, used=6, feed_forward=1408, shared=2, shared_feed_forward=2816, dense_layers=1),
+    latent=LatentAttention(kv_rank=512, rope_dim=64),
+)
+DEEPSEEK_V3 = ModelShape(
+    architecture="deepseek2",
+    layers=61,
+    width=7168,
+    heads=128,
+    kv_heads=(1,) * 61,
+    head_dim=192,
+    value_head_dim=128,
+    feed_forward=18_432,
+    vocabulary=129_280,
+    context_tokens=163_840,
+    experts=Experts(count=256, used=8, feed_forward=2048, shared=1, shared_feed_forward=2048, dense_layers=3),
+    latent=LatentAttention(kv_rank=512, rope_dim=64, query_rank=1536),
+    extra={"expert_bias": 1},
 )
