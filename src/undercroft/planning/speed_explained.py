@@ -11,12 +11,13 @@ from undercroft.planning.steps import (
     Part,
     bandwidth,
     batch_rate,
+    computed_load,
     decode_seconds,
     layer_overhead,
-    processor_seconds,
+    processor_rate,
     prompt_rate,
     prompt_seconds,
-    read_matrices,
+    read_load,
     shortfall_scale,
     tensor_rate,
     unpacking,
@@ -51,9 +52,9 @@ def explain(
 def _reading(job: Job, part: Part) -> list[str]:
     pool = part.pool
     where = f"{pool.name}, {part.share:.0%} of the layers" + (f" on {part.ways} cards" if part.ways > 1 else "")
-    read = read_matrices(job, part, 1)
-    total = sum(m.size_bytes for m in read)
-    types = ", ".join(f"{m.type_name} {format_bytes(m.size_bytes)}" for m in read if m.size_bytes)
+    total = read_load(job, part, 1).size_bytes
+    read = {m.type_name for m in (*job.traffic.blocks, *job.traffic.experts, *job.traffic.output)} - {"F32"}
+    types = ", ".join(sorted(read))
     not_read = job.traffic.stored_bytes - sum(m.size_bytes for m in (*job.traffic.blocks, *job.traffic.experts))
     not_read -= sum(m.size_bytes for m in job.traffic.output)
     lines = [
@@ -66,10 +67,10 @@ def _reading(job: Job, part: Part) -> list[str]:
         experts = job.shape.experts
         lines.append(f"  {experts.used} of {experts.count} experts a token; {_distinct(job)}")
     if pool.kind == "cpu":
-        seconds = processor_seconds(pool, read, 0, BEST)
+        seconds = computed_load(job, part).step_operations / processor_rate(pool, BEST)
         lines.append(f"  arithmetic of a token {_time(seconds)}, overlaps reading: {constants.PROCESSOR_SOURCE}")
     else:
-        lines += [_unpacking(part, name) for name in dict.fromkeys(m.type_name for m in read) if name != "F32"]
+        lines += [_unpacking(part, name) for name in sorted(read)]
     overhead = layer_overhead(pool)
     layers = job.shape.layers * part.share
     lines.append(f"  {layers:.0f} layers x {overhead.value * 1e6:.0f} us beside reading: {overhead.source}")

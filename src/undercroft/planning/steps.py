@@ -7,7 +7,6 @@ and arithmetic overlap, and a few small cores are bound by arithmetic. Layers on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from undercroft.catalog.shapes import ModelShape
@@ -15,14 +14,18 @@ from undercroft.planning import speed_constants as constants
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.targets import Pool, Rate, Target
 from undercroft.planning.traffic import (
-    Matrices,
+    NO_LOAD,
+    Load,
     Traffic,
     attention_operations,
     cache_read_bytes,
     distinct_experts_share,
+    efficiency_of,
     traffic_of,
 )
 
+# Attention over a prompt on a processor takes twice the operations that it would need.
+_ATTENTION_OPERATIONS = 2.0
 _OVERLAP = (
     3.0  # exponent of the mean that joins reading and arithmetic of a processor: 1 adds, infinity takes the larger
 )
@@ -131,16 +134,17 @@ def decode_seconds(job: Job, sequences: int, context_tokens: float, levels: Leve
 
 def _part_seconds(job: Job, part: Part, sequences: int, cache_bytes: float, levels: Levels) -> float:
     overhead = job.shape.layers * part.share * at(layer_overhead(part.pool), -levels.overhead)
-    read = read_matrices(job, part, sequences)
-    cache = cache_bytes * part.share / bandwidth(part, levels)
+    read, reach = read_load(job, part, sequences), bandwidth(part, levels)
+    cache = cache_bytes * part.share / reach
     if part.pool.kind == "cpu":
-        reading = sum(m.size_bytes for m in read) / bandwidth(part, levels) + cache
-        elements = _computed(job, part)
-        arithmetic = sequences * processor_seconds(part.pool, elements, 0, levels)
+        reading = read.size_bytes / reach + cache
+        operations = sequences * computed_load(job, part).step_operations
+        arithmetic = operations / processor_rate(part.pool, levels)
         return overhead + float((reading**_OVERLAP + arithmetic**_OVERLAP) ** (1 / _OVERLAP))
-    slowed = sum(m.size_bytes / unpacking(part.pool, m.type_name, levels) for m in read) / bandwidth(part, levels)
-    active = sum(m.elements for m in _computed(job, part))
-    further = (sequences - 1) * 2.0 * active / batch_rate(job, part, levels)
+    slowed = (read.size_bytes + read.unpacking_bytes * shortfall_scale(part.pool, levels)) / reach
+    further = 0.0
+    if sequences > 1:
+        further = (sequences - 1) * 2.0 * computed_load(job, part).elements / batch_rate(job, part, levels)
     if part.ways > 1:
         overhead += 2 * job.shape.layers * at(constants.ALL_REDUCE_SECONDS, -levels.overhead)
     return overhead + slowed + cache + further
@@ -155,46 +159,39 @@ def prompt_seconds(job: Job, prompt_tokens: int, levels: Levels = BEST) -> float
         levels: Of the constants.
     """
     piece = max(1, min(job.workload.micro_batch_tokens, prompt_tokens))
-    pieces = -(-prompt_tokens // piece)
     if job.shape.is_encoder or job.workload.is_embedding:
-        piece, pieces = prompt_tokens, 1
+        piece = prompt_tokens
     attention = attention_operations(job.shape, prompt_tokens)
-    return sum(_prompt_part_seconds(job, part, prompt_tokens, piece, pieces, attention, levels) for part in job.parts)
+    return sum(_prompt_part_seconds(job, part, prompt_tokens, piece, attention, levels) for part in job.parts)
 
 
-def _prompt_part_seconds(
-    job: Job, part: Part, tokens: int, piece: int, pieces: int, attention: float, levels: Levels
-) -> float:
+def _prompt_part_seconds(job: Job, part: Part, tokens: int, piece: int, attention: float, levels: Levels) -> float:
+    pieces = -(-tokens // piece)
     overhead = pieces * job.shape.layers * part.share * at(layer_overhead(part.pool), -levels.overhead)
-    blocks = _computed(job, replace(part, has_output=False))
-    read = sum(m.size_bytes for m in read_matrices(job, part, piece)) / bandwidth(part, levels) * pieces
+    reading = read_load(job, part, piece).size_bytes / bandwidth(part, levels) * pieces
+    computed = computed_load(job, part, with_output=False)
     if part.pool.kind == "cpu":
-        arithmetic = tokens * processor_seconds(part.pool, blocks, 1, levels)
-        arithmetic += attention * part.share / at(_processor_rate(part.pool), levels.arithmetic) * 2
-        return overhead + max(arithmetic, read)
-    operations = 2.0 * tokens * sum(m.elements for m in blocks) + attention * part.share
-    return overhead + max(operations / prompt_rate(job, part, levels), read)
+        operations = tokens * computed.prompt_operations + _ATTENTION_OPERATIONS * attention * part.share
+        return overhead + max(operations / processor_rate(part.pool, levels), reading)
+    operations = 2.0 * tokens * computed.elements + attention * part.share
+    return overhead + max(operations / prompt_rate(job, part, levels), reading)
 
 
-def read_matrices(job: Job, part: Part, sequences: int) -> list[Matrices]:
+def read_load(job: Job, part: Part, sequences: int) -> Load:
     """What a step over several sequences reads on one part; of the experts those that are expected to be hit."""
-    share = distinct_experts_share(job.shape, sequences)
-    found = _scaled(job.traffic.blocks, part.share)
-    found += _scaled(job.traffic.experts, part.share * share)
-    return found + (list(job.traffic.output) if part.has_output else [])
+    found = NO_LOAD.plus(job.traffic.block_load, part.share)
+    if job.shape.experts is not None:
+        found = found.plus(job.traffic.expert_load, part.share * distinct_experts_share(job.shape, sequences))
+    return found.plus(job.traffic.output_load, 1.0) if part.has_output else found
 
 
-def _computed(job: Job, part: Part) -> list[Matrices]:
+def computed_load(job: Job, part: Part, *, with_output: bool = True) -> Load:
     """What one token is multiplied with on one part."""
     experts = job.shape.experts
-    found = _scaled(job.traffic.blocks, part.share)
+    found = NO_LOAD.plus(job.traffic.block_load, part.share)
     if experts is not None:
-        found += _scaled(job.traffic.experts, part.share * experts.used / experts.count)
-    return found + (list(job.traffic.output) if part.has_output else [])
-
-
-def _scaled(matrices: Sequence[Matrices], share: float) -> list[Matrices]:
-    return [Matrices(m.type_name, round(m.size_bytes * share), round(m.elements * share)) for m in matrices]
+        found = found.plus(job.traffic.expert_load, part.share * experts.used / experts.count)
+    return found.plus(job.traffic.output_load, 1.0) if part.has_output and with_output else found
 
 
 def bandwidth(part: Part, levels: Levels) -> float:
@@ -214,40 +211,24 @@ def layer_overhead(pool: Pool) -> Rate:
 
 def unpacking(pool: Pool, type_name: str, levels: Levels = BEST) -> float:
     """Share of the bandwidth that is left when a type is unpacked on an accelerator; 1 is all of it."""
-    efficiency, _ = constants.READ_EFFICIENCY.get(type_name, constants.UNKNOWN_EFFICIENCY)
-    shortfall = (1.0 / efficiency - 1.0) * shortfall_scale(pool) * at(constants.SHORTFALL_SPREAD, -levels.arithmetic)
-    return 1.0 / (1.0 + shortfall)
+    return 1.0 / (1.0 + (1.0 / efficiency_of(type_name) - 1.0) * shortfall_scale(pool, levels))
 
 
-def shortfall_scale(pool: Pool) -> float:
+def shortfall_scale(pool: Pool, levels: Levels = BEST) -> float:
     """How much dearer unpacking is than on the device of the table: with less arithmetic for each byte, more."""
+    spread = at(constants.SHORTFALL_SPREAD, -levels.arithmetic)
     rate = pool.compute.get("fp32")
     if rate is None or pool.bandwidth.value <= 0:
-        return 1.0
+        return spread
     balance = rate.value / pool.bandwidth.value
-    return min(constants.MOST_SHORTFALL, max(constants.LEAST_SHORTFALL, constants.REFERENCE_BALANCE / balance))
+    scale = min(constants.MOST_SHORTFALL, max(constants.LEAST_SHORTFALL, constants.REFERENCE_BALANCE / balance))
+    return scale * spread
 
 
-def processor_seconds(pool: Pool, matrices: Sequence[Matrices], column: int, levels: Levels) -> float:
-    """Seconds of arithmetic for one token on a processor.
-
-    Args:
-        pool: The processor.
-        matrices: That it multiplies with.
-        column: 0 for a step of few sequences, 1 for a token of a long prompt.
-        levels: Of the constants.
-    """
-    table = constants.PROCESSOR_OPERATIONS
-    operations = sum(
-        m.elements * table.get(m.type_name, constants.OTHER_PROCESSOR_OPERATIONS)[column] for m in matrices
-    )
+def processor_rate(pool: Pool, levels: Levels) -> float:
+    """FP32 operations a second that a processor's arithmetic is counted in."""
     slow, fast = constants.PROCESSOR_SPREAD
-    spread = (slow, 1.0, fast)[levels.arithmetic + 1]
-    return operations / (_processor_rate(pool).value * spread)
-
-
-def _processor_rate(pool: Pool) -> Rate:
-    return pool.compute.get("fp32", _WEAK_RATE)
+    return pool.compute.get("fp32", _WEAK_RATE).value * (slow, 1.0, fast)[levels.arithmetic + 1]
 
 
 def tensor_rate(job: Job, pool: Pool) -> tuple[str, Rate]:

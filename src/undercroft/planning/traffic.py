@@ -11,8 +11,9 @@ from functools import lru_cache
 
 from undercroft.catalog.shapes import ModelShape, StoredTensor
 from undercroft.core.errors import InvalidError
+from undercroft.planning import speed_constants as constants
 from undercroft.planning.quantization import quantized
-from undercroft.planning.weights import TensorShape, tensor_shapes
+from undercroft.planning.weights import ShapeKey, TensorShape, tensor_shapes
 
 # Bytes a value of the cache takes, scales included.
 CACHE_BYTES: Mapping[str, float] = {
@@ -59,6 +60,57 @@ class Matrices:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """Matrices of several types added up, so that a step is arithmetic on a few sums.
+
+    Args:
+        size_bytes: Read.
+        unpacking_bytes: Read beyond that by a device of the table's balance, in time: what unpacking costs.
+        elements: A multiply-add each and token.
+        step_operations: Of a processor, for one sequence.
+        prompt_operations: Of a processor, for a token of a long prompt.
+    """
+
+    size_bytes: float
+    unpacking_bytes: float
+    elements: float
+    step_operations: float
+    prompt_operations: float
+
+    def plus(self, other: Load, share: float) -> Load:
+        """With a share of another one."""
+        return Load(
+            self.size_bytes + other.size_bytes * share,
+            self.unpacking_bytes + other.unpacking_bytes * share,
+            self.elements + other.elements * share,
+            self.step_operations + other.step_operations * share,
+            self.prompt_operations + other.prompt_operations * share,
+        )
+
+
+NO_LOAD = Load(0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def load_of(matrices: Sequence[Matrices]) -> Load:
+    """Adds up matrices."""
+    operations = [
+        constants.PROCESSOR_OPERATIONS.get(m.type_name, constants.OTHER_PROCESSOR_OPERATIONS) for m in matrices
+    ]
+    return Load(
+        float(sum(m.size_bytes for m in matrices)),
+        sum(m.size_bytes * (1 / efficiency_of(m.type_name) - 1) for m in matrices),
+        float(sum(m.elements for m in matrices)),
+        sum(m.elements * step for m, (step, _) in zip(matrices, operations, strict=True)),
+        sum(m.elements * prompt for m, (_, prompt) in zip(matrices, operations, strict=True)),
+    )
+
+
+def efficiency_of(type_name: str) -> float:
+    """Decode rate of a type against F16, per byte read, on a device of the table's balance."""
+    return constants.READ_EFFICIENCY.get(type_name, constants.UNKNOWN_EFFICIENCY)[0]
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """Of one network in one quantization.
 
@@ -70,6 +122,9 @@ class Traffic:
         stored_bytes: Of the whole file's tensors.
         active_elements: Multiply-adds a token, without attention.
         block_elements: The same without the output layer; a prompt computes that for its last token only.
+        block_load: Of the blocks.
+        expert_load: Of all experts.
+        output_load: Of the output layer.
     """
 
     blocks: tuple[Matrices, ...]
@@ -79,21 +134,9 @@ class Traffic:
     stored_bytes: int
     active_elements: int
     block_elements: int
-
-
-class _Key:
-    """A shape as a key: by identity, because its mapping has no hash."""
-
-    __slots__ = ("shape",)
-
-    def __init__(self, shape: ModelShape) -> None:
-        self.shape = shape
-
-    def __hash__(self) -> int:
-        return id(self.shape)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.shape is self.shape
+    block_load: Load
+    expert_load: Load
+    output_load: Load
 
 
 def traffic_of(shape: ModelShape, quantization: str, engine: str = "llama.cpp") -> Traffic:
@@ -107,12 +150,12 @@ def traffic_of(shape: ModelShape, quantization: str, engine: str = "llama.cpp") 
     Raises:
         InvalidError: ``unknown-quantization``, or none was given for a shape without a file.
     """
-    return _cached(_Key(shape), quantization.upper(), engine)
+    return _cached(ShapeKey(shape), quantization.upper(), engine)
 
 
 @lru_cache(maxsize=4096)
-def _cached(key: _Key, quantization: str, engine: str) -> Traffic:
-    return _traffic(key.shape, _stored(key.shape, quantization, engine))
+def _cached(key: ShapeKey, quantization: str, engine: str) -> Traffic:
+    return _traffic(key.model, _stored(key.model, quantization, engine))
 
 
 def _stored(shape: ModelShape, quantization: str, engine: str) -> Sequence[StoredTensor]:
@@ -165,6 +208,9 @@ def _traffic(shape: ModelShape, tensors: Sequence[StoredTensor]) -> Traffic:
         stored_bytes=sum(by_type.values()),
         active_elements=block_elements + sum(m.elements for m in output),
         block_elements=block_elements,
+        block_load=load_of(blocks),
+        expert_load=load_of(experts),
+        output_load=load_of(output),
     )
 
 
@@ -198,18 +244,33 @@ def cache_read_bytes(shape: ModelShape, cache_type: str, context_tokens: float) 
         cache_type: ``f16`` …
         context_tokens: Present in the cache.
     """
-    per_value = CACHE_BYTES[cache_type]
+    values = _values_of(ShapeKey(shape))
+    seen = min(context_tokens, shape.window_tokens) if shape.window_tokens else 0.0
+    return CACHE_BYTES[cache_type] * (values.whole * context_tokens + values.windowed * seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _CacheValues:
+    """Values that a token leaves in the cache: in blocks that see everything, and in those with a window."""
+
+    whole: int
+    windowed: int
+    windows: int
+
+
+@lru_cache(maxsize=4096)
+def _values_of(key: ShapeKey) -> _CacheValues:
+    shape = key.model
+    windows = len(shape.window_layers) if shape.window_tokens else 0
     if shape.is_encoder:
-        return 0.0
+        return _CacheValues(0, 0, windows)
     if shape.latent is not None:
-        return shape.layers * (shape.latent.kv_rank + shape.latent.rope_dim) * per_value * context_tokens
-    values = 0.0
+        return _CacheValues(shape.layers * (shape.latent.kv_rank + shape.latent.rope_dim), 0, windows)
+    sums = [0, 0]
     for layer, heads in enumerate(shape.kv_heads):
-        seen = context_tokens
-        if shape.window_tokens and layer in shape.window_layers:
-            seen = min(context_tokens, shape.window_tokens)
-        values += heads * (shape.head_dim + shape.value_head_dim) * seen
-    return values * per_value
+        is_windowed = bool(windows) and layer in shape.window_layers
+        sums[is_windowed] += heads * (shape.head_dim + shape.value_head_dim)
+    return _CacheValues(sums[0], sums[1], windows)
 
 
 def attention_operations(shape: ModelShape, prompt_tokens: int) -> float:
@@ -218,10 +279,7 @@ def attention_operations(shape: ModelShape, prompt_tokens: int) -> float:
     Counted once for both triangles of a causal mask would be twice; a decoder looks at the past only.
     """
     width = shape.heads * (shape.head_dim + shape.value_head_dim)
-    total = 0.0
-    for layer in range(shape.layers):
-        pairs = prompt_tokens * prompt_tokens / (1 if shape.is_encoder else 2)
-        if shape.window_tokens and layer in shape.window_layers:
-            pairs = min(pairs, float(prompt_tokens * shape.window_tokens))
-        total += 2.0 * width * pairs
-    return total
+    pairs = prompt_tokens * prompt_tokens / (1 if shape.is_encoder else 2)
+    windows = _values_of(ShapeKey(shape)).windows
+    seen = min(pairs, float(prompt_tokens * shape.window_tokens))
+    return 2.0 * width * (pairs * (shape.layers - windows) + seen * windows)

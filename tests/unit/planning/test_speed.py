@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.planning.shapes import LLAMA_7B, LLAMA_8B, MINI_LM, MINISTRAL_3B, QWEN_7B, QWEN_30B_A3B
+from tests.unit.planning.published import LLAMA_7B, LLAMA_8B, MINI_LM, MINISTRAL_3B, QWEN_7B, QWEN_30B_A3B
 from undercroft.catalog.shapes import ModelShape
 from undercroft.hardware.catalogue import load_devices
 from undercroft.planning import speed_constants as constants

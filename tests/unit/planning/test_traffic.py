@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.planning.shapes import LLAMA_8B, MINI_LM, QWEN_7B, QWEN_30B_A3B, TINY_LLAMA
+from tests.unit.planning.published import LLAMA_8B, MINI_LM, QWEN_7B, QWEN_30B_A3B, TINY_LLAMA
 from undercroft.core.errors import InvalidError
 from undercroft.planning.traffic import (
     attention_operations,
