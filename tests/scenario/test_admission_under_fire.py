@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import ggufs
 from tests.support.control_group import MemoryGroup, limited_memory
-from tests.support.server import Server
+from tests.support.server import Server, wait_for
 
 MIB = 1024**2
 NAMES = tuple(f"model-{letter}" for letter in "abcdef")
@@ -40,6 +41,12 @@ def limited(tmp_path: Path) -> Iterator[tuple[Server, MemoryGroup]]:
             server.down()
 
 
+def _settled(server: Server) -> dict[str, Any] | None:
+    """The status, once every replica is ready; None before."""
+    status = server.status()
+    return status if all(entry["phase"] == "ready" for entry in status["ledger"]["entries"]) else None
+
+
 @pytest.mark.long
 def test_no_engine_dies_and_every_request_gets_an_answer_or_a_sentence(
     limited: tuple[Server, MemoryGroup], is_full: bool
@@ -57,7 +64,7 @@ def test_no_engine_dies_and_every_request_gets_an_answer_or_a_sentence(
     assert all(body["error"]["message"] for status, body in answers if status != 200)
     assert counts[200] >= len(asked) * 0.5
     assert group.killed() == 0
-    status = server.status()
+    status = wait_for(lambda: _settled(server), "what loads and stops to be done")
     assert [d["restarts"] for d in status["deployments"]] == [0] * len(status["deployments"])
     entries, room = status["ledger"]["entries"], status["ledger"]["rooms"]["host"]
     assert entries

@@ -22,7 +22,6 @@ from undercroft.registry.inspection.gguf_model import licence_of_header, quantiz
 from undercroft.registry.inspection.json_files import parse_json, read_json
 from undercroft.registry.inspection.safetensors import StoredTensor, read_safetensors
 from undercroft.registry.model_card import read_card
-from undercroft.registry.models import model_file
 from undercroft.registry.pulling import open_hub
 from undercroft.registry.references import HubReference, LocalReference, parse_reference
 from undercroft.registry.selection import check_listing, find_parts, select_files
@@ -30,7 +29,7 @@ from undercroft.registry.shapes_config import shape_of_config
 from undercroft.registry.shapes_gguf import shape_of_gguf
 from undercroft.registry.sources.hub import Hub, Listing
 from undercroft.registry.sources.remote import HubBytes
-from undercroft.storage.blobs import BlobStore
+from undercroft.registry.stored_shapes import stored_shape
 from undercroft.storage.database import Database
 
 Origin = Literal["catalogue", "registry", "file", "folder", "hub"]
@@ -113,14 +112,7 @@ def _registered(name: str, home: Home, database: Database) -> Subject | None:
         model = entries.find(connection, name)
         if model is None:
             return None
-        if model.format == "gguf":
-            path = model_file(home, connection, model)
-            paths = (
-                [path] if find_parts(path.name) is None else [path.with_name(p) for p in find_parts(path.name) or ()]
-            )
-            shape = shape_of_gguf([read_gguf(part, part.name, with_tokens=False) for part in paths])
-        else:
-            shape = _shape_of_stored_config(home, model)
+        shape = stored_shape(home, connection, model)
     facts = model.facts
     weights_bytes = sum(
         f.size_bytes for f in model.files if f.path.lower().endswith((".gguf", ".safetensors", ".onnx"))
@@ -128,17 +120,6 @@ def _registered(name: str, home: Home, database: Database) -> Subject | None:
     return Subject(
         name, "registry", shape, facts.licence, frozenset(facts.languages), facts.quantization, weights_bytes
     )
-
-
-def _shape_of_stored_config(home: Home, model: entries.Model) -> ModelShape:
-    digest = next((file.digest for file in model.files if file.path == "config.json"), None)
-    if digest is None:
-        raise InvalidError(
-            "no-config",
-            f"model {model.name!r} has no config.json, so its shape cannot be read",
-            hint="pull it from where its config.json is, or pull a GGUF of it",
-        )
-    return shape_of_config(read_json(BlobStore(home.blobs).path(digest), "config.json"))
 
 
 def _local(text: str) -> Subject:

@@ -22,7 +22,7 @@ from undercroft.planning.memory import forecast_memory
 from undercroft.planning.speed import forecast_speed, kind_of
 from undercroft.planning.targets_of import Measured, target_of_machine
 from undercroft.registry.entries import Model
-from undercroft.registry.shape_reading import find_subject
+from undercroft.registry.stored_shapes import stored_shape
 from undercroft.serving.accuracy import read_corrections
 from undercroft.serving.ledger import HOST, Figure, ReplicaForecast
 from undercroft.serving.specs import Template
@@ -155,7 +155,8 @@ class MachineForecaster:
     def _shape(self, model: Model) -> ModelShape | None:
         if model.digest not in self._shapes:
             try:
-                found = find_subject(model.name, home=self._home, database=self._database).shape
+                with self._database.read() as connection:
+                    found = stored_shape(self._home, connection, model)
             except UndercroftError as error:
                 _log.warning("shape not read", model=model.name, error=error.message)
                 found = None
