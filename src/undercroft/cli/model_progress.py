@@ -8,22 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from undercroft.core.units import format_bytes, format_duration
 from undercroft.registry.progress import Progress, Stage, Step, silent
 
 _DOING = {Stage.DOWNLOAD: "download", Stage.COPY: "copy", Stage.CHECK: "check"}
 _LINE_EVERY_SECONDS = 10.0
-_NAME_WIDTH = 22
+_NAME_WIDTH = 18
+_NARROW_NAME_WIDTH = 14
+# Name, bytes, speed and time left take that much. A bar has some of what is left: a line that reached the edge would be
+# broken by the ^C that a terminal writes.
+_COLUMNS_WITHOUT_BAR = 72
+_BAR_WIDTHS = (6, 40)
 
 
 @contextmanager
@@ -36,35 +35,71 @@ def shown(*, is_quiet: bool) -> Iterator[Progress]:
     if is_quiet:
         yield silent
     elif sys.stderr.isatty():
-        with _bars() as bars:
-            yield _OnTerminal(bars)
+        console = Console(stderr=True)
+        bar_width = console.width - _COLUMNS_WITHOUT_BAR
+        is_wide = bar_width >= _BAR_WIDTHS[0]
+        with _bars(console, bar_width=min(bar_width, _BAR_WIDTHS[1]) if is_wide else 0) as bars:
+            yield _OnTerminal(bars, _NAME_WIDTH if is_wide else _NARROW_NAME_WIDTH)
     else:
         yield _InLines()
 
 
-def _bars() -> Bars:
-    return Bars(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-    )
+def how_far(done_bytes: float, total_bytes: float) -> str:
+    """Bytes of bytes: ``10.4 of 36.7 MiB``, ``900.0 KiB of 36.7 MiB``, or only the whole where it is there."""
+    total = format_bytes(total_bytes)
+    if done_bytes >= total_bytes:
+        return total
+    done, unit = format_bytes(done_bytes).split()
+    return f"{done} of {total}" if total.endswith(f" {unit}") else f"{done} {unit} of {total}"
+
+
+def how_fast(bytes_per_second: float | None, left_seconds: float | None) -> str:
+    """Speed and time left: ``3.1 MiB/s, 8.2 s left``; nothing of what is not known."""
+    if not bytes_per_second:
+        return ""
+    left = f", {format_duration(left_seconds)} left" if left_seconds else ""
+    return f"{format_bytes(bytes_per_second)}/s{left}"
+
+
+class _HowFar(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(how_far(task.completed, task.total or task.completed), no_wrap=True)
+
+
+class _HowFast(ProgressColumn):
+    """Speed, and the time left; without the speed where there is little room."""
+
+    def __init__(self, *, is_wide: bool) -> None:
+        super().__init__()
+        self._is_wide = is_wide
+
+    def render(self, task: Task) -> Text:
+        if not self._is_wide:
+            left = task.time_remaining
+            return Text(f"{format_duration(left)} left" if left else "", no_wrap=True)
+        return Text(how_fast(task.finished_speed or task.speed, task.time_remaining), no_wrap=True)
+
+
+def _bars(console: Console, *, bar_width: int) -> Bars:
+    """Bars of the given width; 0 leaves them out."""
+    bar = [BarColumn(bar_width=bar_width)] if bar_width else []
+    fast = _HowFast(is_wide=bar_width > 0)
+    return Bars(TextColumn("{task.description}", markup=False), *bar, _HowFar(), fast, console=console)
 
 
 class _OnTerminal:
     """One bar a file and stage."""
 
-    def __init__(self, bars: Bars) -> None:
+    def __init__(self, bars: Bars, name_width: int) -> None:
         self._bars = bars
+        self._name_width = name_width
         self._tasks: dict[tuple[Stage, str], TaskID] = {}
 
     def __call__(self, step: Step) -> None:
         key = (step.stage, step.name)
         if key not in self._tasks:
             self._tasks[key] = self._bars.add_task(
-                f"{_DOING[step.stage]:8} {_short(step.name):{_NAME_WIDTH}}",
+                f"{_DOING[step.stage]:8} {_short(step.name, self._name_width):{self._name_width}}",
                 total=step.total_bytes,
                 completed=step.resumed_bytes,
             )
@@ -94,6 +129,6 @@ class _InLines:
         )
 
 
-def _short(name: str) -> str:
+def _short(name: str, width: int) -> str:
     last = name.rsplit("/", 1)[-1]
-    return last if len(last) <= _NAME_WIDTH else "…" + last[1 - _NAME_WIDTH :]
+    return last if len(last) <= width else "…" + last[1 - width :]
