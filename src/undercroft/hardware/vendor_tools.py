@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,21 +56,25 @@ def run_tool(command: Sequence[str], *, timeout_seconds: float = _SECONDS) -> To
     if program is None:
         return ToolAnswer(is_there=False)
     try:
-        result = subprocess.run(
+        process = subprocess.Popen(
             [program, *command[1:]],
-            capture_output=True,
-            check=False,
-            timeout=timeout_seconds,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             env={**variables, "LC_ALL": "C"},
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        return ToolAnswer(True, problem=f"{command[0]} did not answer within {timeout_seconds:.0f} s")
     except OSError as error:
         return ToolAnswer(True, problem=f"{command[0]} cannot be run: {error.strerror or error}")
-    text = result.stdout.decode("utf-8", errors="replace")
-    if result.returncode != 0:
-        lines = (text + "\n" + result.stderr.decode("utf-8", errors="replace")).strip().splitlines()
-        last = lines[-1].strip()[:200] if lines else f"exit status {result.returncode}"
+    with process:
+        try:
+            output, complaint = process.communicate(timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with its children, which may hold the pipes open
+            return ToolAnswer(True, problem=f"{command[0]} did not answer within {timeout_seconds:.0f} s")
+    text = output.decode("utf-8", errors="replace")
+    if process.returncode != 0:
+        lines = (text + "\n" + complaint.decode("utf-8", errors="replace")).strip().splitlines()
+        last = lines[-1].strip()[:200] if lines else f"exit status {process.returncode}"
         return ToolAnswer(True, problem=f"{command[0]}: {last}")
     return ToolAnswer(True, text=text)

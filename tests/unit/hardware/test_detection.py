@@ -49,6 +49,7 @@ def test_a_tool_that_is_not_there_is_no_problem() -> None:
             "Failed to initialize NVML: Insufficient",
         ),
         ("exec sleep 600", "did not answer within 1 s"),
+        ("sleep 600\necho late", "did not answer within 1 s"),
         ("exit 9", "exit status 9"),
         ("printf '\\377\\376' >&2; exit 1", "some-smi: "),
     ],

@@ -1,0 +1,1 @@
+"""Measures this machine: memory, disk, matrix products, copies to and from GPUs."""
