@@ -218,7 +218,7 @@ def test_config_show_says_which_source_won(server: Server) -> None:
 
 def test_doctor_finds_no_problem_here(server: Server) -> None:
     """On a healthy machine with a running server no finding is a problem."""
-    findings = server.json("doctor")
+    findings = server.json("doctor", "--patience", "60")
     assert [finding for finding in findings if finding["level"] == "problem"] == []
     assert {"sealing", "engine", "database", "server"} <= {finding["name"] for finding in findings}
 

@@ -29,10 +29,11 @@ def doctor(
     is_strict: Annotated[
         bool, typer.Option("--strict", help="Exit status 1 where something is a warning, too.")
     ] = False,
+    patience: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds after which a check is given up.")] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine and this home; change nothing. Exit status 1 where something is a problem."""
-    findings = examine(_scene(Home(home_path())), CHECKS)
+    findings = examine(_scene(Home(home_path()), patience), CHECKS)
     if as_json:
         print_json([finding.to_dict() for finding in findings])
     else:
@@ -64,9 +65,9 @@ def _wrapped(line: str) -> list[str]:
     )
 
 
-def _scene(home: Home) -> Scene:
+def _scene(home: Home, patience_seconds: float) -> Scene:
     """With the default settings where the real ones cannot be read, so that all else is looked at."""
     try:
-        return Scene(home, settings_of(home))
+        return Scene(home, settings_of(home), patience_seconds=patience_seconds)
     except UndercroftError as error:
-        return Scene(home, Settings(), settings_error=error)
+        return Scene(home, Settings(), settings_error=error, patience_seconds=patience_seconds)

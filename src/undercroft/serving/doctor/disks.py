@@ -16,7 +16,7 @@ from undercroft.serving.doctor.stored_state import read_disk_speed
 
 _FEW_BYTES = 2 * 1024**3
 _FEW_INODES_RATIO = 0.02
-_FEW_INODES = 10_000
+_FEW_INODES = 1000
 _SLOW_BYTES = 200e6
 _TYPICAL_MODEL_BYTES = 5e9
 _IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
@@ -47,7 +47,7 @@ def judge_room(room: Room, place: str) -> list[Verdict]:
     if room.free_bytes < _FEW_BYTES:
         saw = f"{format_bytes(room.free_bytes)} free where the home {place} lies"
         verdicts.append(warn(saw, "undercroft model gc, or move the home to a larger disk (UNDERCROFT_HOME)"))
-    few = max(_FEW_INODES_RATIO * room.files, min(_FEW_INODES, room.files))
+    few = max(_FEW_INODES_RATIO * room.files, min(_FEW_INODES, room.files / 2))
     if room.files and room.free_files < few:
         verdicts.append(
             warn(

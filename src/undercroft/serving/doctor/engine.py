@@ -12,7 +12,8 @@ from undercroft.engines.openmp import LIBRARY, with_library
 from undercroft.serving.doctor.findings import Check, Verdict, fail, fine, warn
 from undercroft.serving.doctor.scene import Scene
 
-_TRY_SECONDS = 1.9
+# A trial ends before its check is given up, so that no process is left behind.
+_TRY_RATIO = 0.95
 # Switch of the kernel → (value that forbids user namespaces, command that allows them).
 _SWITCHES = {
     "kernel/unprivileged_userns_clone": ("0", "sysctl kernel.unprivileged_userns_clone=1"),
@@ -63,8 +64,16 @@ def closed_switches(scene: Scene) -> list[str]:
     ]
 
 
-def try_command(command: list[str], environment: dict[str, str] | None = None) -> str | None:
-    """Runs a program to its end. None where it ended well, else its last line.
+def try_command(command: list[str], *, timeout_seconds: float, environment: dict[str, str] | None = None) -> str | None:
+    """Runs a program to its end.
+
+    Args:
+        command: Program and arguments.
+        timeout_seconds: After which it is killed.
+        environment: All that it gets; None is ours.
+
+    Returns:
+        None where it ended well, else its last line.
 
     Raises:
         subprocess.TimeoutExpired: It did not end in time.
@@ -76,7 +85,7 @@ def try_command(command: list[str], environment: dict[str, str] | None = None) -
             text=True,
             errors="replace",
             check=False,
-            timeout=_TRY_SECONDS,
+            timeout=timeout_seconds,
             stdin=subprocess.DEVNULL,
             env=environment,
         )
@@ -91,17 +100,18 @@ def try_command(command: list[str], environment: dict[str, str] | None = None) -
 def _look_at_sealing(scene: Scene) -> Verdict:
     """Tries it, in a process of its own: the only proof that the kernel allows it."""
     code = "from undercroft.engines.sealing.namespaces import enter_empty_network; enter_empty_network()"
-    failure = try_command([sys.executable, "-P", "-c", code])
+    failure = try_command([sys.executable, "-P", "-c", code], timeout_seconds=_TRY_RATIO * scene.patience_seconds)
     return judge_sealing(failure, closed_switches(scene), is_required=scene.settings.engines.seal == "required")
 
 
 def _look_at_engine(scene: Scene) -> Verdict:
-    binary = scene.settings.engines.llama_server
+    binary, seconds = scene.settings.engines.llama_server, _TRY_RATIO * scene.patience_seconds
     if binary is not None:
-        return judge_engine(try_command([str(binary), "--version"]), binary)
+        return judge_engine(try_command([str(binary), "--version"], timeout_seconds=seconds), binary)
     with tempfile.TemporaryDirectory() as folder:
         found = with_library(clean_environment(), Path(folder))
-        return judge_engine(try_command([sys.executable, "-P", "-c", "import xllamacpp"], found), None)
+        command = [sys.executable, "-P", "-c", "import xllamacpp"]
+        return judge_engine(try_command(command, timeout_seconds=seconds, environment=found), None)
 
 
 CHECKS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -10,16 +11,13 @@ from undercroft.core.errors import UndercroftError
 from undercroft.serving.doctor.findings import Check, Finding, to_findings, worst_first
 from undercroft.serving.doctor.scene import Scene
 
-LIMIT_SECONDS = 2.0
 
-
-def examine(scene: Scene, checks: Sequence[Check], *, limit_seconds: float = LIMIT_SECONDS) -> list[Finding]:
+def examine(scene: Scene, checks: Sequence[Check]) -> list[Finding]:
     """Looks at everything; no check changes anything.
 
     Args:
         scene: What is looked at.
         checks: Which checks.
-        limit_seconds: After which a check is given up; a disk that hangs must not hang the doctor.
 
     Returns:
         Problems, then warnings, then what is fine. Checks that were given up share one warning.
@@ -32,7 +30,7 @@ def examine(scene: Scene, checks: Sequence[Check], *, limit_seconds: float = LIM
         )
         for check in checks
     }
-    deadline = time.monotonic() + limit_seconds
+    deadline = time.monotonic() + scene.patience_seconds
     for thread in threads.values():
         thread.start()
     for thread in threads.values():
@@ -40,12 +38,14 @@ def examine(scene: Scene, checks: Sequence[Check], *, limit_seconds: float = LIM
     done = dict(results)
     findings = [finding for name in threads for finding in done.get(name, [])]
     late = [name for name in threads if name not in done]
-    return worst_first([*findings, *([_unfinished(late, limit_seconds)] if late else [])])
+    return worst_first([*findings, *([_unfinished(late, scene.patience_seconds)] if late else [])])
 
 
 def _look(check: Check, scene: Scene, results: dict[str, list[Finding]]) -> None:
     try:
         found = to_findings(check, check.look(scene))
+    except subprocess.TimeoutExpired:
+        return  # without a result it counts as not finished
     except UndercroftError as error:
         found = [Finding(check.name, "problem", error.message, check.why, error.hint or "")]
     except Exception as error:  # noqa: BLE001  (the boundary of a job: one check must not end the others)
@@ -56,11 +56,11 @@ def _look(check: Check, scene: Scene, results: dict[str, list[Finding]]) -> None
     results[check.name] = found
 
 
-def _unfinished(names: Sequence[str], limit_seconds: float) -> Finding:
+def _unfinished(names: Sequence[str], patience_seconds: float) -> Finding:
     return Finding(
         "unfinished",
         "warning",
-        f"not finished within {limit_seconds:g} s: {', '.join(names)}",
+        f"not finished within {patience_seconds:g} s: {', '.join(names)}",
         "A disk, a driver or the whole machine answers slowly, or is very busy.",
-        "undercroft doctor, once more when less runs",
+        f"undercroft doctor --patience {10 * patience_seconds:g}",
     )

@@ -49,14 +49,14 @@ def judge_open_files(limits: Mapping[str, Limit], door_limits: Sequence[int | No
     low = [limit for limit in door_limits if limit is not None and limit < _FEW_FILES]
     if low:
         verdicts.append(warn(f"the door that runs may open {min(low)} files only", mend))
-    return verdicts or [fine(f"open files: {_shown(own.soft)} now, up to {_shown(own.hard)}" if own else "not told")]
+    return verdicts or [fine(f"{_shown(own.soft)} now, up to {_shown(own.hard)}" if own else "not told")]
 
 
 def judge_processes(limits: Mapping[str, Limit], *, is_root: bool) -> Verdict:
     """Whether there is room for the threads of engines and doors; root has no such limit."""
     own = limits.get("processes")
     if own is None or is_root or own.soft is None or own.soft >= _FEW_PROCESSES:
-        return fine(f"processes and threads: {_shown(own.soft if own else None)}")
+        return fine(f"{_shown(own.soft if own else None)}, with threads")
     return warn(f"at most {own.soft} processes and threads of this user", "ulimit -u 4096 (systemd: TasksMax=4096)")
 
 
@@ -64,7 +64,7 @@ def judge_locked_memory(limits: Mapping[str, Limit], gpus: int) -> Verdict:
     """Whether several GPUs may lock the memory over which they talk."""
     own = limits.get("locked memory")
     if own is None or own.soft is None or gpus < 2 or own.soft >= _LITTLE_LOCKED_BYTES:
-        return fine("locked memory: enough for what is here")
+        return fine("enough for what is here")
     return warn(
         f"at most {format_bytes(own.soft)} of locked memory, and there are {gpus} GPUs",
         "ulimit -l unlimited (podman run --ulimit memlock=-1 …)",

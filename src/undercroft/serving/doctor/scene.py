@@ -44,6 +44,7 @@ class Scene:
         root: Folder under which ``proc``, ``sys`` and ``dev`` lie.
         package_folders: Where installed Python packages are looked for; None is where this Python looks.
         machine: As detected; None detects it when it is first needed.
+        patience_seconds: A check that takes longer is given up; a disk that hangs must not hang the doctor.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Scene:
         root: Path = Path("/"),
         package_folders: Sequence[str] | None = None,
         machine: Machine | None = None,
+        patience_seconds: float = 2.0,
     ) -> None:
         self.home = home
         self.settings = settings
@@ -63,6 +65,7 @@ class Scene:
         self.variables = environment() if variables is None else variables
         self.root = root
         self.package_folders = package_folders
+        self.patience_seconds = patience_seconds
         self.machine: Callable[[], Machine] = _Once(lambda: machine or detect(home.root))
         self.keeper: Callable[[], dict[str, Any] | None] = _Once(lambda: ask(home, "status"))
         self.status: Callable[[], dict[str, Any] | None] = _Once(self._ask_status)
@@ -84,4 +87,4 @@ class Scene:
     def _ask_status(self) -> dict[str, Any] | None:
         if not self.home.control_socket.exists():
             return None
-        return ask_control(self.home, "GET", "/internal/status", timeout_seconds=1.5)
+        return ask_control(self.home, "GET", "/internal/status", timeout_seconds=self.patience_seconds)

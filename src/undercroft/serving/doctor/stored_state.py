@@ -138,7 +138,7 @@ def judge_files(expected: Iterable[tuple[str, Fingerprint, Fingerprint | None]])
         )
     if touched:
         verdicts.append(warn(f"{_files(touched)} written or replaced since hashed", "undercroft model verify"))
-    return verdicts or [fine(f"{len(rows):,} stored files look as they did when they were hashed")]
+    return verdicts or [fine(f"as they were when hashed: {len(rows):,}")]
 
 
 def _files(digests: list[str]) -> str:

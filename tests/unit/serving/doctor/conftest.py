@@ -34,7 +34,13 @@ def made_scene(tmp_path: Path) -> Callable[..., Scene]:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")
-        given = {"variables": {}, "machine": plain_machine(), "settings": Settings(), **options}
+        given = {
+            "variables": {},
+            "machine": plain_machine(),
+            "settings": Settings(),
+            "patience_seconds": 60.0,
+            **options,
+        }
         return Scene(Home(tmp_path / "home"), root=root, **given)  # type: ignore[arg-type]
 
     return make

@@ -33,9 +33,11 @@ def test_a_full_disk_is_told(room: Room, level: str, saw: str) -> None:
     assert [(v.level, v.saw) for v in judge_room(room, "/data")] == [(level, saw)]
 
 
-@pytest.mark.parametrize("room", [ROOM, replace(ROOM, files=0, free_files=0)])
+@pytest.mark.parametrize(
+    "room", [ROOM, replace(ROOM, files=0, free_files=0), replace(ROOM, files=2000, free_files=1990)]
+)
 def test_a_disk_with_room_is_silent(room: Room) -> None:
-    """Also a file system that makes inodes as it needs them (btrfs), and says 0 of 0."""
+    """Also a file system that makes inodes as it needs them (btrfs, 0 of 0), and a small one."""
     assert [v.level for v in judge_room(room, "/data")] == ["ok"]
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
-from undercroft.serving.doctor.engine import closed_switches, judge_engine, judge_sealing, try_command
+from undercroft.core.settings import EngineSettings, Settings
+from undercroft.serving.doctor.engine import CHECKS, closed_switches, judge_engine, judge_sealing, try_command
+from undercroft.serving.doctor.examination import examine
 from undercroft.serving.doctor.scene import Scene
 
 
@@ -40,10 +44,29 @@ def test_open_switches_are_not_named(made_scene: Callable[..., Scene]) -> None:
 
 def test_a_program_is_tried() -> None:
     """Its last line is the reason; one that is not there says so; one that ends well says nothing."""
-    assert try_command([sys.executable, "-c", ""]) is None
-    assert try_command([sys.executable, "-c", "import sys; sys.exit('it broke')"]) == "it broke"
-    assert try_command([sys.executable, "-c", "raise SystemExit(3)"]) == "it ended with 3"
-    assert "No such file" in (try_command(["/nowhere/llama-server"]) or "")
+
+    def attempt(code: str) -> str | None:
+        return try_command([sys.executable, "-c", code], timeout_seconds=60.0)
+
+    assert attempt("") is None
+    assert attempt("import sys; sys.exit('it broke')") == "it broke"
+    assert attempt("raise SystemExit(3)") == "it ended with 3"
+    assert "No such file" in (try_command(["/nowhere/llama-server"], timeout_seconds=60.0) or "")
+
+
+def test_a_program_that_does_not_end_is_not_judged(made_scene: Callable[..., Scene], tmp_path: Path) -> None:
+    """Nothing is claimed of it: the check counts as not finished, and the program is gone."""
+    program = tmp_path / "llama-server"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 1000\n", encoding="ascii")
+    program.chmod(0o755)
+    settings = Settings(engines=EngineSettings(llama_server=program))
+    engine = next(check for check in CHECKS if check.name == "engine")
+    with pytest.raises(subprocess.TimeoutExpired):
+        engine.look(made_scene(settings=settings, patience_seconds=1.0))
+    pid = tmp_path / "pid"
+    assert not pid.exists() or not psutil.pid_exists(int(pid.read_text(encoding="ascii")))
+    (finding,) = examine(made_scene(settings=settings, patience_seconds=1.0), [engine])
+    assert (finding.name, finding.mend) == ("unfinished", "undercroft doctor --patience 10")
 
 
 def test_an_engine_that_cannot_be_loaded_is_a_problem() -> None:

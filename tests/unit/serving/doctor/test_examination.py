@@ -66,7 +66,7 @@ def test_a_check_that_hangs_is_given_up(made_scene: Callable[..., Scene], stuck:
         return fine("at last")
 
     checks = [check("a", hang), check("b", lambda _: fine("good")), check("c", hang)]
-    findings = examine(made_scene(), checks, limit_seconds=1.0)
+    findings = examine(made_scene(patience_seconds=1.0), checks)
     assert [(f.name, f.saw) for f in findings] == [("unfinished", "not finished within 1 s: a, c"), ("b", "good")]
 
 
@@ -89,7 +89,7 @@ def test_every_check_is_whole_and_has_a_name_of_its_own() -> None:
 def test_every_check_survives_an_empty_machine(made_scene: Callable[..., Scene]) -> None:
     """Where nothing can be read, no check breaks, and no home and no folder is made by looking."""
     scene = made_scene()
-    findings = examine(scene, CHECKS, limit_seconds=30.0)
+    findings = examine(scene, CHECKS)
     assert {finding.name for finding in findings} == {c.name for c in CHECKS}
     assert [f for f in findings if "could not be looked at" in f.saw] == []
     assert not scene.home.root.exists()
@@ -116,5 +116,5 @@ def test_every_check_survives_nonsense(made_scene: Callable[..., Scene]) -> None
         "sys/bus/pci/devices/0000:01:00.0/class",
         "dev/nvidiactl",
     )
-    findings = examine(made_scene(dict.fromkeys(names, noise)), CHECKS, limit_seconds=30.0)
+    findings = examine(made_scene(dict.fromkeys(names, noise)), CHECKS)
     assert [f for f in findings if "could not be looked at" in f.saw] == []
