@@ -172,3 +172,14 @@ def test_a_damaged_file_is_an_error_of_ours_only(tmp_path: Path) -> None:
         except InvalidError:
             continue
         assert len(devices) >= len(DEVICES)
+
+
+def test_the_example_of_the_guide_is_accepted(tmp_path: Path) -> None:
+    """What docs/guide/hardware.md tells people to write is what the catalogue reads."""
+    guide = Path(__file__).parent.parent.parent.parent / "docs/guide/hardware.md"
+    example = guide.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "devices.yaml").write_text(example, encoding="utf-8")
+    devices = load_devices(tmp_path)
+    assert devices["our-edge-box"].tflops == {"fp16": 15, "int8": 30}
+    assert devices["nvidia-l4"].price is not None
+    assert devices["nvidia-l4"].price.source == "offer of our supplier"
