@@ -11,9 +11,15 @@ from undercroft.catalog.shapes import ModelShape
 from undercroft.core.errors import InvalidError
 from undercroft.planning.forecasts import MemoryForecast, Workload
 from undercroft.planning.memory_llamacpp import forecast_llamacpp
+from undercroft.planning.memory_onnx import forecast_onnx
+from undercroft.planning.memory_vllm import forecast_vllm
 from undercroft.planning.targets import Target
 
-_FORECASTS: dict[str, Callable[[ModelShape, Workload, Target], MemoryForecast]] = {"llama.cpp": forecast_llamacpp}
+_FORECASTS: dict[str, Callable[[ModelShape, Workload, Target], MemoryForecast]] = {
+    "llama.cpp": forecast_llamacpp,
+    "vllm": forecast_vllm,
+    "onnxruntime": forecast_onnx,
+}
 
 
 def forecast_memory(model: ModelShape, workload: Workload, target: Target) -> MemoryForecast:

@@ -1,0 +1,89 @@
+"""Memory of an encoder in ONNX Runtime. Pure. Computed; constants are assumptions until an engine of ours runs it.
+
+Weights are read into memory (no mapping); matrices are packed for the CPU's products, and the packed copy takes the
+place of the first. Activations lie in an arena that keeps what it once took.
+
+Source: onnxruntime.ai/docs (memory, graph optimizations), ``onnxruntime/core/framework`` (arena, prepacking), 2026.
+"""
+
+from __future__ import annotations
+
+from undercroft.catalog.shapes import ModelShape
+from undercroft.core.errors import InvalidError
+from undercroft.planning.forecasts import MemoryForecast, Term, Workload
+from undercroft.planning.memory_cache import cache_bytes_per_token
+from undercroft.planning.targets import Target
+from undercroft.planning.weights import TensorShape, tensor_shapes
+
+_MIB = 1024**2
+# A process with the library alone: program, arena's first block, thread pool.
+_RUNTIME_BYTES = 60 * _MIB
+# A chunk of the arena is the next power of two of what is asked.
+_ARENA_RATIO = 1.5
+_FLOAT_BYTES = 4
+
+# Quantization → bytes of a value in matrices, and in tables of rows, which INT4 leaves as they are.
+VALUE_BYTES: dict[str, tuple[float, float]] = {
+    "F32": (4.0, 4.0),
+    "F16": (2.0, 2.0),
+    "INT8": (1.0, 1.0),
+    "INT4": (0.5 + 4 / 32, 4.0),
+}
+_ALIASES = {"": "F32", "FP32": "F32", "FP16": "F16", "Q8_0": "INT8", "Q4_0": "INT4"}
+_TABLES = ("token_embd.weight", "position_embd.weight", "token_types.weight")
+_SOURCE = "onnxruntime.ai/docs: graph optimizations, arena; assumption where no figure is given"
+
+
+def forecast_onnx(model: ModelShape, workload: Workload, target: Target) -> MemoryForecast:
+    """Every term of an encoder's memory on the host.
+
+    Args:
+        model: Its shape.
+        workload: ``slots`` texts of ``context_tokens`` tokens in one batch.
+        target: Where; the host is taken.
+
+    Raises:
+        InvalidError: ``bad-workload`` or ``unknown-quantization``.
+    """
+    if min(workload.context_tokens, workload.slots) < 1:
+        raise InvalidError(
+            "bad-workload",
+            f"expected at least 1 context token and slot, got {workload.context_tokens} and {workload.slots}",
+        )
+    name = workload.quantization.strip().upper()
+    sizes = VALUE_BYTES.get(_ALIASES.get(name, name))
+    if sizes is None:
+        raise InvalidError(
+            "unknown-quantization",
+            f"expected a quantization of ONNX Runtime, got {workload.quantization[:40]!r}; "
+            f"known are {', '.join(VALUE_BYTES)}",
+        )
+    host, tensors = target.host.id, tensor_shapes(model)
+    weights = sum(_tensor_bytes(tensor, sizes) for tensor in tensors)
+    largest = max(_tensor_bytes(tensor, sizes) for tensor in tensors if tensor.name not in _TABLES)
+    arena = int(_activation_bytes(model, workload) * _ARENA_RATIO)
+    tokens = workload.slots * workload.context_tokens
+    cache = 0 if model.is_encoder else cache_bytes_per_token(model, workload.cache_type) * tokens
+    found = [
+        Term("weights", host, weights, False, f"{name or 'F32'} of {len(tensors)} tensors, read whole", _SOURCE),
+        Term("repacked weights", host, largest, False, "the largest matrix, while it is packed", _SOURCE),
+        Term("kv cache", host, cache, False, f"{tokens:,} tokens, {workload.cache_type}", _SOURCE),
+        Term("compute buffers", host, arena, False, f"arena for {tokens:,} tokens in one batch", _SOURCE),
+        Term("runtime", host, _RUNTIME_BYTES, False, "process and library", _SOURCE),
+    ]
+    return MemoryForecast(terms=tuple(term for term in found if term.size_bytes > 0), gpu_layers=0)
+
+
+def _tensor_bytes(tensor: TensorShape, sizes: tuple[float, float]) -> int:
+    if len(tensor.shape) < 2:
+        return tensor.elements * _FLOAT_BYTES
+    return int(tensor.elements * sizes[tensor.name in _TABLES])
+
+
+def _activation_bytes(model: ModelShape, workload: Workload) -> int:
+    """Floats alive in one block: scores of all pairs of tokens, or the feed-forward part."""
+    tokens = workload.slots * workload.context_tokens
+    scores = 2 * model.heads * workload.context_tokens
+    projections = 4 * model.heads * model.head_dim
+    inner = (3 if model.is_gated else 2) * model.feed_forward
+    return tokens * (2 * model.width + max(scores + projections, inner)) * _FLOAT_BYTES

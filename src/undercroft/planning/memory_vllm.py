@@ -1,0 +1,222 @@
+"""Memory of a vLLM replica. Pure. Computed from vLLM's rules; it was not run on an accelerator.
+
+vLLM takes a share of each accelerator at the start (``gpu_memory_utilization``) and gives the cache of keys and values
+all that weights, activations and CUDA graphs leave of it. So it takes the same whatever it is asked, and the question
+is how much of the cache a workload needs.
+
+Source: ``vllm/v1/worker/gpu_worker.py`` (what is left for the cache), ``vllm/v1/kv_cache_interface.py`` (pages),
+``vllm/config`` (defaults), 2026.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from undercroft.catalog.shapes import ModelShape
+from undercroft.core.errors import InvalidError
+from undercroft.planning.forecasts import MemoryForecast, Term, Workload
+from undercroft.planning.memory_cache import row_bytes
+from undercroft.planning.targets import Pool, Target
+from undercroft.planning.weights import TensorShape, tensor_shapes
+
+_MIB, _GIB = 1024**2, 1024**3
+UTILIZATION = 0.92
+_PAGE_TOKENS = 16
+# Prompt tokens computed in one step and requests at the same time, by default: large cards get more of both.
+_LARGE_CARD_BYTES = 70 * _GIB
+_STEP_TOKENS, _STEP_TOKENS_LARGE = 2048, 8192
+_REQUESTS, _REQUESTS_LARGE = 256, 1024
+_VALUE_BYTES = 2
+# Logits in single precision, and the sorted and the normalised copy that a sampler makes while vLLM measures its peak.
+_SAMPLER_BYTES = 3 * 4
+# Graphs of 35 to 67 batch sizes share one pool; vLLM's own log says 0.3 to 1 GiB for dense models of 7 to 70 billion.
+_GRAPH_BYTES_PER_LAYER = 16 * _MIB
+# Python, torch and the engine's two processes on the host; pinned buffers for transfers.
+_HOST_BYTES = 5 * _GIB
+
+# Quantization → bits of a weight in a linear layer, with the scales and zeros of its groups.
+LINEAR_BITS: dict[str, float] = {
+    "F32": 32.0,
+    "F16": 16.0,
+    "BF16": 16.0,
+    "FP8": 8.0,
+    "INT8": 8.0,
+    "AWQ": 4 + (16 + 4) / 128,
+    "GPTQ": 4 + (16 + 4) / 128,
+    "INT4": 4 + (16 + 4) / 128,
+    "MXFP4": 4 + 8 / 32,
+    "NVFP4": 4 + 8 / 16,
+}
+_ALIASES = {"": "BF16", "FP16": "F16", "FP32": "F32", "W4A16": "INT4", "W8A8": "INT8"}
+# Never quantized: tables, the output layer, routers.
+_KEPT = frozenset({"token_embd.weight", "output.weight", "position_embd.weight", "token_types.weight"})
+_ROUTER = "ffn_gate_inp"
+
+_RULES = "vllm/v1/worker/gpu_worker.py"
+_PAGES = "vllm/v1/kv_cache_interface.py"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """One accelerator's part.
+
+    Args:
+        count: Accelerators that share every layer.
+        step_tokens: Prompt tokens of one step.
+        requests: At the same time, at most.
+    """
+
+    count: int
+    step_tokens: int
+    requests: int
+
+
+def forecast_vllm(model: ModelShape, workload: Workload, target: Target) -> MemoryForecast:
+    """Every term of a replica's memory; on a target without accelerators vLLM runs on the host.
+
+    Args:
+        model: Its shape.
+        workload: How it is to be run; ``gpu_layers`` is not asked: vLLM puts all layers on accelerators.
+        target: Where.
+
+    Raises:
+        InvalidError: ``bad-workload`` or ``unknown-quantization``.
+    """
+    if min(workload.context_tokens, workload.slots) < 1:
+        raise InvalidError(
+            "bad-workload",
+            f"expected at least 1 context token and slot, got {workload.context_tokens} and {workload.slots}",
+        )
+    bits = linear_bits(workload.quantization)
+    pools = _sharing(model, target)
+    shard = _shard(pools)
+    terms: list[Term] = []
+    for pool in pools:
+        terms += _pool_terms(model, workload, pool, shard, bits)
+    if pools[0].id != target.host.id:
+        terms.append(Term("runtime", target.host.id, _HOST_BYTES, False, "Python, torch, two processes", _RULES))
+    return MemoryForecast(
+        terms=tuple(term for term in terms if term.size_bytes > 0),
+        gpu_layers=model.layers + 1 if pools[0].id != target.host.id else 0,
+    )
+
+
+def linear_bits(quantization: str) -> float:
+    """Bits of a weight in a linear layer.
+
+    Args:
+        quantization: Key of `LINEAR_BITS` in any case; empty is half precision.
+
+    Raises:
+        InvalidError: ``unknown-quantization``.
+    """
+    name = quantization.strip().upper()
+    found = LINEAR_BITS.get(_ALIASES.get(name, name))
+    if found is None:
+        raise InvalidError(
+            "unknown-quantization",
+            f"expected a quantization of vLLM, got {quantization[:40]!r}; known are {', '.join(LINEAR_BITS)}",
+        )
+    return found
+
+
+def weight_bytes(model: ModelShape, bits: float) -> int:
+    """Bytes of all weights on all accelerators together.
+
+    Args:
+        model: Its shape.
+        bits: Of a weight in a linear layer, from `linear_bits`.
+    """
+    return sum(_tensor_bytes(tensor, bits) for tensor in tensor_shapes(model))
+
+
+def _tensor_bytes(tensor: TensorShape, bits: float) -> int:
+    is_linear = len(tensor.shape) > 1 and tensor.name not in _KEPT and _ROUTER not in tensor.name
+    if bits >= 16:
+        return int(tensor.elements * bits / 8)
+    return math.ceil(tensor.elements * bits / 8) if is_linear else tensor.elements * _VALUE_BYTES
+
+
+def cache_bytes(model: ModelShape, workload: Workload, shard_count: int, step_tokens: int) -> int:
+    """Bytes of the pages that a workload needs on one accelerator.
+
+    Args:
+        model: Its shape; heads are shared out, a compressed row or the last head is kept by each.
+        workload: Context, slots and type of the cache.
+        shard_count: Accelerators that share every layer.
+        step_tokens: Prompt tokens of one step, which a window keeps beside itself.
+    """
+    if model.is_encoder:
+        return 0
+    total = 0
+    for layer, heads in enumerate(model.kv_heads):
+        tokens = workload.context_tokens
+        if layer in model.window_layers and model.window_tokens:
+            tokens = min(tokens, model.window_tokens - 1 + step_tokens)
+        here = heads if model.latent is not None else math.ceil(heads / shard_count)
+        pages = math.ceil(tokens / _PAGE_TOKENS)
+        total += pages * _PAGE_TOKENS * row_bytes(model, here, workload.cache_type) * workload.slots
+    return total
+
+
+def _sharing(model: ModelShape, target: Target) -> tuple[Pool, ...]:
+    """Accelerators that share every layer: as many as divide the heads."""
+    pools = target.accelerators
+    if not pools:
+        return (target.host,)
+    count = next(n for n in range(len(pools), 0, -1) if model.heads % n == 0)
+    return pools[:count]
+
+
+def _shard(pools: tuple[Pool, ...]) -> _Shard:
+    is_large = min(pool.total_bytes for pool in pools) >= _LARGE_CARD_BYTES and pools[0].kind != "cpu"
+    if is_large:
+        return _Shard(len(pools), _STEP_TOKENS_LARGE, _REQUESTS_LARGE)
+    return _Shard(len(pools), _STEP_TOKENS, _REQUESTS)
+
+
+def _pool_terms(model: ModelShape, workload: Workload, pool: Pool, shard: _Shard, bits: float) -> list[Term]:
+    count = shard.count
+    cache = cache_bytes(model, workload, count, shard.step_tokens)
+    graphs = 0 if pool.kind == "cpu" else _GRAPH_BYTES_PER_LAYER * model.layers
+    formula = f"{workload.slots} x {workload.context_tokens:,} tokens in pages of {_PAGE_TOKENS}, {workload.cache_type}"
+    terms = [
+        Term(
+            "weights", pool.id, weight_bytes(model, bits) // count, False, f"{bits:.3g} bits, 1/{count} of all", _RULES
+        ),
+        Term("kv cache", pool.id, cache, False, formula, _PAGES),
+        Term(
+            "compute buffers",
+            pool.id,
+            _activation_bytes(model, shard) // count + _sampler_bytes(model, workload, shard),
+            False,
+            f"a step of {shard.step_tokens:,} tokens and a sampler of {shard.requests} requests",
+            _RULES,
+        ),
+        Term("runtime", pool.id, graphs, False, "CUDA graphs", "vllm/v1/worker/gpu_model_runner.py"),
+        Term("device context", pool.id, pool.context_bytes, False, "taken by the driver for a process", "the driver"),
+        Term("adapters", pool.id, workload.adapters_bytes // count, False, "LoRAs", _RULES),
+    ]
+    taken = sum(term.size_bytes for term in terms)
+    share = min(int(UTILIZATION * pool.total_bytes), pool.available_bytes)
+    reserve = max(0, share - taken) if pool.kind != "cpu" else 0
+    formula = f"what {UTILIZATION:.0%} of the memory leaves, as more pages of the cache"
+    return [*terms, Term("paging reserve", pool.id, reserve, False, formula, _RULES)]
+
+
+def _activation_bytes(model: ModelShape, shard: _Shard) -> int:
+    """Values alive in one block: its input twice, queries, keys and values, or the feed-forward part."""
+    experts = model.experts
+    inner = model.feed_forward
+    if experts is not None:
+        inner = max(experts.used * experts.feed_forward, experts.shared_feed_forward)
+    attention = 2 * model.heads * model.head_dim + 2 * max(model.kv_heads, default=0) * model.head_dim
+    wide = max(attention, (3 if model.is_gated else 2) * inner)
+    return shard.step_tokens * (2 * model.width + wide) * _VALUE_BYTES
+
+
+def _sampler_bytes(model: ModelShape, workload: Workload, shard: _Shard) -> int:
+    if model.is_encoder or workload.is_embedding:
+        return 0
+    return shard.requests * model.vocabulary * _SAMPLER_BYTES

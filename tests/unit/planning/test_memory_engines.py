@@ -1,0 +1,124 @@
+"""Memory of vLLM and ONNX Runtime: cases by hand, and what must hold."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.unit.planning.shapes import DEEPSEEK_V2_LITE, DEEPSEEK_V3, TINYLLAMA
+from undercroft.catalog.families import load_catalogue
+from undercroft.core.errors import InvalidError
+from undercroft.planning.forecasts import MemoryForecast, Workload
+from undercroft.planning.memory import forecast_memory
+from undercroft.planning.memory_vllm import cache_bytes, linear_bits, weight_bytes
+from undercroft.planning.targets import Pool, Rate, Target
+
+GIB = 1024**3
+CATALOGUE = load_catalogue()
+LLAMA_8B = CATALOGUE.find("llama-3.1-8b").shape
+MINILM = CATALOGUE.find("minilm-l6").shape
+RATE = Rate(1.0, 1.0, 1.0, "a test")
+
+
+def target(cards: int, gib: int = 80) -> Target:
+    host = Pool("host", "a host", "cpu", 512 * GIB, 512 * GIB, RATE)
+    size = gib * GIB
+    return Target(
+        "a test",
+        host,
+        tuple(Pool(f"gpu{n}", "a card", "gpu", size, size - GIB, RATE, context_bytes=GIB // 2) for n in range(cards)),
+        RATE,
+    )
+
+
+def term(forecast: MemoryForecast, name: str, pool: str) -> int:
+    return sum(t.size_bytes for t in forecast.terms if t.name == name and t.pool == pool)
+
+
+def test_half_precision_takes_two_bytes_a_parameter() -> None:
+    """8,030,261,248 parameters are 16,060,522,496 bytes."""
+    assert weight_bytes(LLAMA_8B, linear_bits("BF16")) == 2 * 8_030_261_248
+
+
+def test_four_bits_leave_tables_alone() -> None:
+    """AWQ of Llama 3.1 8B: 218,103,808 values a block at 4.15625 bits, two tables and 65 norms in half precision."""
+    blocks = 32 * 218_103_808 * (4 + 20 / 128) / 8
+    assert weight_bytes(LLAMA_8B, linear_bits("AWQ")) == blocks + 2 * (2 * 128_256 * 4096 + 65 * 4096)
+
+
+def test_the_share_that_was_given_is_taken_whole() -> None:
+    """What weights leave becomes pages of the cache, up to the utilization and never more than is free."""
+    found = forecast_memory(LLAMA_8B, Workload(engine="vllm", slots=4), target(1))
+    assert found.in_pool("gpu0") == int(0.92 * 80 * GIB)
+    assert term(found, "paging reserve", "gpu0") > 0
+
+
+def test_what_does_not_fit_has_no_reserve() -> None:
+    """A model larger than the card is forecast with its own size."""
+    found = forecast_memory(LLAMA_8B, Workload(engine="vllm"), target(1, 12))
+    assert term(found, "paging reserve", "gpu0") == 0
+    assert found.in_pool("gpu0") > 12 * GIB
+
+
+def test_two_cards_share_heads_and_weights() -> None:
+    """Each holds half of the weights and half of the cache."""
+    work = Workload(engine="vllm", context_tokens=8192, slots=8)
+    one, two = (forecast_memory(LLAMA_8B, work, target(n)) for n in (1, 2))
+    for name in ("weights", "kv cache"):
+        assert term(two, name, "gpu0") == term(two, name, "gpu1") == term(one, name, "gpu0") // 2
+
+
+def test_cards_that_do_not_divide_the_heads_stay_empty() -> None:
+    """32 heads are not shared by three."""
+    found = forecast_memory(LLAMA_8B, Workload(engine="vllm"), target(3))
+    assert {t.pool for t in found.terms} == {"host", "gpu0", "gpu1"}
+
+
+def test_a_compressed_cache_is_kept_by_each_card() -> None:
+    """DeepSeek's row cannot be cut: 70,272 bytes a token on every card."""
+    work = Workload(engine="vllm", context_tokens=16)
+    assert cache_bytes(DEEPSEEK_V3, work, 8, 8192) == 16 * 70_272
+    assert cache_bytes(DEEPSEEK_V2_LITE, work, 1, 2048) == 16 * 27 * 576 * 2
+
+
+def test_pages_are_whole() -> None:
+    """17 tokens take two pages of 16."""
+    assert cache_bytes(LLAMA_8B, Workload(context_tokens=17), 1, 2048) == 32 * 131_072
+
+
+def test_minilm_in_single_precision_by_hand() -> None:
+    """22.6 million values of 4 bytes, without the pooler."""
+    found = forecast_memory(MINILM, Workload(engine="onnxruntime", context_tokens=256), target(0))
+    assert term(found, "weights", "host") == 4 * (MINILM.parameters - 385 * 384)
+
+
+def test_int8_takes_a_quarter_of_the_weights() -> None:
+    """Norms and biases stay as they are."""
+    whole, small = (
+        term(forecast_memory(MINILM, Workload(engine="onnxruntime", quantization=q), target(0)), "weights", "host")
+        for q in ("F32", "INT8")
+    )
+    assert small / whole == pytest.approx(0.25, abs=0.002)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "onnxruntime"])
+def test_more_never_needs_less(engine: str) -> None:
+    """Longer texts, more of them, or finer weights."""
+    work = Workload(engine=engine, quantization="INT8", context_tokens=128, slots=2)
+    shape = TINYLLAMA if engine == "vllm" else MINILM
+    host_only = target(0)
+    least = forecast_memory(shape, work, host_only).in_pool("host")
+    changes = ({"context_tokens": 512}, {"slots": 3}, {"quantization": "F16"}, {"quantization": "F32"})
+    for change in changes:
+        more = dataclasses.replace(work, **change)  # type: ignore[arg-type]
+        assert forecast_memory(shape, more, host_only).in_pool("host") > least
+
+
+@pytest.mark.parametrize("engine", ["vllm", "onnxruntime"])
+def test_what_cannot_be_is_refused(engine: str) -> None:
+    """An unknown quantization or no context at all."""
+    with pytest.raises(InvalidError, match=r"unknown-quantization.*Q3_K_M"):
+        forecast_memory(MINILM, Workload(engine=engine, quantization="Q3_K_M"), target(1))
+    with pytest.raises(InvalidError, match="bad-workload"):
+        forecast_memory(MINILM, Workload(engine=engine, context_tokens=0), target(1))
