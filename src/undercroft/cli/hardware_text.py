@@ -122,6 +122,7 @@ def _accelerator(one: Accelerator) -> list[str]:
     free = "" if one.free_bytes is None else f", {format_bytes(one.free_bytes)} free"
     shared = ", shared with the processor" if one.is_unified else ""
     parts = [
+        f"{one.bandwidth_bytes / 1e9:,.0f} GB/s" if one.bandwidth_bytes else "",
         f"compute capability {one.compute_capability}" if one.compute_capability else "",
         f"driver {one.driver_version}" if one.driver_version else "",
         f"runtime up to {one.runtime_version}" if one.runtime_version else "",

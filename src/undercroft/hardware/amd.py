@@ -60,9 +60,9 @@ def _of_amd_smi(static: dict[str, Any], metric: dict[str, Any]) -> Accelerator:
                 "uuid": part(static, "asic", "asic_serial"),
                 "pci": part(static, "bus", "bdf"),
                 "memory type": part(static, "vram", "type"),
-                "memory bandwidth": _bandwidth(static),
             }
         ),
+        bandwidth_bytes=_bandwidth(static),
     )
 
 
@@ -136,10 +136,10 @@ def _partitions(static: dict[str, Any]) -> tuple[str, ...]:
     return (mode,) if mode and mode != "SPX" else ()
 
 
-def _bandwidth(static: dict[str, Any]) -> str:
+def _bandwidth(static: dict[str, Any]) -> float | None:
     value = part(static, "vram", "max_bandwidth")
-    number = as_number(value)
-    return f"{number:.0f} {as_text(part(value, 'unit')) or 'GB/s'}" if number else ""
+    number, unit = as_number(value), as_text(part(value, "unit"))
+    return number * 1e9 if number and number > 0 and unit in ("", "GB/s") else None
 
 
 def _any(entry: dict[str, Any], *paths: tuple[str, ...]) -> float | None:

@@ -17,10 +17,11 @@ from undercroft.hardware.main_memory import read_memory
 from undercroft.hardware.processors import read_processor
 from undercroft.hardware.vendor_tools import Found
 
-# In this order: what a vendor's own tool says wins over what the kernel says of the same device.
+# In this order: the first that tells of a device wins. A Jetson's board says which one it is, its driver says "Orin";
+# a vendor's own tool says more than the kernel.
 DETECTORS: tuple[Callable[[], Found], ...] = (
-    nvidia.detect,
     jetson.detect,
+    nvidia.detect,
     amd.detect,
     habana.detect,
     apple.detect,
@@ -81,7 +82,7 @@ def _is_same(one: Accelerator, other: Accelerator) -> bool:
     addresses = one.facts.get("pci"), other.facts.get("pci")
     if all(addresses):
         return addresses[0] == addresses[1]
-    return one.vendor == other.vendor and one.is_unified and other.is_unified and one.name == other.name
+    return one.vendor == other.vendor and one.is_unified and other.is_unified and not any(addresses)
 
 
 def _with_shared_memory(accelerator: Accelerator, memory: HostMemory) -> Accelerator:

@@ -99,6 +99,7 @@ class Accelerator:
         runtime_version: CUDA or ROCm that the driver supports; empty is not known.
         processes: Process id → memory in bytes, of those that use it now.
         facts: What else its driver says.
+        bandwidth_bytes: Of its memory at its highest clock, bytes a second, as its driver says; None is not known.
     """
 
     vendor: Vendor
@@ -119,6 +120,7 @@ class Accelerator:
     runtime_version: str = ""
     processes: Mapping[int, int] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+    bandwidth_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import psutil
 
 from undercroft.hardware.control_groups import read_limits
 from undercroft.hardware.machine import Processor
+from undercroft.hardware.vendor_tools import run_tool
 
 _CPUINFO = Path("/proc/cpuinfo")
 _TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -27,6 +28,17 @@ _FEATURES = frozenset(
         *("neon", "dotprod", "i8mm", "bf16", "sve", "sve2", "sme"),
     )
 )
+
+# What macOS calls an instruction set → what we call it.
+_SYSCTL_FEATURES = {
+    "hw.optional.AdvSIMD": "neon",
+    "hw.optional.arm.FEAT_DotProd": "dotprod",
+    "hw.optional.arm.FEAT_I8MM": "i8mm",
+    "hw.optional.arm.FEAT_BF16": "bf16",
+    "hw.optional.arm.FEAT_SME": "sme",
+    "hw.optional.avx2_0": "avx2",
+    "hw.optional.avx512f": "avx512f",
+}
 
 # (implementer, part) → name, as `lscpu` knows them: an ARM kernel says the numbers only.
 _ARM_CORES = {
@@ -79,7 +91,7 @@ def usable_cores(cores: int, quota: float | None) -> int:
 
 def read_processor() -> Processor:
     """The CPU of this machine, as far as this process may use it."""
-    info = parse_cpuinfo(_read(_CPUINFO))
+    info = parse_cpuinfo(_read(_CPUINFO)) if _CPUINFO.exists() else _of_sysctl()
     quota = read_limits().processors
     return Processor(
         name=info.name or platform.processor() or platform.machine() or "unknown",
@@ -104,6 +116,23 @@ def parse_cpuinfo(text: str) -> CpuInfo:
         features=frozenset(_RENAMED.get(word, word) for word in words) & _FEATURES,
         sockets=max(1, len(values.get("physical id", ()))),
     )
+
+
+def parse_sysctl(text: str) -> CpuInfo:
+    """Name, instruction sets and sockets of ``sysctl machdep.cpu hw.optional hw.packages`` (macOS)."""
+    values = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    found = {name for key, name in _SYSCTL_FEATURES.items() if values.get(key, "").strip() == "1"}
+    sockets = values.get("hw.packages", "1").strip()
+    return CpuInfo(
+        name=" ".join(values.get("machdep.cpu.brand_string", "").split()),
+        features=frozenset(found),
+        sockets=max(1, int(sockets)) if sockets.isascii() and sockets.isdigit() and len(sockets) < 4 else 1,
+    )
+
+
+def _of_sysctl() -> CpuInfo:
+    answer = run_tool(["sysctl", "machdep.cpu", "hw.optional", "hw.packages"])
+    return parse_sysctl(answer.text)
 
 
 def _name(values: dict[str, set[str]]) -> str:

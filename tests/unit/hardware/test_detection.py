@@ -99,6 +99,20 @@ def test_shared_memory_is_the_hosts() -> None:
     assert machine.processor.catalogue_id == "amd-epyc-9554"
 
 
+def test_a_jetson_is_one_accelerator() -> None:
+    """The board's name stays, because the driver's says only the family."""
+    board = Accelerator("nvidia", 0, "NVIDIA Jetson AGX Orin Developer Kit", None, is_unified=True)
+    by_driver = Accelerator("nvidia", 0, "Orin (nvgpu)", None, is_unified=True)
+    machine = completed(
+        processor=PROCESSOR,
+        memory=MEMORY,
+        disks=(),
+        found=[Found((board,)), Found((by_driver,))],
+        devices=load_devices(),
+    )
+    assert [a.catalogue_id for a in machine.accelerators] == ["nvidia-jetson-agx-orin-64gb"]
+
+
 def test_a_device_seen_twice_is_one() -> None:
     """What the vendor's tool says stays, the kernel's view of the same address goes."""
     by_tool = Accelerator("amd", 0, "AMD Instinct MI300X", 192 * GIB, facts={"pci": "0000:0c:00.0"})

@@ -22,7 +22,14 @@ from undercroft.hardware.control_groups import (
 from undercroft.hardware.disks import containing, decide_rotating, read_disk
 from undercroft.hardware.disks import parse_mounts as parse_systems
 from undercroft.hardware.main_memory import parse_node, read_memory, under_limits
-from undercroft.hardware.processors import compute_threads, count_cores, parse_cpuinfo, read_processor, usable_cores
+from undercroft.hardware.processors import (
+    compute_threads,
+    count_cores,
+    parse_cpuinfo,
+    parse_sysctl,
+    read_processor,
+    usable_cores,
+)
 
 GIB = 1024**3
 
@@ -42,6 +49,15 @@ def test_an_arm_processor_has_a_name_and_neon(recording: Callable[[str], str]) -
     found = parse_cpuinfo(recording("cpuinfo-raspberry-pi-5.txt"))
     assert found.name == "Cortex-A76"
     assert found.features == {"neon", "dotprod"}
+
+
+def test_a_macs_processor_is_read_from_sysctl(recording: Callable[[str], str]) -> None:
+    """Apple's names of instruction sets become ours."""
+    found = parse_sysctl(recording("sysctl-m4-max.txt"))
+    assert (found.name, found.sockets) == ("Apple M4 Max", 1)
+    assert found.features == {"neon", "dotprod", "bf16", "i8mm", "sme"}
+    for text in damaged(recording("sysctl-m4-max.txt"), count=200, seed=3):
+        assert parse_sysctl(text).sockets >= 1
 
 
 @pytest.mark.parametrize("name", ["cpuinfo-epyc.txt", "cpuinfo-raspberry-pi-5.txt"])

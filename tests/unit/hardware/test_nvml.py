@@ -37,6 +37,7 @@ def test_everything_that_a_gpu_says_is_read(tmp_path: Path) -> None:
     assert first.processes == {4711: 9 * GIB, 4712: 0}
     assert first.facts == {"uuid": "GPU-0", "pcie width": "16x", "mig": "Disabled"}
     assert first.mig_instances == ()
+    assert first.bandwidth_bytes == pytest.approx(2039e9, rel=1e-3)
 
 
 def test_what_a_gpu_does_not_say_is_not_known(tmp_path: Path) -> None:
@@ -44,6 +45,7 @@ def test_what_a_gpu_does_not_say_is_not_known(tmp_path: Path) -> None:
     gpus = read_gpus(build(tmp_path))
     assert gpus is not None
     assert gpus[1].power_draw_watts is None
+    assert gpus[1].bandwidth_bytes is None
     assert gpus[1].throttle_reasons == ()
     assert gpus[1].processes == {}
     assert gpus[1].mig_instances == ("0: 40.0 GiB",)

@@ -31,7 +31,7 @@ def test_amd_smi_of_a_newer_release_is_understood(recording: Callable[[str], str
     (gpu,) = parse_amd_smi(recording("amd-smi-static-release-7.json"))
     assert (gpu.name, gpu.memory_bytes, gpu.power_limit_watts) == ("AMD Radeon RX 7900 XTX", 24560 * MIB, 339)
     assert gpu.free_bytes is None
-    assert gpu.facts["memory bandwidth"] == "960 GB/s"
+    assert gpu.bandwidth_bytes == 960e9
 
 
 def test_a_divided_amd_gpu_says_how(recording: Callable[[str], str]) -> None:

@@ -54,6 +54,12 @@ nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t handle, unsigned i
     *found = &part;
     return SUCCESS;
 }
+nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t handle, unsigned int type, unsigned int *megahertz) { *megahertz = type == 2 ? 1593 : 1410; return SUCCESS; }
+nvmlReturn_t nvmlDeviceGetMemoryBusWidth(nvmlDevice_t handle, unsigned int *bits) {
+    if (handle->number) return NOT_SUPPORTED;
+    *bits = 5120;
+    return SUCCESS;
+}
 nvmlReturn_t nvmlDeviceGetMaxPcieLinkWidth(nvmlDevice_t handle, unsigned int *width) { *width = 16; return SUCCESS; }
 nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t handle, unsigned int *count, nvmlProcessInfo_t *infos) {
     if (handle->number) { *count = 0; return SUCCESS; }
