@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from undercroft.core.units import format_bytes
 from undercroft.hardware.machine import HostMemory
 from undercroft.serving.doctor.findings import Check, Verdict, fail, fine, warn
+from undercroft.serving.doctor.needs import Need, read_needs
 from undercroft.serving.doctor.scene import Scene
-from undercroft.serving.doctor.stored_state import Need, read_needs
 
 _FEW_BYTES = 2 * 1024**3
 _SWAPPED_BYTES = 256 * 1024**2
@@ -205,9 +205,7 @@ def count_kills(vmstat: str, events: str) -> int:
 
 def _look_at_needs(scene: Scene) -> list[Verdict]:
     machine = scene.machine()
-    has_gpu = any(not a.is_unified and a.memory_bytes for a in machine.accelerators)
-    needs = [need for need in read_needs(scene.home) if not (has_gpu and need.may_use_gpu)]
-    return judge_needs(needs, machine.memory)
+    return judge_needs(read_needs(scene.home, scene.settings.engines, machine), machine.memory)
 
 
 def _look_at_swap(scene: Scene) -> Verdict:

@@ -20,7 +20,7 @@ from undercroft.serving.doctor.findings import Check, Verdict, fail, fine, warn
 from undercroft.storage import journal
 from undercroft.storage.blobs import BlobStore, Fingerprint, fingerprint
 from undercroft.storage.database import SCHEMA_REVISION
-from undercroft.storage.tables import blobs, deployments, load_times, measurements, models
+from undercroft.storage.tables import blobs, measurements
 from undercroft.storage.tables import journal as journal_table
 
 # Read through here up to this size; a larger file takes longer than a check may.
@@ -50,29 +50,6 @@ class DatabaseState:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
-    """Main memory that a deployment needs.
-
-    Args:
-        deployment: Its name.
-        model: Its model's name.
-        one_bytes: Of one replica.
-        how: How that is known: ``as measured`` at its last load, or ``at least`` the size of its files.
-        replicas: Wanted; count.
-        is_always_loaded: It is not loaded on demand.
-        may_use_gpu: Its layers may lie on a GPU.
-    """
-
-    deployment: str
-    model: str
-    one_bytes: int
-    how: str
-    replicas: int
-    is_always_loaded: bool
-    may_use_gpu: bool
-
-
 @contextmanager
 def read_only(file: Path) -> Iterator[Connection]:
     """A connection that can change nothing.
@@ -80,7 +57,10 @@ def read_only(file: Path) -> Iterator[Connection]:
     Raises:
         DatabaseError: It cannot be opened, or is no database.
     """
-    address = f"{file.absolute().as_uri()}?mode=ro"
+    # Without its log nobody has the file open, and it is whole by itself. Opened in the ordinary way it would get a new
+    # log, which a reader cannot remove again: with sudo, one that its owner cannot use.
+    is_in_use = Path(f"{file}-wal").exists()
+    address = f"{file.absolute().as_uri()}?{'mode=ro' if is_in_use else 'immutable=1'}"
     engine = create_engine(
         "sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=1.0), poolclass=NullPool
     )
@@ -175,7 +155,7 @@ def observe_files(home: Home) -> list[tuple[str, Fingerprint, Fingerprint | None
     """Every stored file that the database knows, as it was and as it is; at most 10,000."""
     store = BlobStore(home.blobs)
     nothing: list[Row[Any]] = []
-    rows = _read(home, lambda connection: list(connection.execute(select(blobs).limit(_FILES))), nothing)
+    rows = read(home, lambda connection: list(connection.execute(select(blobs).limit(_FILES))), nothing)
     return [
         (row.digest, Fingerprint(row.size_bytes, row.inode, row.modified_ns), _look(store, row.digest)) for row in rows
     ]
@@ -188,41 +168,6 @@ def _look(store: BlobStore, digest: str) -> Fingerprint | None:
         return None
 
 
-def read_needs(home: Home) -> list[Need]:
-    """What the wanted deployments of local models need; nothing where there is no usable database."""
-    return _read(home, _needs, [])
-
-
-def _needs(connection: Connection) -> list[Need]:
-    rows = connection.execute(
-        select(deployments, models.c.size_bytes, models.c.digest)
-        .join(models, deployments.c.model == models.c.name)
-        .where(deployments.c.is_running)
-    ).all()
-    return [
-        Need(
-            deployment=row.name,
-            model=row.model,
-            one_bytes=(measured := _measured_bytes(connection, row.name, row.digest)) or row.size_bytes,
-            how="as measured" if measured else "at least",
-            replicas=row.replicas,
-            is_always_loaded=row.settings.get("load", "always") == "always",
-            may_use_gpu=row.settings.get("gpu_layers", -1) != 0,
-        )
-        for row in rows
-    ]
-
-
-def _measured_bytes(connection: Connection, deployment: str, digest: str) -> int:
-    newest = (
-        select(load_times.c.memory_bytes)
-        .where(load_times.c.deployment == deployment, load_times.c.model_digest == digest)
-        .order_by(load_times.c.id.desc())
-        .limit(1)
-    )
-    return int(connection.execute(newest).scalar() or 0)
-
-
 def read_disk_speed(home: Home) -> float | None:
     """Bytes a second of the newest measured cold read; None where none is stored."""
     newest = (
@@ -231,11 +176,11 @@ def read_disk_speed(home: Home) -> float | None:
         .order_by(measurements.c.at.desc())
         .limit(1)
     )
-    value = _read(home, lambda connection: connection.execute(newest).scalar(), None)
+    value = read(home, lambda connection: connection.execute(newest).scalar(), None)
     return None if value is None else float(value)
 
 
-def _read(home: Home, work: Callable[[Connection], _Result], otherwise: _Result) -> _Result:
+def read(home: Home, work: Callable[[Connection], _Result], otherwise: _Result) -> _Result:
     """Reads, or gives ``otherwise`` where there is no usable database: what is wrong with it, its own check says."""
     if not home.database_file.exists():
         return otherwise

@@ -23,8 +23,8 @@ from undercroft.serving.doctor.memory import (
     parse_pressure,
     parse_swaps,
 )
+from undercroft.serving.doctor.needs import Need
 from undercroft.serving.doctor.scene import Scene
-from undercroft.serving.doctor.stored_state import Need
 
 HEADER = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 
@@ -102,7 +102,7 @@ def test_huge_pages_that_do_not(made_scene: Callable[..., Scene]) -> None:
 
 
 def need(gib: float, **options: object) -> Need:
-    return replace(Need("bot", "qwen", int(gib * GIB), "at least", 1, True, False), **options)  # type: ignore[arg-type]
+    return replace(Need("bot", "qwen", int(gib * GIB), "at least", 1, True), **options)  # type: ignore[arg-type]
 
 
 def test_a_model_larger_than_the_container_is_a_problem() -> None:

@@ -14,17 +14,16 @@ from undercroft.core.home import Home
 from undercroft.serving.doctor.findings import Verdict
 from undercroft.serving.doctor.stored_state import (
     DatabaseState,
-    Need,
     judge_database,
     judge_files,
     observe_database,
     observe_files,
-    read_needs,
+    read_disk_speed,
 )
 from undercroft.storage import journal
 from undercroft.storage.blobs import BlobStore, digest_file, fingerprint
 from undercroft.storage.database import SCHEMA_REVISION, Database
-from undercroft.storage.tables import blobs, deployments, load_times, models
+from undercroft.storage.tables import blobs
 
 TIME = "2026-11-21T10:00:00.000Z"
 
@@ -53,13 +52,24 @@ def test_a_whole_database_is_silent(home: Home, tmp_path: Path) -> None:
 
 
 def test_looking_changes_nothing(home: Home) -> None:
-    """The file's content stays as it was, also with an old schema: it is not migrated by a look."""
+    """Files and content stay as they were, also with an old schema: it is not migrated by a look."""
     with sqlite3.connect(home.database_file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.close()
-    before = digest_file(home.database_file)
+    before = digest_file(home.database_file), sorted(home.root.iterdir())
     assert look(home).level == "ok"
-    assert digest_file(home.database_file) == before
+    assert (digest_file(home.database_file), sorted(home.root.iterdir())) == before
+
+
+def test_what_a_running_server_has_just_written_is_seen(home: Home) -> None:
+    """It lies in the log beside the file until it is moved over."""
+    database = Database(home.database_file)
+    with database.write() as connection:
+        journal.record(connection, actor="cli:anna", action="key.create", subject="d")
+    state = observe_database(home.database_file)
+    database.close()
+    assert state is not None
+    assert state.entries == 4
 
 
 def test_a_page_of_noise_is_a_problem(home: Home) -> None:
@@ -132,48 +142,4 @@ def test_a_damaged_database_is_told_once(home: Home) -> None:
     """Its own check tells of it; what else reads it finds nothing instead of failing too."""
     home.database_file.write_bytes(b"x" * 4096)
     assert observe_files(home) == []
-    assert read_needs(home) == []
-
-
-def test_needs_are_measured_or_at_least_the_files(home: Home) -> None:
-    """A load that was measured with this very model counts; else the size of its files; stopped ones do not."""
-    database = Database(home.database_file)
-    with database.write() as connection:
-        for name, digest in (("small", "sha256:" + "1" * 64), ("large", "sha256:" + "2" * 64)):
-            connection.execute(
-                insert(models).values(
-                    name=name,
-                    digest=digest,
-                    source="x",
-                    format="gguf",
-                    size_bytes=500,
-                    facts={},
-                    lineage={},
-                    created_at=TIME,
-                )
-            )
-        for name, model, settings, is_running in (
-            ("a", "small", {}, True),
-            ("b", "large", {"load": "on-demand", "gpu_layers": 0}, True),
-            ("c", "large", {}, False),
-        ):
-            connection.execute(
-                insert(deployments).values(
-                    name=name,
-                    engine="llama.cpp",
-                    model=model,
-                    settings=settings,
-                    replicas=2,
-                    is_running=is_running,
-                    created_at=TIME,
-                    updated_at=TIME,
-                )
-            )
-        for digest, memory in (("sha256:" + "1" * 64, 900), ("sha256:" + "3" * 64, 7000)):
-            times = {"load_seconds": 1.0, "warm_up_seconds": 1.0, "memory_bytes": memory}
-            connection.execute(insert(load_times).values(at=TIME, deployment="a", model_digest=digest, **times))
-    database.close()
-    assert read_needs(home) == [
-        Need("a", "small", 900, "as measured", 2, is_always_loaded=True, may_use_gpu=True),
-        Need("b", "large", 500, "at least", 2, is_always_loaded=False, may_use_gpu=False),
-    ]
+    assert read_disk_speed(home) is None
