@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from undercroft.catalog.shapes import ModelShape, StoredTensor
 from undercroft.core.errors import InvalidError
@@ -174,9 +175,12 @@ def quantized(tensors: Sequence[TensorShape], mix: str, model: ModelShape) -> tu
 
 
 def _is_quantized(tensor: TensorShape) -> bool:
-    if len(tensor.shape) < 2 or not tensor.name.endswith("weight"):
-        return False
-    return not any(part in tensor.name for part in _NEVER)
+    return len(tensor.shape) >= 2 and _is_quantized_name(tensor.name)
+
+
+@lru_cache(maxsize=65536)
+def _is_quantized_name(name: str) -> bool:
+    return name.endswith("weight") and not any(part in name for part in _NEVER)
 
 
 def _fitting(type_name: str, row: int) -> str:
@@ -192,6 +196,7 @@ def _has_more_bits(layer: int, layers: int) -> bool:
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
 
+@lru_cache(maxsize=65536)
 def _category(name: str) -> str:
     if name == "output.weight":
         return "output"

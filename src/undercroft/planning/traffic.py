@@ -12,7 +12,7 @@ from functools import lru_cache
 from undercroft.catalog.shapes import ModelShape, StoredTensor
 from undercroft.core.errors import InvalidError
 from undercroft.planning import speed_constants as constants
-from undercroft.planning.quantization import quantized
+from undercroft.planning.memory_weights import stored_tensors
 from undercroft.planning.weights import ShapeKey, TensorShape, tensor_shapes
 
 # Bytes a value of the cache takes, scales included.
@@ -163,16 +163,15 @@ def _stored(shape: ModelShape, quantization: str, engine: str) -> Sequence[Store
         return shape.tensors
     if not quantization:
         raise InvalidError("no-quantization", "a shape without a file has no quantization of its own; name one")
-    tensors = tensor_shapes(shape)
     if engine == "llama.cpp":
-        return quantized(tensors, quantization, shape)
+        return stored_tensors(shape, quantization)
     found = _SAFETENSORS_MIXES.get(quantization)
     if found is None:
         raise InvalidError(
             "unknown-quantization",
             f"{engine} does not run {quantization[:40]!r}, expected one of {', '.join(_SAFETENSORS_MIXES)}",
         )
-    return [_in_one_type(tensor, *found) for tensor in tensors]
+    return [_in_one_type(tensor, *found) for tensor in tensor_shapes(shape)]
 
 
 def _in_one_type(tensor: TensorShape, type_name: str, bytes_per_weight: float) -> StoredTensor:
