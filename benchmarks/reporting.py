@@ -50,6 +50,7 @@ class Report:
         peers: Peer → its figures; ``missing`` says in words why it was not measured.
         ratios: Ours against a peer's, both measured in this run.
         aims: In the order in which they were stated.
+        rows: Single measurements, for programs that look further; not in the tables.
     """
 
     title: str
@@ -57,6 +58,7 @@ class Report:
     peers: dict[str, dict[str, Value]] = field(default_factory=dict)
     ratios: dict[str, Value] = field(default_factory=dict)
     aims: list[Aim] = field(default_factory=list)
+    rows: list[dict[str, Value]] = field(default_factory=list)
     machine: dict[str, str | int] = field(default_factory=machine.facts)
 
     def missing(self, peer: str, why: str) -> None:
@@ -84,6 +86,7 @@ class Report:
             "ratios": {name: _plain(value) for name, value in self.ratios.items()},
             "machine": self.machine,
             "aims": [{**asdict(aim), "measured": _plain(aim.measured)} for aim in self.aims],
+            **({"rows": [{n: _plain(v) for n, v in row.items()} for row in self.rows]} if self.rows else {}),
         }
 
     def finish(self, *, as_json: bool) -> int:

@@ -1,0 +1,206 @@
+"""Memory as forecast beside memory as measured, for random models of real shapes in the real engine.
+
+    python -m benchmarks.sizing [--json] [--quick]
+
+The forecast is made from the shape alone: nothing is learnt from earlier loads. Beside it stand two other ways to
+know: the estimator of the ``xllamacpp`` package (Ollama's, for GPUs), and the file's size with the cache of keys and
+values added. See ``docs/benchmarks.md``.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xllamacpp.memory import estimate_gpu_layers
+
+from benchmarks import sizing_files
+from benchmarks.processes import MissingError
+from benchmarks.reporting import Report, Value, arguments
+from benchmarks.sizing_engine import Measured, measure
+from benchmarks.sizing_models import FULL, QUICK, Load, shape_of
+from undercroft.catalog.shapes import ModelShape
+from undercroft.planning.forecasts import MemoryForecast, Workload
+from undercroft.planning.memory import forecast_memory
+from undercroft.planning.targets import Pool, Rate, Target
+
+TITLE = "sizing: memory as forecast, beside memory as measured"
+
+_MOST_MEDIAN, _MOST_WORST, _SMALL_BYTES = 0.03, 0.06, 200 * 1024**2
+_NOT_NEEDED = Rate(1.0, 1.0, 1.0, "not needed for memory")
+_LARGE_BYTES = 1024**4
+_OLLAMA, _SIMPLE = "xllamacpp.memory (Ollama's estimate)", "file and cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One load.
+
+    Args:
+        load: How.
+        private: Forecast and measured; bytes.
+        file: The same of mapped pages.
+        total: The same of both together.
+        peers: Peer → its forecast of the total, bytes.
+        measured: All that was seen.
+    """
+
+    load: Load
+    private: tuple[int, int]
+    file: tuple[int, int]
+    total: tuple[int, int]
+    peers: dict[str, int]
+    measured: Measured
+
+
+def main() -> int:
+    """Measures and reports; the exit status is 0 where all aims hold."""
+    given = arguments(TITLE)
+    report, pairs = Report(TITLE), []
+    for load in QUICK if given.quick else FULL:
+        name = f"{load.model} {load.quantization} {load.context_tokens} x {load.slots} {load.cache_type}"
+        try:
+            pair = compare(load)
+        except (MissingError, OSError) as error:
+            report.missing(name, str(error))
+            continue
+        pairs.append(pair)
+        print(f"{name}: {error_of(pair.total):+.1%}", file=sys.stderr, flush=True)
+        report.rows.append(row(pair))
+    summarize(report, pairs)
+    return report.finish(as_json=given.json)
+
+
+def compare(load: Load, model: ModelShape | None = None) -> Pair:
+    """Writes the model, loads it, and puts forecast and measurement side by side.
+
+    Args:
+        load: What and how.
+        model: Its shape where the name is not one of the benchmark's.
+
+    Raises:
+        MissingError: The engine did not start or did not answer.
+        OSError: The model could not be written.
+    """
+    shape = model if model is not None else shape_of(load)
+    with tempfile.TemporaryDirectory(prefix="undercroft-sizing-") as folder:
+        path = Path(folder, "model.gguf")
+        file_bytes = sizing_files.write(path, shape, load.quantization)
+        peers = peer_forecasts(path, file_bytes, shape, load)
+        seen = measure(path, shape, load)
+    forecast = forecast_memory(shape, workload(shape, load), this_host())
+    whole = forecast.in_pool("host")
+    private = forecast.in_pool("host", with_files=False)
+    return Pair(
+        load=load,
+        private=(private, seen.private_bytes),
+        file=(whole - private, seen.file_bytes),
+        total=(whole, seen.total_bytes),
+        peers=peers,
+        measured=seen,
+    )
+
+
+def workload(model: ModelShape, load: Load) -> Workload:
+    """What the engine is told, as the forecast is asked."""
+    return Workload(
+        quantization=load.quantization,
+        context_tokens=load.context_tokens,
+        slots=load.slots,
+        cache_type=load.cache_type,
+        gpu_layers=0,
+        is_embedding=model.is_encoder,
+    )
+
+
+def this_host() -> Target:
+    """A host with what the wheel's engine was built for; its size does not matter here."""
+    host = Pool("host", "this host", "cpu", _LARGE_BYTES, _LARGE_BYTES, _NOT_NEEDED)
+    return Target("this host", host, (), _NOT_NEEDED)
+
+
+def peer_forecasts(path: Path, file_bytes: int, model: ModelShape, load: Load) -> dict[str, int]:
+    """What others say that the load takes.
+
+    Ollama's estimate is for a card: it knows weights, cache and graph, not what a CPU repacks nor what a process takes.
+    """
+    forecast: MemoryForecast = forecast_memory(model, workload(model, load), this_host())
+    cache = sum(term.size_bytes for term in forecast.terms if term.name == "kv cache")
+    found = {_SIMPLE: file_bytes + cache}
+    if not model.is_encoder:
+        card = {"name": "CUDA", "memory_free": _LARGE_BYTES, "memory_min": 0}
+        estimate = estimate_gpu_layers(
+            [card], str(path), [], load.context_tokens * load.slots, 512, load.slots, load.cache_type
+        )
+        found[_OLLAMA] = int(estimate.total_size)
+    return found
+
+
+def error_of(pair: tuple[int, int]) -> float:
+    """Forecast against measured, as a ratio: 0.03 is 3 % too much."""
+    forecast, measured = pair
+    return forecast / measured - 1
+
+
+def row(pair: Pair) -> dict[str, Value]:
+    """One load as plain data; sizes in bytes, rates a second."""
+    load, seen = pair.load, pair.measured
+    return {
+        "model": load.model,
+        "quantization": load.quantization,
+        "context_tokens": load.context_tokens,
+        "slots": load.slots,
+        "cache_type": load.cache_type,
+        "prompt_tokens": seen.prompt_tokens,
+        "private_forecast_bytes": pair.private[0],
+        "private_bytes": pair.private[1],
+        "file_forecast_bytes": pair.file[0],
+        "file_bytes": pair.file[1],
+        "total_forecast_bytes": pair.total[0],
+        "total_bytes": pair.total[1],
+        "total_error_ratio": error_of(pair.total),
+        "private_error_ratio": error_of(pair.private),
+        **{f"{name}_bytes": size for name, size in pair.peers.items()},
+        "load_seconds": seen.load_seconds,
+        "decode_tokens_per_second": seen.decode_tokens,
+        "prefill_tokens_per_second": seen.prefill_tokens,
+    }
+
+
+def summarize(report: Report, pairs: Sequence[Pair]) -> None:
+    """Median and worst errors, ours and others', and the aims."""
+    report.figures["loads"] = len(pairs)
+    report.figures["models"] = len({pair.load.model for pair in pairs})
+    if not pairs:
+        report.at_most("total_error_median", None, _MOST_MEDIAN)
+        return
+    for part in ("total", "private", "file"):
+        errors = [abs(error_of(getattr(pair, part))) for pair in pairs]
+        report.figures[f"{part}_error_median"] = statistics.median(errors)
+        report.figures[f"{part}_error_worst"] = max(errors)
+    report.figures["private_error_worst_bytes"] = max(abs(p.private[0] - p.private[1]) for p in pairs)
+    report.figures["total_least_forecast_to_measured"] = min(p.total[0] / p.total[1] for p in pairs)
+    for peer in (_OLLAMA, _SIMPLE):
+        errors = [abs(error_of((p.peers[peer], p.total[1]))) for p in pairs if peer in p.peers]
+        if errors:
+            report.peers[peer] = {
+                "loads": len(errors),
+                "total_error_median": statistics.median(errors),
+                "total_error_worst": max(errors),
+            }
+    worst = max((abs(error_of(p.total)) for p in pairs if _counts(p.total)), default=0.0)
+    report.at_most("total_error_median", statistics.median(abs(error_of(p.total)) for p in pairs), _MOST_MEDIAN)
+    report.at_most("total_error_worst_or_200_mib", worst, _MOST_WORST)
+
+
+def _counts(pair: tuple[int, int]) -> bool:
+    """An error of fewer bytes than that is small whatever its share."""
+    return abs(pair[0] - pair[1]) > _SMALL_BYTES
+
+
+if __name__ == "__main__":
+    sys.exit(main())
