@@ -24,14 +24,14 @@ _HEADINGS = {
 def describe_machine(machine: Machine) -> list[str]:
     """What it is, a topic a paragraph."""
     processor = machine.processor
-    cores = f"{processor.architecture}, {processor.physical_cores} cores, {processor.logical_cores} threads"
+    cores = f"{_count(processor.physical_cores, 'core')}, {_count(processor.logical_cores, 'thread')}"
     sockets = f", {processor.sockets} sockets" if processor.sockets > 1 else ""
     lines = []
     if machine.model or machine.is_container:
         lines += _topic(
             "computer", ", ".join([machine.model] * bool(machine.model) + ["in a container"] * machine.is_container)
         )
-    lines += _topic("processor", f"{processor.name} ({cores}{sockets})")
+    lines += _topic("processor", f"{processor.name} ({processor.architecture}, {cores}{sockets})")
     lines += _topic("", " ".join(sorted(processor.features)) or "no instruction set that matters is known")
     lines += _topic("memory", _memory(machine.memory))
     for disk in machine.disks:
@@ -164,3 +164,7 @@ def _rate(one: Measurement) -> str:
 def _topic(name: str, text: str) -> list[str]:
     lines: Iterable[str] = textwrap.wrap(text, _WIDTH - _NAME) or [""]
     return [f"{name if number == 0 else '':<{_NAME}}{line}" for number, line in enumerate(lines)]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
