@@ -71,7 +71,7 @@ class ConversationSource:
     earlier_turn_ratio: float = 0.05
     tool_ratio: float = 0.02
     split_ratio: float = 0.12
-    loss_ratio: float = 0.1
+    loss_ratio: float = 0.22
 
     def sample(self, rng: random.Random) -> Sample:
         """Draw one sample."""

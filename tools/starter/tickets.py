@@ -47,6 +47,8 @@ class TicketSource:
         has_noise: Whether typing errors and the like are added.
         id_ratio: Share of the tickets that hold an order id.
         bare_ratio: Share of the tickets without greeting, closing and neutral sentences: short ones teach the intent.
+        crossing_ratio: Share of the tickets whose request begins like one phrasing and ends like another of the same
+            intent, so that no phrasing is learnt as a whole.
         weights: Language code to how often it is drawn beside others; 1 where it is not named.
     """
 
@@ -56,6 +58,7 @@ class TicketSource:
     has_noise: bool = False
     id_ratio: float = 0.65
     bare_ratio: float = 0.0
+    crossing_ratio: float = 0.0
     weights: dict[str, float] = field(default_factory=dict)
 
     def ticket(self, rng: random.Random, language: str | None = None, intent: str | None = None) -> Ticket:
@@ -85,6 +88,8 @@ class TicketSource:
         phrasings = grammar.intents[intent][self.split]
         is_id_inside = has_id and rng.random() < 0.5 and any(can_hold(phrase, ids=1) for phrase in phrasings)
         core = [self._phrase(rng, grammar, phrasings, int(is_id_inside))]
+        if not is_id_inside and rng.random() < self.crossing_ratio:
+            core = [_cross(core[0], self._phrase(rng, grammar, phrasings, 0), rng)]
         if rng.random() < (0.12 if self.split == "train" else 0.0):
             core.append(self._phrase(rng, grammar, phrasings, 0))
         parts = {"core": core, "opening": [], "closing": [], "extra": []}
@@ -151,6 +156,17 @@ def _append(text: str, part: str, glue: str, rng: random.Random) -> str:
     if starts_sentence and rng.random() < 0.75:
         part = part[:1].upper() + part[1:]
     return text + part
+
+
+def _cross(first: str, second: str, rng: random.Random) -> str:
+    """The beginning of one text and the end of another, cut between words where there are spaces."""
+    gap = " " if min(first.count(" "), second.count(" ")) >= 2 else ""
+    head, tail = ((text.split(gap) if gap else list(text)) for text in (first, second))
+    return gap.join(head[: _cut(len(head), rng)] + tail[_cut(len(tail), rng) :])
+
+
+def _cut(length: int, rng: random.Random) -> int:
+    return max(1, min(length - 1, round(length * rng.uniform(0.3, 0.7))))
 
 
 def _hash_before_id(text: str, rng: random.Random) -> str:

@@ -41,7 +41,7 @@ class Plan:
     peak_rate: float = 2e-3
     weight_decay: float = 0.1
     average_decay: float = 0.999
-    dropout_ratio: float = 0.0
+    dropout_ratio: float = 0.08
     intent_weight: float = 14.0
     urgency_weight: float = 8.0
     checkpoint_steps: int = 100
@@ -173,7 +173,7 @@ def main() -> None:
         run.resume(checkpoint)
     elif options.start_from:
         run.start_with(warm_weights(options.start_from, pieces, run.model.state_dict()))
-    tickets = TicketSource(grammars, has_noise=True, bare_ratio=0.4, weights=LANGUAGE_WEIGHTS)
+    tickets = TicketSource(grammars, has_noise=True, bare_ratio=0.4, crossing_ratio=0.3, weights=LANGUAGE_WEIGHTS)
     source = ConversationSource(tickets, tokenizer)
     rng = random.Random(plan.seed + run.step)
     stream = batches(source, rng, batch_tokens=plan.batch_tokens, context_tokens=run.shape.context_tokens)
