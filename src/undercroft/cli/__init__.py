@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("undercroft.cli.status", "Show models, replicas, memory, tokens/s, requests, uptime."),
     "chat": ("undercroft.cli.chat", "Talk to a model through the door."),
     "model": ("undercroft.cli.model", "Pull, list, show, verify and remove models."),
+    "licence": ("undercroft.cli.licence", "Show what licences permit, and accept them for a use."),
     "deployment": ("undercroft.cli.deployment", "Say which models are served, and how."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
     "hardware": ("undercroft.cli.hardware", "Show and measure this machine; list devices one could buy."),

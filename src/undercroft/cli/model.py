@@ -9,15 +9,18 @@ from typing import Annotated
 
 import typer
 
+from undercroft.catalog.licences import load_licences
 from undercroft.cli.actor import current_actor
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
-from undercroft.cli.output import AsJson, Reason, print_json, print_table
+from undercroft.cli.output import AsJson, Reason, print_json, print_table, print_wrapped
+from undercroft.cli.use import DeclaredUse, declared_use
 from undercroft.core.errors import UnavailableError
 from undercroft.core.units import format_bytes, format_count
 from undercroft.registry import models, upkeep
 from undercroft.registry.entries import Model
 from undercroft.registry.facts import UNKNOWN
+from undercroft.registry.licences import licence_lines
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -32,6 +35,11 @@ def pull(
     name: Annotated[str | None, typer.Option(help="What to call it; else a name is made of REF.")] = None,
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy a local file even where a link would do and take no room.")
+    ] = False,
+    use: DeclaredUse = None,
+    accept_licence: Annotated[
+        bool,
+        typer.Option("--accept-licence", help="Accept what its licence asks for that use; the journal keeps who did."),
     ] = False,
     because: Reason = None,
     as_json: AsJson = False,
@@ -58,6 +66,8 @@ def pull(
                 must_copy=copy,
                 progress=progress,
                 waiting=say_waiting,
+                use=declared_use(home, use),
+                accepts_licence=accept_licence,
             )
     except KeyboardInterrupt:
         if reference.startswith("hf://"):
@@ -75,7 +85,7 @@ def pull(
         return
     _say_skipped(arrival.skipped)
     how = f" ({', '.join(arrival.methods)})"
-    typer.echo(f"Model {model.name} is registered: {format_bytes(model.size_bytes)}{how}, {_in_short(model)}.")
+    print_wrapped(f"Model {model.name} is registered: {format_bytes(model.size_bytes)}{how}, {_in_short(model)}.")
     typer.echo(f"Look at it: undercroft model show {model.name}")
 
 
@@ -110,7 +120,7 @@ def list_models(as_json: AsJson = False) -> None:
 @app.command()
 def show(name: str, as_json: AsJson = False) -> None:
     """Show what the files of a model say of it, and its chat template."""
-    _, database = open_database()
+    home, database = open_database()
     with database.read() as connection:
         model = models.get(connection, name)
     if as_json:
@@ -142,6 +152,10 @@ def show(name: str, as_json: AsJson = False) -> None:
     ]
     for label, value in rows:
         typer.echo(f"{label:16} {value}")
+    use = declared_use(home, None)
+    typer.echo(f"its licence, for {use}")
+    for line in licence_lines(load_licences(home.catalogue), facts.licence, use):
+        print_wrapped(f"  {_harmless(line)}", indent="    ")
     typer.echo("files")
     for file in model.files:
         typer.echo(f"  {file.path}  {format_bytes(file.size_bytes)}\n    {file.digest}")
@@ -219,7 +233,7 @@ def _in_short(model: Model) -> str:
 def _say_skipped(skipped: tuple[str, ...]) -> None:
     if skipped:
         more = f" and {len(skipped) - _SKIPPED_SHOWN} more" if len(skipped) > _SKIPPED_SHOWN else ""
-        typer.echo(f"Left at the source: {', '.join(skipped[:_SKIPPED_SHOWN])}{more}")
+        print_wrapped(f"Left at the source: {', '.join(skipped[:_SKIPPED_SHOWN])}{more}")
 
 
 def _count(number: int | None) -> str:

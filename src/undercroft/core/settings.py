@@ -120,6 +120,13 @@ class RegistrySettings(Section):
 
     hub_endpoint: str | None = Field(None, description="Hub to pull hf:// references from; HF_ENDPOINT where not set.")
     hub_token_file: Path | None = Field(None, description="File that holds the hub's access token.")
+    use: str = Field(
+        "internal",
+        pattern=r"^(commercial|internal|research|personal|users=[0-9]{1,10}|"
+        r"(commercial|internal|research|personal),users=[0-9]{1,10})$",
+        description="What models are used for, to be compared with their licences: commercial, internal, research or "
+        "personal, with ,users=N for the monthly users of a product.",
+    )
     scrub_days: int = Field(
         7, ge=0, le=365, description="Stored files are read and hashed again this often; 0 is never."
     )

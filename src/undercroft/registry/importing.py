@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from undercroft.core.home import Home
 from undercroft.core.ids import check_name
 from undercroft.registry import entries
 from undercroft.registry.entries import Model, ModelFile
+from undercroft.registry.facts import ModelFacts
 from undercroft.registry.inspection.repository import Inspection, inspect_files
 from undercroft.registry.progress import Progress, Stage, counted
 from undercroft.registry.quarantine import workspace
@@ -136,6 +137,7 @@ def register(
     reason: str | None = None,
     must_copy: bool = False,
     progress: Progress,
+    admit: Callable[[ModelFacts], Mapping[str, Any]] = lambda facts: {},
 ) -> Arrival:
     """Makes a model of files, or of nothing where any of them is not fit for one.
 
@@ -145,10 +147,11 @@ def register(
         name: What to call it.
         must_copy: Never share bytes with a local source.
         progress: Told of every piece that is copied or hashed.
+        admit: Asked when the files were looked into and before they have a name; what it says goes to the journal.
 
     Raises:
         InvalidError: A file is damaged, of an unknown format, or not what its source says.
-        RefusedError: A file can carry code.
+        RefusedError: A file can carry code, or ``admit`` does not let it in.
         ConflictError: The name belongs to other content, or a source changed while it was read.
         UnavailableError: The disk is full.
     """
@@ -156,9 +159,10 @@ def register(
     with workspace(home) as folder:
         brought, methods = _bring_all(files, folder, must_copy, progress)
         inspection = inspect_files({item.file.path: item.local for item in brought})
+        noted = admit(inspection.facts)
         hashed = [_hash(item, progress) for item in brought]
         model = _entry(name, hashed, inspection, origin)
-        is_new, model = _place_and_name(database, home, model, hashed, actor=actor, reason=reason)
+        is_new, model = _place_and_name(database, home, model, hashed, noted, actor=actor, reason=reason)
     return Arrival(model, is_new, origin.skipped, tuple(sorted(set(methods))))
 
 
@@ -231,7 +235,14 @@ def _entry(name: str, hashed: Sequence[_Held], inspection: Inspection, origin: O
 
 
 def _place_and_name(
-    database: Database, home: Home, model: Model, hashed: Sequence[_Held], *, actor: str, reason: str | None
+    database: Database,
+    home: Home,
+    model: Model,
+    hashed: Sequence[_Held],
+    noted: Mapping[str, Any],
+    *,
+    actor: str,
+    reason: str | None,
 ) -> tuple[bool, Model]:
     store = BlobStore(home.blobs)
     with store.adding():
@@ -253,7 +264,7 @@ def _place_and_name(
                     actor=actor,
                     action="model.add",
                     subject=model.name,
-                    after=model.to_summary(),
+                    after={**model.to_summary(), **noted},
                     reason=reason,
                 )
         except IntegrityError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
@@ -96,8 +98,13 @@ def bring_local(
     reason: str | None,
     must_copy: bool,
     progress: Progress,
+    admit: Callable[[ModelFacts], Mapping[str, Any]] = lambda facts: {},
 ) -> Arrival:
-    """`add_local`, and what came of it."""
+    """`add_local`, and what came of it.
+
+    Args:
+        admit: Asked before the model has a name; see `undercroft.registry.importing.register`.
+    """
     with explained():
         files, origin = collect(reference.path)
         return register(
@@ -110,6 +117,7 @@ def bring_local(
             reason=reason,
             must_copy=must_copy,
             progress=progress,
+            admit=admit,
         )
 
 

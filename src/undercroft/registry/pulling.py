@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from undercroft.catalog.licences import load_licences
+from undercroft.catalog.uses import Use, parse_use
 from undercroft.core.environment import hub_endpoint
 from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
 from undercroft.core.settings import RegistrySettings
 from undercroft.registry import entries
 from undercroft.registry.entries import Model
+from undercroft.registry.facts import UNKNOWN
 from undercroft.registry.importing import Arrival, IncomingFile, Origin, explained, name_taken, register
 from undercroft.registry.inspection.json_files import read_json, refuse_auto_map
+from undercroft.registry.inspection.repository import read_documents
+from undercroft.registry.licence_finding import licence_in_header, licence_in_listing
+from undercroft.registry.licences import LicenceGate
 from undercroft.registry.models import bring_local
 from undercroft.registry.progress import Progress, silent
 from undercroft.registry.quarantine import download_folder
 from undercroft.registry.references import HubReference, LocalReference, name_or_suggested, parse_reference
-from undercroft.registry.selection import Selection, check_listing, config_files, select_files
+from undercroft.registry.selection import Role, Selection, check_listing, config_files, role_of, select_files
 from undercroft.registry.sources.hub import Hub, Listing
 from undercroft.storage.blobs import BlobStore, check_room
 from undercroft.storage.database import Database
@@ -40,8 +47,10 @@ def pull(
     must_copy: bool = False,
     progress: Progress = silent,
     waiting: Callable[[], None] = lambda: None,
+    use: Use | None = None,
+    accepts_licence: bool = False,
 ) -> Arrival:
-    """Registers what a reference means.
+    """Registers what a reference means, if its licence covers what it is to be used for.
 
     Args:
         text: A GGUF file, a folder, or ``hf://org/name[:file or quant][@revision]``.
@@ -50,15 +59,19 @@ def pull(
         must_copy: Never share bytes with a local source.
         progress: Told of every piece that is downloaded, copied or hashed.
         waiting: Called where another process is pulling the same.
+        use: What it is to be used for; None takes the setting.
+        accepts_licence: Whether ``actor`` accepts what its licence asks for that use.
 
     Raises:
         InvalidError: The reference, or a file, is not usable.
         NotFoundError: There is no such thing.
-        RefusedError: It can carry code, or the hub does not give it.
+        RefusedError: It can carry code, the hub does not give it, or its licence does not cover the use.
         ConflictError: The name belongs to other content.
         UnavailableError: The hub does not answer, or the disk is full. What was downloaded stays for the next pull.
     """
     reference = parse_reference(text)
+    licences, declared = load_licences(home.catalogue), use or parse_use(settings.use)
+    gate = LicenceGate(database, licences, declared, is_accepted=accepts_licence, actor=actor, reason=reason)
     if isinstance(reference, LocalReference):
         return bring_local(
             database,
@@ -69,39 +82,118 @@ def pull(
             reason=reason,
             must_copy=must_copy,
             progress=progress,
+            admit=lambda facts: _admit(gate, facts.licence, str(reference.path)),
         )
-    endpoint = settings.hub_endpoint or hub_endpoint()
-    hub = open_hub(endpoint, settings.hub_token_file)
-    listing = hub.list_files(reference)
-    source = str(HubReference(reference.repository, reference.wanted, listing.commit))
-    check_listing(list(listing.files), source=source)
-    sizes = {path: file.size_bytes for path, file in listing.files.items()}
-    selection = select_files(sizes, source=source, wanted=reference.wanted)
-    name = name_or_suggested(name, reference, selection.weights)
-    with explained(), download_folder(home, f"{endpoint or ''} {source}", waiting=waiting) as folder:
-        store = BlobStore(home.blobs)
-        there = _there_already(database, store, name, source, selection, listing)
-        if there is not None:
-            return Arrival(there, False, selection.skipped)
-        files = _download(hub, reference, listing, selection, folder, _stored(database, store, listing), progress)
-        lineage = {
-            "kind": "hub",
-            "endpoint": endpoint or "https://huggingface.co",
-            "repository": reference.repository,
-            "commit": listing.commit,
-            "wanted": reference.wanted,
-            "revision": reference.revision,
-        }
-        return register(
-            database,
-            home,
-            files,
-            Origin(source, lineage, selection.skipped),
-            name=name,
-            actor=actor,
-            reason=reason,
-            progress=progress,
-        )
+    return _Download(database, home, reference, settings, gate, name, actor, reason, progress).run(waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Download:
+    """One pull from a hub; fields as the arguments of `pull`."""
+
+    database: Database
+    home: Home
+    reference: HubReference
+    settings: RegistrySettings
+    gate: LicenceGate
+    name: str | None
+    actor: str
+    reason: str | None
+    progress: Progress
+
+    def run(self, waiting: Callable[[], None]) -> Arrival:
+        reference = self.reference
+        endpoint = self.settings.hub_endpoint or hub_endpoint()
+        hub = open_hub(endpoint, self.settings.hub_token_file)
+        listing = hub.list_files(reference)
+        source = str(HubReference(reference.repository, reference.wanted, listing.commit))
+        check_listing(list(listing.files), source=source)
+        sizes = {path: file.size_bytes for path, file in listing.files.items()}
+        selection = select_files(sizes, source=source, wanted=reference.wanted)
+        name = name_or_suggested(self.name, reference, selection.weights)
+        with explained(), download_folder(self.home, f"{endpoint or ''} {source}", waiting=waiting) as folder:
+            store = BlobStore(self.home.blobs)
+            there = _there_already(self.database, store, name, source, selection, listing)
+            if there is not None:
+                self._check_again(there, listing)
+                return Arrival(there, False, selection.skipped)
+            stored = _stored(self.database, store, listing)
+            files, licence = self._download(hub, listing, selection, folder, stored)
+            lineage = {
+                "kind": "hub",
+                "endpoint": endpoint or "https://huggingface.co",
+                "repository": reference.repository,
+                "commit": listing.commit,
+                "wanted": reference.wanted,
+                "revision": reference.revision,
+            }
+            return register(
+                self.database,
+                self.home,
+                files,
+                Origin(source, lineage, selection.skipped),
+                name=name,
+                actor=self.actor,
+                reason=self.reason,
+                progress=self.progress,
+                admit=lambda facts: _admit(
+                    self.gate, facts.licence if facts.licence != UNKNOWN else licence, str(reference)
+                ),
+            )
+
+    def _download(
+        self, hub: Hub, listing: Listing, selection: Selection, folder: Path, stored: Mapping[str, Path]
+    ) -> tuple[list[IncomingFile], str]:
+        """Files, and the licence as far as it was known before the weights.
+
+        Small files first: what asks for code, or has a licence that does not cover the use, is refused before its
+        weights are fetched.
+        """
+        reference, what = self.reference, str(self.reference)
+        licence = licence_in_listing(reference.repository, listing, self.home)
+        if licence is not None:
+            self.gate.check(licence, model=what)
+        checked = _configs_to_check(listing)
+        taken = (*selection.others, *selection.weights)
+        check_room(folder, sum(listing.files[path].size_bytes or 0 for path in taken if path not in stored), what=what)
+        for path in checked:
+            hub.fetch(reference, listing.commit, listing.files[path], _place(folder, path), self.progress)
+            refuse_auto_map(read_json(_place(folder, path), path), path)
+        files = [self._fetched(hub, listing, path, folder, stored, path in checked) for path in selection.others]
+        if licence is None:
+            documents = {file.path: file.local for file in files if role_of(file.path) is Role.DOCUMENT}
+            licence = read_documents(documents).licence or self._of_weights(hub, listing, selection, stored) or UNKNOWN
+            self.gate.check(licence, model=what)
+        files += [self._fetched(hub, listing, path, folder, stored, False) for path in selection.weights]
+        return files, licence
+
+    def _check_again(self, there: Model, listing: Listing) -> None:
+        """A model that came in for one use is not thereby let in for another."""
+        known = there.facts.licence
+        if known == UNKNOWN:
+            known = licence_in_listing(self.reference.repository, listing, self.home) or UNKNOWN
+        self.gate.check(known, model=str(self.reference))
+
+    def _of_weights(self, hub: Hub, listing: Listing, selection: Selection, stored: Mapping[str, Path]) -> str | None:
+        first = selection.weights[0]
+        return None if first in stored else licence_in_header(hub, self.reference, listing, first)
+
+    def _fetched(
+        self, hub: Hub, listing: Listing, path: str, folder: Path, stored: Mapping[str, Path], is_here: bool
+    ) -> IncomingFile:
+        file = listing.files[path]
+        digest = f"sha256:{file.sha256}" if file.sha256 is not None else None
+        if path in stored:
+            return IncomingFile(path, stored[path], False, digest)
+        if not is_here:
+            hub.fetch(self.reference, listing.commit, file, _place(folder, path), self.progress)
+        return IncomingFile(path, _place(folder, path), True, digest)
+
+
+def _admit(gate: LicenceGate, licence: str, model: str) -> dict[str, str]:
+    """Asks the gate once more, with what the files themselves say; for the journal: licence and use."""
+    verdict = gate.check(licence, model=model)
+    return {"licence": verdict.licence, "use": str(gate.use)}
 
 
 def open_hub(endpoint: str | None, token_file: Path | None) -> Hub:
@@ -170,36 +262,6 @@ def _stored(database: Database, store: BlobStore, listing: Listing) -> dict[str,
             for path, file in listing.files.items()
             if file.sha256 is not None and entries.is_untouched(connection, store, f"sha256:{file.sha256}")
         }
-
-
-def _download(
-    hub: Hub,
-    reference: HubReference,
-    listing: Listing,
-    selection: Selection,
-    folder: Path,
-    stored: Mapping[str, Path],
-    progress: Progress,
-) -> list[IncomingFile]:
-    """Small files first: a repository that asks for code is refused before its weights are fetched."""
-    taken = (*selection.others, *selection.weights)
-    checked = _configs_to_check(listing)
-    missing = sum(listing.files[path].size_bytes or 0 for path in taken if path not in stored)
-    check_room(folder, missing, what=str(reference))
-    for path in checked:
-        hub.fetch(reference, listing.commit, listing.files[path], _place(folder, path), progress)
-        refuse_auto_map(read_json(_place(folder, path), path), path)
-    files = []
-    for path in taken:
-        file = listing.files[path]
-        digest = f"sha256:{file.sha256}" if file.sha256 is not None else None
-        if path in stored:
-            files.append(IncomingFile(path, stored[path], False, digest))
-            continue
-        if path not in checked:
-            hub.fetch(reference, listing.commit, file, _place(folder, path), progress)
-        files.append(IncomingFile(path, _place(folder, path), True, digest))
-    return files
 
 
 def _configs_to_check(listing: Listing) -> list[str]:

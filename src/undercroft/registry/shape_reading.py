@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Literal
 
 from undercroft.catalog.families import Catalogue, CatalogueModel, load_catalogue
 from undercroft.catalog.shapes import ModelShape
-from undercroft.core.environment import hub_endpoint
 from undercroft.core.errors import InvalidError, NotFoundError
 from undercroft.core.home import Home
 from undercroft.core.settings import RegistrySettings
@@ -19,22 +17,18 @@ from undercroft.registry import entries
 from undercroft.registry.facts import UNKNOWN
 from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
 from undercroft.registry.inspection.gguf_model import licence_of_header, quantization_of
-from undercroft.registry.inspection.json_files import parse_json, read_json
+from undercroft.registry.inspection.json_files import read_json
 from undercroft.registry.inspection.safetensors import StoredTensor, read_safetensors
 from undercroft.registry.model_card import read_card
-from undercroft.registry.pulling import open_hub
-from undercroft.registry.references import HubReference, LocalReference, parse_reference
-from undercroft.registry.selection import check_listing, find_parts, select_files
+from undercroft.registry.references import LocalReference, parse_reference
+from undercroft.registry.selection import find_parts, select_files
 from undercroft.registry.shapes_config import shape_of_config
 from undercroft.registry.shapes_gguf import shape_of_gguf
-from undercroft.registry.sources.hub import Hub, Listing
-from undercroft.registry.sources.remote import HubBytes
 from undercroft.registry.stored_shapes import stored_shape
 from undercroft.storage.database import Database
 
 Origin = Literal["catalogue", "registry", "file", "folder", "hub"]
 
-_CONFIG_LIMIT_BYTES = 8 * 1024 * 1024
 _CARD_LIMIT_BYTES = 1024 * 1024
 
 
@@ -96,7 +90,9 @@ def find_subject(
         UnavailableError: The hub does not answer.
     """
     if text.startswith("hf://"):
-        return _on_hub(text, settings or RegistrySettings())
+        from undercroft.registry.shape_on_hub import find_on_hub  # noqa: PLC0415  (the hub's client costs 150 ms)
+
+        return find_on_hub(text, settings or RegistrySettings())
     if database is not None and (found := _registered(text, home, database)) is not None:
         return found
     path = Path(text).expanduser()
@@ -144,10 +140,11 @@ def _gguf_files(name: str, origin: Origin, paths: Sequence[Path]) -> Subject:
     missing = next((path for path in paths if not path.is_file()), None)
     if missing is not None:
         raise InvalidError("bad-parts", f"expected the part {missing.name!r} beside it", hint="put all parts together")
-    return _gguf(name, origin, [read_gguf(path, path.name, with_tokens=False) for path in paths])
+    return gguf_subject(name, origin, [read_gguf(path, path.name, with_tokens=False) for path in paths])
 
 
-def _gguf(name: str, origin: Origin, headers: Sequence[GgufHeader]) -> Subject:
+def gguf_subject(name: str, origin: Origin, headers: Sequence[GgufHeader]) -> Subject:
+    """A model by the headers of its GGUF, all parts in order."""
     shape = shape_of_gguf(headers)
     return Subject(
         name,
@@ -179,68 +176,14 @@ def _folder(folder: Path) -> Subject:
         "folder",
         shape,
         licence,
-        stored_type=_main_type(read_safetensors(folder / tensors[0], tensors[0])) if tensors else "",
+        stored_type=main_type(read_safetensors(folder / tensors[0], tensors[0])) if tensors else "",
         stored_bytes=sum(sizes[name] for name in tensors),
     )
 
 
-def _main_type(tensors: Sequence[StoredTensor]) -> str:
+def main_type(tensors: Sequence[StoredTensor]) -> str:
+    """Kind of most weights: ``BF16``."""
     elements: Counter[str] = Counter()
     for tensor in tensors:
         elements[tensor.dtype] += tensor.elements
     return elements.most_common(1)[0][0]
-
-
-def _on_hub(text: str, settings: RegistrySettings) -> Subject:
-    reference = parse_reference(text)
-    if not isinstance(reference, HubReference):
-        raise InvalidError("bad-reference", f"{text[:80]!r} is no reference of a hub")
-    hub = open_hub(settings.hub_endpoint or hub_endpoint(), settings.hub_token_file)
-    listing = hub.list_files(reference)
-    source = str(HubReference(reference.repository, reference.wanted, listing.commit))
-    check_listing(list(listing.files), source=source)
-    sizes = {path: file.size_bytes for path, file in listing.files.items()}
-    if reference.wanted is None and "config.json" in listing.files:
-        return _config_on_hub(hub, reference, listing)
-    weights = select_files(sizes, source=source, wanted=reference.wanted).weights
-    if not weights[0].lower().endswith(".gguf"):
-        return _config_on_hub(hub, reference, listing)
-    headers = [read_gguf(HubBytes(hub, reference, listing.commit, path), path, with_tokens=False) for path in weights]
-    found = _gguf(source, "hub", headers)
-    if found.licence != UNKNOWN or listing.licence is None:
-        return found
-    return Subject(
-        found.name,
-        "hub",
-        found.shape,
-        listing.licence,
-        stored_type=found.stored_type,
-        stored_bytes=found.stored_bytes,
-    )
-
-
-def _config_on_hub(hub: Hub, reference: HubReference, listing: Listing) -> Subject:
-    config = listing.files.get("config.json")
-    if config is None:
-        raise InvalidError(
-            "no-config", f"{reference} has no config.json, so its shape cannot be read", hint="choose a GGUF of it"
-        )
-    with tempfile.TemporaryDirectory(prefix="undercroft-config-") as folder:
-        target = Path(folder) / "config.json"
-        if (config.size_bytes or 0) > _CONFIG_LIMIT_BYTES:
-            raise InvalidError("bad-json", f"config.json of {reference} has {config.size_bytes:,} bytes")
-        hub.fetch(reference, listing.commit, config, target, lambda step: None)
-        document = parse_json(target.read_bytes(), "config.json")
-    shape = shape_of_config(document)
-    tensors = sorted(path for path in listing.files if path.endswith(".safetensors") and "/" not in path)
-    stored_type = ""
-    if tensors:
-        stored_type = _main_type(read_safetensors(HubBytes(hub, reference, listing.commit, tensors[0]), tensors[0]))
-    return Subject(
-        f"hf://{reference.repository}@{listing.commit}",
-        "hub",
-        shape,
-        listing.licence or UNKNOWN,
-        stored_type=stored_type,
-        stored_bytes=sum(listing.files[path].size_bytes or 0 for path in tensors),
-    )

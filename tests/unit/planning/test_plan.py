@@ -70,7 +70,7 @@ def test_pages_of_rearranged_matrices_do_not_count_twice() -> None:
 
 
 def test_the_best_quantization_that_fits_is_taken() -> None:
-    """24 GB hold Qwen 2.5 7B in Q8_0; 8 GB of a Jetson hold Llama 3.1 8B in Q5_K_M; F16 is listed and not recommended."""
+    """24 GB hold Qwen 2.5 7B in Q8_0, 8 GB of a Jetson hold Llama 3.1 8B in Q5_K_M; F16 is only listed."""
     assert planned("nvidia-l4").workload.quantization == "Q8_0"
     small = planned("nvidia-jetson-orin-nano-8gb", LLAMA_8B)
     assert small.fit.verdict is Verdict.FITS

@@ -136,8 +136,28 @@ def _read_onnx_folder(files: Mapping[str, Path], formats: Mapping[str, Format | 
     return model
 
 
-def _with_documents(facts: ModelFacts, files: Mapping[str, Path]) -> ModelFacts:
-    """What the weights themselves say goes before the card, and the card before the text of a licence."""
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """What the texts beside the weights say.
+
+    Args:
+        card: Front matter of ``README.md``; empty where there is none.
+        licence: Of the card, else of the text of a well-known licence; None where neither says it.
+    """
+
+    card: ModelCard
+    licence: str | None
+
+
+def read_documents(files: Mapping[str, Path]) -> Documents:
+    """Reads model card and licence.
+
+    Args:
+        files: Where each lies, by what its source calls it.
+
+    Raises:
+        InvalidError: One is too large or no text.
+    """
     card, licence = ModelCard(), None
     for name, path in files.items():
         text = read_text(path, name, _CARD_LIMIT_BYTES)
@@ -145,8 +165,15 @@ def _with_documents(facts: ModelFacts, files: Mapping[str, Path]) -> ModelFacts:
             card = read_card(text)
         else:
             licence = licence or licence_of_text(text)
+    return Documents(card, card.licence or licence)
+
+
+def _with_documents(facts: ModelFacts, files: Mapping[str, Path]) -> ModelFacts:
+    """What the weights themselves say goes before the card, and the card before the text of a licence."""
+    found = read_documents(files)
+    card = found.card
     if facts.licence == UNKNOWN:
-        facts = replace(facts, licence=card.licence or licence or UNKNOWN)
+        facts = replace(facts, licence=found.licence or UNKNOWN)
     return replace(
         facts,
         languages=facts.languages or card.languages,

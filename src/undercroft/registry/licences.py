@@ -1,0 +1,164 @@
+"""The licence gate: a model whose licence does not cover the declared use comes in only when somebody accepts it.
+
+What a licence says is decided by `undercroft.catalog.verdicts`; here is kept who accepted what, and when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from undercroft.catalog.licences import Licence, Licences, licence_key
+from undercroft.catalog.uses import Use, parse_use
+from undercroft.catalog.verdicts import Verdict, judge
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.errors import RefusedError
+from undercroft.registry.facts import UNKNOWN
+from undercroft.storage import journal
+from undercroft.storage.database import Database
+from undercroft.storage.tables import licence_acceptances
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Somebody accepted a licence for a use.
+
+    Args:
+        licence: Its id.
+        use: That it was accepted for.
+        at: ISO 8601, UTC.
+        actor: Who.
+    """
+
+    licence: str
+    use: Use
+    at: str
+    actor: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"licence": self.licence, "use": str(self.use), "at": self.at, "actor": self.actor}
+
+
+def acceptances(connection: Connection) -> list[Acceptance]:
+    """All of them, by licence and use."""
+    table = licence_acceptances
+    rows = connection.execute(select(table).order_by(table.c.licence, table.c.use))
+    return [Acceptance(row.licence, parse_use(row.use), row.at, row.actor) for row in rows]
+
+
+def find_acceptance(connection: Connection, licence: str, use: Use) -> Acceptance | None:
+    """One that covers the use, or None."""
+    return next((a for a in acceptances(connection) if a.licence == licence and a.use.covers(use)), None)
+
+
+def accept(database: Database, licence: Licence, use: Use, *, actor: str, reason: str | None = None) -> Verdict:
+    """Records that somebody accepted a licence for a use. Doing so again changes nothing.
+
+    Args:
+        licence: Its facts.
+        use: What is declared.
+        actor: Who.
+        reason: Why: a contract of one's own, say.
+    """
+    verdict = judge(licence, use)
+    _record(database, verdict, None, actor=actor, reason=reason)
+    return verdict
+
+
+class LicenceGate:
+    """Decides for the models of one command.
+
+    Args:
+        database: Where acceptances are kept.
+        licences: Facts of licences.
+        use: What is declared.
+        is_accepted: Whether the command itself accepts what the licence asks.
+        actor: Who gave the command.
+        reason: Why, in the actor's words.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        licences: Licences,
+        use: Use,
+        *,
+        is_accepted: bool,
+        actor: str,
+        reason: str | None = None,
+    ) -> None:
+        self._database, self._licences, self.use = database, licences, use
+        self._is_accepted, self._actor, self._reason = is_accepted, actor, reason
+        self._passed: dict[str, Verdict] = {}
+
+    def check(self, written: str, *, model: str) -> Verdict:
+        """Lets a model pass, or refuses it.
+
+        Args:
+            written: The licence as the model names it; ``unknown`` where it names none.
+            model: What to call it in the error and in the journal.
+
+        Raises:
+            RefusedError: ``licence-not-accepted`` or ``licence-refuses-use``.
+        """
+        key = licence_key(written)
+        if key in self._passed:
+            return self._passed[key]
+        verdict = judge(self._licences.get(written), self.use, written=key)
+        if verdict.outcome != "allowed" and not self._was_accepted(verdict):
+            if not self._is_accepted:
+                raise _refusal(verdict, model)
+            _record(self._database, verdict, model, actor=self._actor, reason=self._reason)
+        self._passed[key] = verdict
+        return verdict
+
+    def _was_accepted(self, verdict: Verdict) -> bool:
+        if not verdict.is_known:
+            return False  # two models that name no licence, or one of their own, need not mean the same
+        with self._database.read() as connection:
+            return find_acceptance(connection, verdict.licence, verdict.use) is not None
+
+
+def _record(database: Database, verdict: Verdict, model: str | None, *, actor: str, reason: str | None) -> None:
+    """Keeps an acceptance and tells the journal, in one transaction."""
+    with database.write() as connection:
+        if verdict.is_known:
+            if find_acceptance(connection, verdict.licence, verdict.use) is not None:
+                return
+            row = {"licence": verdict.licence, "use": str(verdict.use), "at": to_iso(utc_now()), "actor": actor}
+            connection.execute(insert(licence_acceptances).values(**row))
+        after = {"licence": verdict.licence, "use": str(verdict.use), "outcome": verdict.outcome, "url": verdict.url}
+        journal.record(
+            connection,
+            actor=actor,
+            action="licence.accept",
+            subject=verdict.licence,
+            after=after if model is None else {**after, "model": model},
+            reason=reason,
+        )
+
+
+def _refusal(verdict: Verdict, model: str) -> RefusedError:
+    lines = [f"{model[:200]}: {verdict.summary}", *(f"  - {condition}" for condition in verdict.conditions)]
+    if verdict.url:
+        lines.append(f"  Its text: {verdict.url}")
+    if verdict.outcome == "refused-use":
+        hint = (
+            "take another model, declare the use that you have (--use research), or give --accept-licence where its "
+            "owner has given you a licence of your own"
+        )
+        return RefusedError("licence-refuses-use", "\n".join(lines), hint=hint)
+    return RefusedError(
+        "licence-not-accepted",
+        "\n".join(lines),
+        hint="read it, then give the same command with --accept-licence; the journal keeps who did",
+    )
+
+
+def licence_lines(licences: Licences, written: str, use: Use) -> list[str]:
+    """What people are shown of a model's licence, a sentence each."""
+    verdict = judge(licences.get(written), use, written=licence_key(written) if written != UNKNOWN else "")
+    return [verdict.summary, *verdict.conditions, *([f"Its text: {verdict.url}"] if verdict.url else [])]

@@ -1,0 +1,208 @@
+"""The licence gate: refused before the weights are fetched, let in when somebody accepts, and told to the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ggufs import write_chat_model
+from tests.support.hub import Hub, Repository, running_hub
+from undercroft.catalog.uses import parse_use
+from undercroft.core.errors import RefusedError
+from undercroft.core.home import Home
+from undercroft.core.settings import RegistrySettings
+from undercroft.registry import models
+from undercroft.registry.importing import Arrival
+from undercroft.registry.licences import acceptances
+from undercroft.registry.pulling import pull
+from undercroft.storage import journal
+from undercroft.storage.database import Database
+
+LARGE_BYTES = 16 * 1024 * 1024
+
+
+class Cellar:
+    """A home, and a hub that it pulls from."""
+
+    def __init__(self, folder: Path, hub: Hub) -> None:
+        self.hub = hub
+        self.home = Home(folder / "home")
+        self.home.prepare()
+        self.database = Database(self.home.database_file)
+
+    def pull(self, reference: str = "hf://org/m", use: str = "internal", **options: Any) -> Arrival:
+        settings = RegistrySettings(hub_endpoint=self.hub.url, use=use)
+        return pull(self.database, self.home, reference, settings=settings, actor="cli:anna", **options)
+
+    def refused(self, reference: str = "hf://org/m", use: str = "internal") -> RefusedError:
+        """The error of a pull that must not leave a model."""
+        with pytest.raises(RefusedError) as caught:
+            self.pull(reference, use)
+        with self.database.read() as connection:
+            assert models.list_models(connection) == []
+        return caught.value
+
+    def journalled(self) -> list[journal.Entry]:
+        with self.database.read() as connection:
+            return [entry for entry, _ in journal.entries(connection)]
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> bytes:
+    return write_chat_model(tmp_path / "m.gguf").read_bytes()
+
+
+@pytest.fixture
+def cellar(tmp_path: Path, gguf: bytes) -> Iterator[Cellar]:
+    with running_hub({"org/m": Repository({"m.gguf": gguf})}) as hub:
+        made = Cellar(tmp_path, hub)
+        yield made
+        made.database.close()
+
+
+def test_refused_by_the_hubs_card_before_anything_is_fetched(cellar: Cellar) -> None:
+    """The card of the listing is enough: no file is asked for, and the error says what to read and to give."""
+    cellar.hub.repositories["org/m"].card = {"license": "llama3.2"}
+    error = cellar.refused()
+    assert error.code == "licence-not-accepted"
+    assert "hf://org/m: The Llama 3.2 Community License Agreement covers use inside an organisation" in error.message
+    assert "'Built with Llama'" in error.message
+    assert "https://www.llama.com/llama3_2/license/" in error.message
+    assert "--accept-licence" in str(error.hint)
+    assert cellar.hub.sent_bytes == {}
+
+
+def test_refused_by_the_card_beside_the_weights(cellar: Cellar, gguf: bytes) -> None:
+    """Where the hub's answer has no card, the card's own file is fetched, and the weights are not."""
+    readme = b"---\nlicense: other\nlicense_name: qwen-research\n---\n"
+    cellar.hub.repositories["org/m"] = Repository({"m.gguf": gguf, "README.md": readme})
+    error = cellar.refused()
+    assert error.code == "licence-refuses-use"
+    assert "does not cover use inside an organisation" in error.message
+    assert set(cellar.hub.sent_bytes) == {"README.md"}
+
+
+def test_refused_by_the_text_of_the_licence(cellar: Cellar, gguf: bytes) -> None:
+    """Without a card, the text of a well-known licence beside the weights says it."""
+    cellar.hub.repositories["org/m"] = Repository({"m.gguf": gguf, "LICENSE": b"# Gemma Terms of Use\n"})
+    assert "The Gemma Terms of Use covers" in cellar.refused().message
+    assert set(cellar.hub.sent_bytes) == {"LICENSE"}
+
+
+def test_refused_by_the_header_of_a_large_file(cellar: Cellar, tmp_path: Path) -> None:
+    """Where nothing else says it, the header of a GGUF is read by range, and the rest of the file is not fetched."""
+    large = write_chat_model(tmp_path / "l.gguf", width=512, layers=6, licence="llama3.1").read_bytes()
+    assert len(large) > LARGE_BYTES
+    cellar.hub.repositories["org/m"] = Repository({"m.gguf": large})
+    assert "Llama 3.1 Community License" in cellar.refused().message
+    assert cellar.hub.sent_bytes["m.gguf"] <= 1024 * 1024
+
+
+def test_refused_by_the_catalogue(cellar: Cellar, gguf: bytes) -> None:
+    """A repository of the catalogue has its licence even where the hub says nothing; a copy elsewhere has not."""
+    cellar.hub.repositories["meta-llama/Llama-3.2-1B-Instruct"] = Repository({"m.gguf": gguf})
+    assert "Llama 3.2" in cellar.refused("hf://meta-llama/Llama-3.2-1B-Instruct").message
+    assert cellar.hub.sent_bytes == {}
+    cellar.hub.repositories["someone/Llama-3.2-1B-Instruct"] = Repository({"m.gguf": gguf})
+    assert cellar.pull("hf://someone/Llama-3.2-1B-Instruct").is_new
+
+
+def test_a_local_file_is_refused_before_it_has_a_name(cellar: Cellar, tmp_path: Path) -> None:
+    """What the file itself says counts, and the file stays where it was."""
+    path = write_chat_model(tmp_path / "x.gguf", licence="mrl")
+    assert cellar.refused(str(path)).code == "licence-refuses-use"
+    assert path.exists()
+    assert cellar.pull(str(path), "research", accepts_licence=True).model.facts.licence == "mrl"
+
+
+def test_weights_that_say_otherwise_than_their_card(cellar: Cellar, tmp_path: Path) -> None:
+    """A card that promises more than the weights' own metadata does not let them in."""
+    own = write_chat_model(tmp_path / "x.gguf", licence="cc-by-nc-4.0").read_bytes()
+    cellar.hub.repositories["org/m"] = Repository({"m.gguf": own}, card={"license": "apache-2.0"})
+    error = cellar.refused(use="commercial")
+    assert "Attribution-NonCommercial 4.0 does not cover commercial use" in error.message
+
+
+def test_acceptance_is_kept_with_who_when_what(cellar: Cellar) -> None:
+    """Accepting lets the model in; the journal and the table say who accepted what, and the model's entry its use."""
+    cellar.hub.repositories["org/m"].card = {"license": "llama3.2"}
+    cellar.pull(accepts_licence=True, reason="agreed with legal")
+    accepted, added = cellar.journalled()
+    assert (accepted.action, accepted.subject, accepted.actor) == ("licence.accept", "llama3.2", "cli:anna")
+    assert accepted.reason == "agreed with legal"
+    assert accepted.after is not None
+    assert added.after is not None
+    assert accepted.after["use"] == "internal"
+    assert accepted.after["outcome"] == "needs-acceptance"
+    assert accepted.after["model"] == "hf://org/m"
+    assert (added.after["licence"], added.after["use"]) == ("llama3.2", "internal")
+    with cellar.database.read() as connection:
+        (kept,) = acceptances(connection)
+    assert (kept.licence, str(kept.use), kept.actor) == ("llama3.2", "internal", "cli:anna")
+
+
+def test_what_was_accepted_is_not_asked_again(cellar: Cellar, gguf: bytes) -> None:
+    """Another model of the same licence and use passes; another use of it does not."""
+    cellar.hub.repositories["org/m"].card = {"license": "llama3.2"}
+    cellar.pull(accepts_licence=True)
+    cellar.hub.repositories["org/other"] = Repository({"o.gguf": gguf}, card={"license": "llama3.2"})
+    assert cellar.pull("hf://org/other").is_new
+    assert [entry.action for entry in cellar.journalled()] == ["licence.accept", "model.add", "model.add"]
+    with pytest.raises(RefusedError, match="covers commercial use under conditions"):
+        cellar.pull("hf://org/m", "commercial", name="again")
+
+
+def test_a_model_that_is_there_is_judged_for_a_new_use(cellar: Cellar) -> None:
+    """What came in for research does not become commercial by pulling it again."""
+    cellar.hub.repositories["org/m"].card = {"license": "mrl"}
+    cellar.pull(use="research", accepts_licence=True)
+    assert not cellar.pull(use="research").is_new
+    with pytest.raises(RefusedError, match="does not cover commercial use"):
+        cellar.pull(use="commercial")
+
+
+def test_an_unknown_licence_is_accepted_one_model_at_a_time(cellar: Cellar, gguf: bytes) -> None:
+    """Commercial use of a model without a licence is refused; accepting it says nothing of the next such model."""
+    error = cellar.refused(use="commercial")
+    assert "names no licence" in error.message
+    assert cellar.hub.sent_bytes == {}
+    cellar.pull(use="commercial", accepts_licence=True)
+    assert cellar.journalled()[0].subject == "unknown"
+    with cellar.database.read() as connection:
+        assert acceptances(connection) == []
+    cellar.hub.repositories["org/other"] = Repository({"o.gguf": gguf}, card={"license": "their-own"})
+    with pytest.raises(RefusedError, match="names the licence 'their-own', of which there are no facts"):
+        cellar.pull("hf://org/other", "commercial", name="other")
+
+
+def test_a_free_licence_is_not_asked_for(cellar: Cellar) -> None:
+    """Apache-2.0 passes for every use, and nothing is accepted."""
+    cellar.hub.repositories["org/m"].card = {"license": "apache-2.0"}
+    assert cellar.pull(use="commercial,users=2000000000").is_new
+    assert [entry.action for entry in cellar.journalled()] == ["model.add"]
+
+
+def test_the_option_goes_before_the_setting(cellar: Cellar) -> None:
+    """A use given with the command is the one that is judged."""
+    cellar.hub.repositories["org/m"].card = {"license": "mrl"}
+    settings = RegistrySettings(hub_endpoint=cellar.hub.url, use="research")
+    with pytest.raises(RefusedError, match="does not cover commercial use"):
+        pull(
+            cellar.database, cellar.home, "hf://org/m", settings=settings, actor="cli:anna", use=parse_use("commercial")
+        )
+
+
+def test_facts_of_the_users_own(cellar: Cellar) -> None:
+    """An organisation that has a contract states its facts, and models under it come in."""
+    cellar.hub.repositories["org/m"].card = {"license": "other", "license_name": "acme-contract"}
+    cellar.refused(use="commercial")
+    cellar.home.catalogue.mkdir()
+    (cellar.home.catalogue / "licences.yaml").write_text(
+        "acme-contract:\n  name: Contract with Acme\n  version: 2026-01-01\n  url: https://example.org/contract\n"
+        "  grants: {commercial: allowed, internal: allowed, research: allowed, personal: allowed}\n",
+        encoding="utf-8",
+    )
+    assert cellar.pull(use="commercial").is_new
