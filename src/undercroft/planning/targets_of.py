@@ -83,7 +83,7 @@ class Measured:
     Args:
         memory: Bytes a second, all threads.
         disk: Bytes a second of a cold read.
-        matrix: Dtype → operations a second, all threads.
+        matrix: Type of weights as there (``f32``, ``q4_k``) → operations a second of a product with many tokens.
         gpu_copy: Bytes a second between host and accelerators.
     """
 
@@ -109,7 +109,7 @@ def target_of_machine(machine: Machine, measured: Measured, devices: Mapping[str
         total_bytes=memory.total_bytes,
         available_bytes=min(memory.available_bytes, memory.total_bytes),
         bandwidth=measured.memory or _guessed_bandwidth(processor),
-        compute=measured.matrix or {"fp32": _guessed_compute(processor)},
+        compute={"fp32": _guessed_compute(processor)},
     )
     pools = tuple(_detected_pool(a, devices) for a in machine.accelerators if (a.memory_bytes or 0) > 0)
     kinds = {pool.kind for pool in pools}

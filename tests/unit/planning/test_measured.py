@@ -1,0 +1,61 @@
+"""Stored measurements as rates of a forecast."""
+
+from __future__ import annotations
+
+import pytest
+
+from undercroft.hardware.machine import Accelerator, Disk, HostMemory, Machine, Processor
+from undercroft.hardware.measurements import Measurement
+from undercroft.planning.measured import measured_of
+from undercroft.planning.targets_of import target_of_machine
+
+AT = "2026-11-21T10:00:00.000Z"
+MACHINE = Machine(
+    processor=Processor("EPYC", "x86_64", 2, 4, frozenset({"avx2"})),
+    memory=HostMemory(8 * 1024**3, 6 * 1024**3, 8 * 1024**3, None, 0),
+    disks=(Disk("/home/me", "/home", "ext4", 10**12, 10**11, False, None),),
+    accelerators=(Accelerator("nvidia", 0, "NVIDIA L4", 24 * 1024**3),),
+)
+
+
+def figure(kind: str, device: str, variant: str, value: float, **detail: float) -> Measurement:
+    return Measurement(kind, device, value, variant, detail, AT)  # type: ignore[arg-type]
+
+
+def test_each_rate_takes_its_own_measurement() -> None:
+    """Reads by all threads, the cold disk, products with F32 weights, copies to the card; each says when it was made."""
+    found = [
+        figure("memory-bandwidth", "EPYC", "read, 1 thread", 20e9),
+        figure("memory-bandwidth", "EPYC", "read, all threads", 40e9, slowest=30e9),
+        figure("memory-bandwidth", "EPYC", "copy, all threads", 50e9),
+        figure("disk-read", "/home", "cold", 2e9),
+        figure("disk-read", "/home", "warm", 9e9),
+        figure("matrix", "EPYC", "f32", 80e9),
+        figure("matrix", "EPYC", "f16", 99e9),
+        figure("gpu-copy", "NVIDIA L4", "host to device", 12e9),
+    ]
+    measured = measured_of(found, MACHINE)
+    assert measured.memory is not None
+    assert (measured.memory.value, measured.memory.low) == (40e9, 30e9)
+    assert measured.memory.source == "measured here 2026-11-21"
+    assert measured.disk is not None
+    assert measured.disk.value == 2e9
+    assert measured.gpu_copy is not None
+    assert measured.gpu_copy.value == 12e9
+    # 9 operations of the peak a weight and token, 2 of them counted in a product.
+    assert measured.matrix["fp32"].value == pytest.approx(360e9)
+    host = target_of_machine(MACHINE, measured, {}).host
+    assert (host.bandwidth.value, host.compute["fp32"].value) == (40e9, pytest.approx(360e9))
+
+
+def test_figures_of_another_machine_do_not_count() -> None:
+    """A home that was moved keeps its measurements, and none of them is of this processor, disk or card."""
+    found = [
+        figure("memory-bandwidth", "Xeon", "read, all threads", 400e9),
+        figure("disk-read", "/mnt", "cold", 2e9),
+        figure("matrix", "Xeon", "f32", 80e9),
+        figure("gpu-copy", "NVIDIA H100", "host to device", 50e9),
+    ]
+    measured = measured_of(found, MACHINE)
+    assert (measured.memory, measured.disk, measured.matrix, measured.gpu_copy) == (None, None, {}, None)
+    assert "hardware measure" in target_of_machine(MACHINE, measured, {}).host.bandwidth.source
