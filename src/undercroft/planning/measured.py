@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 from undercroft.hardware.machine import Machine
 from undercroft.hardware.measurements import Measurement, find
-from undercroft.planning.speed_constants import PROCESSOR_OPERATIONS
 from undercroft.planning.targets import Rate
 from undercroft.planning.targets_of import Measured
 
 # Assumptions on how far an engine's rate lies from the measured one: reads of a large buffer repeat within a tenth;
 # cold reads of a disk depend on where the file lies and on who else reads.
 _MEMORY_SPREAD, _DISK_SPREAD, _ARITHMETIC_SPREAD, _COPY_SPREAD = 0.10, 0.30, 0.15, 0.15
-_OPERATIONS_PER_WEIGHT = 2  # a multiply and an add
 
 
 def measured_of(found: Sequence[Measurement], machine: Machine) -> Measured:
@@ -28,11 +26,11 @@ def measured_of(found: Sequence[Measurement], machine: Machine) -> Measured:
     cold = [one for one in found if one.kind == "disk-read" and one.device in mounts]
     names = {accelerator.name for accelerator in machine.accelerators}
     copies = [one for one in found if one.kind == "gpu-copy" and one.device in names]
-    product = find(found, "matrix", device=processor, variant="f32")
+    products = [one for one in found if (one.kind, one.device) == ("matrix", processor)]
     return Measured(
         memory=_rate(find(found, "memory-bandwidth", device=processor, variant="read, all threads"), _MEMORY_SPREAD),
         disk=_rate(find(cold, "disk-read", variant="cold"), _DISK_SPREAD),
-        matrix={"fp32": _peak(product)} if product is not None else {},
+        matrix={one.variant.lower(): rate for one in products if (rate := _rate(one, _ARITHMETIC_SPREAD))},
         gpu_copy=_rate(find(copies, "gpu-copy", variant="host to device"), _COPY_SPREAD),
     )
 
@@ -42,15 +40,3 @@ def _rate(one: Measurement | None, spread: float) -> Rate | None:
         return None
     low = min(one.value * (1 - spread), float(one.detail.get("slowest", one.value)))
     return Rate(one.value, low, one.value * (1 + spread), f"measured here {one.at[:10]}")
-
-
-def _peak(product: Measurement) -> Rate:
-    """The peak that a product of single-precision weights stands for.
-
-    The forecast counts what a weight costs in operations of the peak (`PROCESSOR_OPERATIONS`), a product in operations
-    that are done; the engine's own kernels are the same in both.
-    """
-    spent = PROCESSOR_OPERATIONS["F32"][1]
-    value = product.value * spent / _OPERATIONS_PER_WEIGHT
-    words = f"measured here {product.at[:10]}: {product.value / 1e9:,.0f} GFLOP/s of products with F32 weights"
-    return Rate(value, value * (1 - _ARITHMETIC_SPREAD), value * (1 + _ARITHMETIC_SPREAD), words)

@@ -20,12 +20,12 @@ from undercroft.planning.calibration import Quantity
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.memory import forecast_memory
 from undercroft.planning.speed import forecast_speed, kind_of
-from undercroft.planning.targets_of import Measured, target_of_machine
 from undercroft.registry.entries import Model
 from undercroft.registry.stored_shapes import stored_shape
 from undercroft.serving.accuracy import read_corrections
 from undercroft.serving.ledger import HOST, Figure, ReplicaForecast
 from undercroft.serving.specs import Template
+from undercroft.serving.this_machine import target_here
 from undercroft.storage.database import Database
 
 _log = structlog.get_logger("forecasting")
@@ -124,11 +124,11 @@ class MachineForecaster:
             return guess(model, spec)
 
     def _from_shape(self, shape: ModelShape, spec: EngineSpec, model: Model) -> ReplicaForecast:
-        target = target_of_machine(self._current_machine(), Measured(), {})
+        with self._database.read() as connection:
+            target = target_here(self._current_machine(), connection, self._home.root)
+            learnt = read_corrections(connection)
         work = workload_of(spec, has_gpu_engine=self._has_gpu_engine)
         memory = forecast_memory(shape, work, target)
-        with self._database.read() as connection:
-            learnt = read_corrections(connection)
         kind = kind_of(shape, work, target, memory.gpu_layers)
         speed = forecast_speed(shape, work, target, memory)
         on_gpus = {a.id: memory.in_pool(a.id) for a in target.accelerators}
