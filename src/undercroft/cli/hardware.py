@@ -10,16 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from undercroft.cli.actor import current_actor
-from undercroft.cli.hardware_text import describe_device, describe_machine, describe_measurements, devices_table
+from undercroft.cli.devices import devices
+from undercroft.cli.hardware_text import describe_machine, describe_measurements
 from undercroft.cli.opening import open_database
-from undercroft.cli.output import AsJson, print_json, print_table
+from undercroft.cli.output import AsJson, print_json
 from undercroft.core.environment import clean_environment, home_path
-from undercroft.core.errors import NotFoundError
 from undercroft.core.home import Home
 from undercroft.engines.openmp import with_library
-from undercroft.hardware.catalogue import load_devices
 from undercroft.hardware.detection import detect
-from undercroft.hardware.devices import Device
 from undercroft.hardware.machine import Machine
 from undercroft.hardware.measurements import Measurement, newest, store
 from undercroft.hardware.measuring.everything import FULL, QUICK
@@ -70,37 +68,7 @@ def measure(
     typer.echo("\n".join(["", *describe_measurements(kept)]))
 
 
-@app.command()
-def devices(
-    name: Annotated[str | None, typer.Argument(help="One of them, with every figure and its source.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show the catalogue of devices that one could buy; devices.yaml in the home completes it."""
-    known = load_devices(home_path())
-    if name is None:
-        if as_json:
-            print_json([asdict(device) for device in known.values()])
-            return
-        print_table(
-            ["=device", ">memory", ">GB/s", ">fp16 TFLOP/s", ">watts", ">price"], devices_table(known), empty=""
-        )
-        typer.echo("\nFigures of the makers, dense. One with its sources: undercroft hardware devices NAME")
-        return
-    device = find_device(known, name)
-    print_json(asdict(device)) if as_json else typer.echo("\n".join(describe_device(device)))
-
-
-def find_device(known: dict[str, Device], name: str) -> Device:
-    """A device by its id.
-
-    Raises:
-        NotFoundError: There is none; the message names those whose id holds the text.
-    """
-    if name in known:
-        return known[name]
-    similar = [id for id in known if name.lower() in id]
-    hint = f"one of: {', '.join(similar)}" if similar else "undercroft hardware devices"
-    raise NotFoundError("no-such-device", f"the catalogue has no device {name!r}", hint=hint)
+app.command()(devices)
 
 
 def machine_as_dict(machine: Machine) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -10,13 +11,14 @@ from typing import Any
 
 import yaml
 
-from undercroft.core.errors import InvalidError
+from undercroft.core.errors import InvalidError, NotFoundError
 from undercroft.hardware.catalogue_entries import Entry, problems_of
 from undercroft.hardware.devices import Device, Kind
 
 _BUILT_IN = Path(__file__).parent / "catalogue"
 _USER_SOURCE = "the devices.yaml of this home"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one reads ten times as fast, where it is built
+_NEAR_SHOWN = 6
 _FIGURES = ("memory", "bandwidth", "tflops", "watts", "reported")
 
 # Words that make another device of a name that is else the same: a text without them does not match a name with them.
@@ -36,6 +38,34 @@ def load_devices(home: Path | None = None) -> dict[str, Device]:
     """
     devices = _built_in()
     return {**devices, **_from_user(home)} if home is not None else dict(devices)
+
+
+def find_device(known: Mapping[str, Device], name: str) -> Device:
+    """A device by its id, with or without its vendor, or by its name as its maker writes it: ``rtx 4090``.
+
+    Raises:
+        NotFoundError: ``no-such-device``; the message names the ids that are near.
+    """
+    wanted = name.strip().lower()
+    key = wanted.replace(" ", "-")
+    named = [one for one in known.values() if key in (one.id, one.id.partition("-")[2]) or wanted == one.name.lower()]
+    if len(named) == 1 or key in known:
+        return known[key] if key in known else named[0]
+    near = near_devices(known, wanted)
+    raise NotFoundError(
+        "no-such-device",
+        f"the catalogue has no device {name[:80]!r}" + (f"; near it: {', '.join(near)}" if near else ""),
+        hint="undercroft plan devices",
+    )
+
+
+def near_devices(known: Mapping[str, Device], name: str) -> list[str]:
+    """Ids that somebody may have meant: those that hold all words of the text, else those that are written alike."""
+    words = re.findall(r"[a-z]+|[0-9]+", name.lower())
+    holding = [id for id in known if words and all(word in id for word in words)]
+    short = {id.partition("-")[2]: id for id in known}
+    alike = difflib.get_close_matches(name.lower(), [*known, *short], n=_NEAR_SHOWN, cutoff=0.5)
+    return list(dict.fromkeys([*holding, *(short.get(match, match) for match in alike)]))[:_NEAR_SHOWN]
 
 
 def match_device(
