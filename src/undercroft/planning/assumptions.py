@@ -11,42 +11,64 @@ from typing import Any
 from undercroft.core.errors import InvalidError
 
 
-def _assumed(default: Any, meaning: str, source: str, least: float = 0.0, most: float = math.inf) -> Any:
-    return field(default=default, metadata={"meaning": meaning, "source": source, "least": least, "most": most})
+def _assumed(default: Any, unit: str, meaning: str, source: str, least: float = 0.0, most: float = math.inf) -> Any:
+    about = {"unit": unit, "meaning": meaning, "source": source, "least": least, "most": most}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
     """Money is in ``currency``; prices of devices are in dollars and multiplied with ``dollar_rate``."""
 
-    currency: str = _assumed("USD", "name of the currency", "the catalogue's prices")
-    dollar_rate: float = _assumed(1.0, "price of a dollar in the currency", "none for USD", 1e-6)
-    kwh_price: float = _assumed(0.20, "price of a kilowatt-hour", "near Eurostat's mean for businesses, 2025: 0.19 EUR")
+    currency: str = _assumed("USD", "", "name of the currency", "the catalogue's prices")
+    dollar_rate: float = _assumed(1.0, "CURRENCY / USD", "price of a dollar in the currency", "none for USD", 1e-6)
+    kwh_price: float = _assumed(
+        0.20, "CURRENCY / kWh", "price of a kilowatt-hour", "near Eurostat's mean for businesses, 2025: 0.19 EUR"
+    )
     pue: float = _assumed(
-        1.54, "power of the site for each watt of the computer", "Uptime Institute, global survey 2025", 1.0, 5.0
+        1.54,
+        "W / W",
+        "power of the site for each watt of the computer",
+        "Uptime Institute, global survey 2025",
+        1.0,
+        5.0,
     )
-    years: float = _assumed(4.0, "years until the machine is written off", "usual for servers: 3 to 6", 0.5, 20.0)
-    residual: float = _assumed(0.10, "share of the price that is left then", "assumption", 0.0, 1.0)
+    years: float = _assumed(
+        4.0, "years", "years until the machine is written off", "usual for servers: 3 to 6", 0.5, 20.0
+    )
+    residual: float = _assumed(0.10, "of 1", "share of the price that is left then", "assumption", 0.0, 1.0)
     upkeep_hours: float = _assumed(
-        4.0, "hours of work on it a month", "assumption: updates, backups, a disk now and then"
+        4.0, "h / month", "hours of work on it a month", "assumption: updates, backups, a disk now and then"
     )
-    wage: float = _assumed(45.0, "price of an hour of that work", "assumption")
-    upkeep_share: float = _assumed(0.05, "spare parts and support a year, share of the price", "assumption", 0.0, 1.0)
-    requests_per_user: float = _assumed(40.0, "requests of a user on a working day", "assumption")
-    days_per_month: float = _assumed(22.0, "working days a month", "a five-day week", 1.0, 31.0)
+    wage: float = _assumed(45.0, "CURRENCY / h", "price of an hour of that work", "assumption")
+    upkeep_share: float = _assumed(
+        0.05, "of 1, a year", "spare parts and support a year, share of the price", "assumption", 0.0, 1.0
+    )
+    requests_per_user: float = _assumed(40.0, "a day", "requests of a user on a working day", "assumption")
+    days_per_month: float = _assumed(22.0, "days / month", "working days a month", "a five-day week", 1.0, 31.0)
     cloud_input: float = _assumed(
-        0.20, "cloud price of a million prompt tokens", "Together AI, Llama 3.1 8B; others ask 0.02 to 0.34"
+        0.20,
+        "CURRENCY / 1 M tokens",
+        "cloud price of a million prompt tokens",
+        "Together AI, Llama 3.1 8B; others ask 0.02 to 0.34",
     )
     cloud_output: float = _assumed(
-        0.60, "cloud price of a million answer tokens", "Together AI, Llama 3.1 8B; others ask 0.03 to 0.83"
+        0.60,
+        "CURRENCY / 1 M tokens",
+        "cloud price of a million answer tokens",
+        "Together AI, Llama 3.1 8B; others ask 0.03 to 0.83",
     )
     rent_per_hour: float = _assumed(
         0.0,
+        "CURRENCY / h",
         "price of an hour of the same device in a cloud; 0 takes the catalogue's",
         "price lists, where one was found",
     )
     host_price: float = _assumed(
-        0.0, "dollars for the computer around a card; 0 takes the default host's", "targets_of.WORKSTATION and SERVER"
+        0.0,
+        "USD",
+        "dollars for the computer around a card; 0 takes the default host's",
+        "targets_of.WORKSTATION and SERVER",
     )
 
 
@@ -112,6 +134,16 @@ def _range(about: Mapping[str, Any]) -> str:
     if math.isinf(about["most"]):
         return f"{about['least']:g} or more"
     return f"{about['least']:g} to {about['most']:g}"
+
+
+def unit_of(name: str, currency: str) -> str:
+    """Unit of an assumption; empty for the currency's name.
+
+    Args:
+        name: Of a field.
+        currency: That money is in.
+    """
+    return str(_metadata(name)["unit"]).replace("CURRENCY", currency)
 
 
 def listed(assumptions: Assumptions) -> list[tuple[str, str, str, str]]:

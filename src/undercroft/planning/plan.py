@@ -205,8 +205,6 @@ def _best(choices: tuple[Choice, ...]) -> str:
 
 
 def _cost(site: Site, speed: SpeedForecast, work: Workload, users: int, assumed: Assumptions) -> Cost:
-    target = site.target
-    machines = Machines(site.machines, target.price_usd, target.watts, target.idle_watts, site.rent_usd_per_hour)
     pace = Pace(
         speed.decode.value,
         speed.decode_user.value,
@@ -214,7 +212,13 @@ def _cost(site: Site, speed: SpeedForecast, work: Workload, users: int, assumed:
         speed.prefill.value,
         speed.first_token.value,
     )
-    return cost_of(machines, pace, work, users, assumed)
+    return cost_of(machines_of(site), pace, work, users, assumed)
+
+
+def machines_of(site: Site) -> Machines:
+    """What is bought for a site."""
+    target = site.target
+    return Machines(site.machines, target.price_usd, target.watts, target.idle_watts, site.rent_usd_per_hour)
 
 
 class _Judge:
