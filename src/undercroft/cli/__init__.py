@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "licence": ("undercroft.cli.licence", "Show what licences permit, and accept them for a use."),
     "deployment": ("undercroft.cli.deployment", "Say which models are served, and how."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
+    "plan": ("undercroft.cli.plan", "Say whether a model fits, how fast, at what cost, and whether it may be used."),
     "hardware": ("undercroft.cli.hardware", "Show and measure this machine; list devices one could buy."),
     "doctor": ("undercroft.cli.doctor", "Check this machine and this home for what goes wrong most."),
     "journal": ("undercroft.cli.journal", "Show and verify the diary of every change."),
