@@ -28,7 +28,7 @@ from tools.starter.warm_start import warm_weights
 
 WARM_UP_STEPS = 150
 # English and Arabic were learnt slowest, Thai fastest, when all were drawn equally.
-LANGUAGE_WEIGHTS = {"en": 1.5, "ar": 1.4, "vi": 1.1, "th": 0.7}
+LANGUAGE_WEIGHTS = {"en": 1.5, "ar": 1.9, "vi": 1.0, "th": 0.7}
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def main() -> None:
         run.resume(checkpoint)
     elif options.start_from:
         run.start_with(warm_weights(options.start_from, pieces, run.model.state_dict()))
-    tickets = TicketSource(grammars, has_noise=True, bare_ratio=0.4, crossing_ratio=0.3, weights=LANGUAGE_WEIGHTS)
+    tickets = TicketSource(grammars, has_noise=True, bare_ratio=0.4, crossing_ratio=0.4, weights=LANGUAGE_WEIGHTS)
     source = ConversationSource(tickets, tokenizer)
     rng = random.Random(plan.seed + run.step)
     stream = batches(source, rng, batch_tokens=plan.batch_tokens, context_tokens=run.shape.context_tokens)
