@@ -147,7 +147,9 @@ def _rate(of: Callable[[Levels], float], correction: Correction) -> Rate:
     up = math.sqrt(sum(math.log(of(fast) / best) ** 2 for _, fast in _ENDS))
     source = "roofline of published constants"
     if correction.pairs:
-        down = up = _learnt_range(correction)
+        # What three kinds or runs said is known; with fewer, learning at least makes nothing less certain.
+        reach = _learnt_range(correction)
+        down, up = (reach, reach) if correction.spread is not None else (min(reach, down), min(reach, up))
         source = f"roofline, corrected by {correction.factor:.2f} from {correction.pairs} runs: {correction.level}"
     value = best * correction.factor
     return Rate(value, value * math.exp(-down), value * math.exp(up), source)

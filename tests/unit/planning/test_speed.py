@@ -145,7 +145,7 @@ def test_loading_reads_the_file_rearranges_and_copies() -> None:
 
 def test_what_was_learnt_moves_the_figure_and_narrows_the_range() -> None:
     """Five runs 20 % slower than forecast: the next forecast is nearly 20 % lower, its range a few percent."""
-    kind = Kind("llama.cpp", "Card", "llama", "Q4_K_M")
+    kind = Kind("llama.cpp", "Card", "llama", "Q4_K")
     pairs = [Pair(kind, Quantity.DECODE_TOKENS, 100, 100, 80 + wobble) for wobble in (-1, 0, 0, 0, 1)]
     workload = Workload(quantization="Q4_K_M")
     plain = on(machine(card()), LLAMA_8B, workload).decode
@@ -153,6 +153,18 @@ def test_what_was_learnt_moves_the_figure_and_narrows_the_range() -> None:
     assert learnt.value == pytest.approx(plain.value * 0.8, rel=0.05)
     assert learnt.high / learnt.low < plain.high / plain.low
     assert "5 runs" in learnt.source
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_learning_from_another_quantization_never_widens_the_range(count: int) -> None:
+    """Runs of one Q8_0 move a Q4_K_M's figure; how much the two may differ is not known better than before."""
+    pairs = [Pair(Kind("llama.cpp", "Card", "llama", "Q8_0"), Quantity.DECODE_TOKENS, 100, 100, 80)] * count
+    workload, target = Workload(quantization="Q4_K_M"), machine(card())
+    plain = on(target, LLAMA_8B, workload).decode
+    learnt = forecast_speed(LLAMA_8B, workload, target, MemoryForecast((), WHOLE), Corrections(pairs)).decode
+    assert learnt.value < plain.value * 0.85
+    assert learnt.high / learnt.value <= plain.high / plain.value * 1.000001
+    assert learnt.value / learnt.low <= plain.value / plain.low * 1.000001
 
 
 def test_the_explanation_names_each_term_and_its_source() -> None:
