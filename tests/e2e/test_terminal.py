@@ -29,6 +29,7 @@ class Terminal:
 
     def __init__(self, server: Server, *words: str) -> None:
         self._own, theirs = pty.openpty()
+        self._unread = b""
         self.process = subprocess.Popen(
             [COMMAND, *words],
             env={**server.environment, "TERM": "xterm", "LC_ALL": "C.UTF-8"},
@@ -45,14 +46,14 @@ class Terminal:
         os.write(self._own, text.encode())
 
     def read_until(self, text: str) -> str:
-        """What is written until ``text`` was."""
-        found = b""
+        """What is written until ``text`` was; what follows it is for the next call."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while text.encode() not in found:
+        while text.encode() not in self._unread:
             ready, _, _ = select.select([self._own], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, found
-            found += os.read(self._own, 65536)
-        return found.decode()
+            assert ready, self._unread
+            self._unread += os.read(self._own, 65536)
+        found, end, self._unread = self._unread.partition(text.encode())
+        return (found + end).decode()
 
     def close(self) -> None:
         """Ends the command."""

@@ -151,12 +151,13 @@ def test_a_client_that_goes_before_the_answer_stops_the_engine(door: DoorProcess
     engine.behaviour = hang
     body = json.dumps(CHAT)
     head = f"POST {ROUTE} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {door.key}\r\n"
+    head += "X-Request-Id: gone-before\r\n"
     with door.connect() as connection:
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         assert arrived.wait(10)
     assert engine.aborted.acquire(timeout=10)
     assert door.control is not None
-    (row,) = door.control.wait(lambda events: [r for e in events if e["type"] == "usage" for r in e["rows"]])
+    row = door.control.usage("gone-before")
     assert (row["status"], row["prompt_tokens"], row["completion_tokens"]) == (499, None, None)
 
 
