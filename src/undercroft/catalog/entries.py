@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from undercroft.catalog.shapes import Experts
+from undercroft.core.forms import of_form, wrong_form
 
 Count = Annotated[int, Field(ge=1, le=2**40)]
 CountOrNone = Annotated[int, Field(ge=0, le=2**40)]
-Names = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]*( +[A-Za-z0-9._/-]+)*$")]
-Languages = Annotated[str, Field(pattern=r"^([a-z]{2,3}( +[a-z]{2,3})*)?$")]
-Repository = Annotated[str, Field(pattern=r"^([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)?$")]
+Names = Annotated[str, of_form(r"[A-Za-z0-9._/-]*( +[A-Za-z0-9._/-]+)*", "names with blanks between them")]
+Languages = Annotated[
+    str, of_form(r"([a-z]{2,3}( +[a-z]{2,3})*)?", "ISO 639 codes with blanks between them, such as 'en th'")
+]
+Repository = Annotated[str, of_form(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)?", "a repository such as 'org/name'")]
+
+
+def _one_or_each(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError as error:
+        raise wrong_form("a whole number from 1, or a list with one number for each layer") from error
+
+
+OneOrEach = Annotated[Count | list[CountOrNone], WrapValidator(_one_or_each)]
 
 
 class _Entry(BaseModel):
@@ -38,23 +59,28 @@ class ModelEntry(_Entry):
     has no window and the others have one; 0 gives one to all.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
+    name: Annotated[
+        str,
+        of_form(r"[a-z0-9][a-z0-9.-]{0,62}", "up to 63 lower-case letters, digits, '.' and '-', such as 'house-7b'"),
+    ]
     hub: Repository = ""
     base: Repository = ""
     also: Names = ""
     task: Literal["chat", "embed", "rerank", "encode"]
-    licence: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
+    licence: Annotated[str, of_form(r"[a-z0-9][a-z0-9.-]{0,63}", "the id of a licence such as 'apache-2.0'")]
     released: date | None = None
     official: Languages = ""
     usable: Languages = ""
     remark: str = Field("", max_length=400)
     sources: dict[str, str] = {}
 
-    architecture: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    architecture: Annotated[
+        str, of_form(r"[a-z0-9][a-z0-9_.-]{0,63}", "the name that a GGUF gives its architecture, such as 'llama'")
+    ]
     layers: Annotated[int, Field(ge=1, le=1024)]
     width: Count
     heads: Count
-    kv_heads: Count | list[CountOrNone]
+    kv_heads: OneOrEach
     head_dim: CountOrNone = 0
     value_head_dim: CountOrNone = 0
     feed_forward: CountOrNone

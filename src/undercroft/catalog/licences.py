@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from undercroft.catalog.uses import PURPOSES, Purpose
 from undercroft.catalog.yaml_files import bad_catalogue, problems_of, read_mapping
 from undercroft.core.errors import NotFoundError
+from undercroft.core.forms import of_form
 
 Grant = Literal["allowed", "conditional", "refused"]
 DutyKind = Literal["naming", "derivative-naming", "attribution", "pass-on", "copyleft"]
@@ -26,6 +27,8 @@ _ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 UNKNOWN = "unknown"
 # What cards write where they name no licence.
 _SAYS_NOTHING = {"", UNKNOWN, "other", "none", "custom", "unlicensed", "unknown-license"}
+# Written between licences that all hold, as in an SPDX expression.
+_AND = re.compile(r"\s+and\s+", re.IGNORECASE)
 
 
 class _Facts(BaseModel):
@@ -78,7 +81,7 @@ class Licence(_Facts):
     id: str
     name: Annotated[str, Field(min_length=1)]
     version: str
-    url: Annotated[str, Field(pattern=r"^https?://\S+$")]
+    url: Annotated[str, of_form(r"https?://\S+", "an address that begins with https://")]
     grants: dict[Purpose, Grant]
     needs_acceptance: bool = False
     users_cap: Annotated[int, Field(ge=1)] | None = None
@@ -140,6 +143,31 @@ def licence_key(written: str) -> str:
     return "" if key in _SAYS_NOTHING else key
 
 
+def licences_in(written: str) -> list[str]:
+    """The licences that a text names: ``apache-2.0 AND cc-by-nc-4.0`` names two; empty where it names none."""
+    return [part.strip() for part in _AND.split(written) if licence_key(part)]
+
+
+def together(written: Iterable[str | None]) -> str | None:
+    """What several sources say of one model's licence, as one text: each licence once, joined by ``AND``.
+
+    Sources that contradict each other are not weighed: every licence that one of them names has to cover the use, so
+    the strictest decides.
+
+    Args:
+        written: As each source names it; None and ``unknown`` where one names none.
+
+    Returns:
+        None where none of them names a licence.
+    """
+    known = load_licences()
+    named: dict[str, str] = {}
+    for text in (part for given in written if given for part in licences_in(given)):
+        found = known.get(text)
+        named.setdefault(found.id if found is not None else licence_key(text), text)
+    return " AND ".join(named.values()) or None
+
+
 def load_licences(folder: Path | None = None) -> Licences:
     """The licences that come with Undercroft, and a user's own.
 
@@ -181,7 +209,7 @@ def read_licences(path: Path) -> dict[str, Licence]:
                 problems += problems_of(error, key)
                 continue
             missing = [purpose for purpose in PURPOSES if purpose not in found[key].grants]
-            problems += [f"{key}.grants: {purpose} is missing" for purpose in missing]
+            problems += [f"{key}: grants.{purpose}: is missing" for purpose in missing]
     if problems:
         raise bad_catalogue(path, problems)
     return found

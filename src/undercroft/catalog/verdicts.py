@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from undercroft.catalog.licences import UNKNOWN, Licence
+from undercroft.catalog.licences import UNKNOWN, Licence, Licences, licence_key, licences_in
 from undercroft.catalog.uses import Use
 
 Outcome = Literal["allowed", "needs-acceptance", "refused-use"]
@@ -16,6 +16,8 @@ _MEANING = {
     "research": "research",
     "personal": "personal use",
 }
+_STRICTNESS: dict[Outcome, int] = {"allowed": 0, "needs-acceptance": 1, "refused-use": 2}
+_SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,43 @@ def judge(licence: Licence | None, use: Use, *, written: str = "") -> Verdict:
     return _verdict(licence, use, "allowed", f"The {licence.name} covers {what}.")
 
 
+def judge_each(licences: Licences, written: str, use: Use) -> list[Verdict]:
+    """A verdict on each licence that a model names, the strictest first; one on none where it names none.
+
+    Args:
+        licences: Facts.
+        written: As the model names them: ``apache-2.0``, ``apache-2.0 AND cc-by-nc-4.0``, ``unknown``.
+        use: What is declared.
+    """
+    named = licences_in(written) or [""]
+    verdicts = [judge(licences.get(text), use, written=licence_key(text)) for text in named]
+    return sorted(verdicts, key=lambda verdict: -_STRICTNESS[verdict.outcome])
+
+
+def judge_written(licences: Licences, written: str, use: Use) -> Verdict:
+    """One verdict on all licences that a model names: each has to cover the use, so the strictest decides.
+
+    Args:
+        licences: Facts.
+        written: As for `judge_each`.
+        use: What is declared.
+    """
+    verdicts = judge_each(licences, written, use)
+    first = verdicts[0]
+    if len(verdicts) == 1:
+        return first
+    return Verdict(
+        first.outcome,
+        " AND ".join(verdict.licence for verdict in verdicts),
+        use,
+        " ".join(
+            ["Its sources name several licences, each of which has to cover the use.", *(v.summary for v in verdicts)]
+        ),
+        tuple(dict.fromkeys(condition for verdict in verdicts for condition in verdict.conditions)),
+        first.url if all(verdict.is_known for verdict in verdicts) else "",
+    )
+
+
 def _verdict(licence: Licence, use: Use, outcome: Outcome, summary: str) -> Verdict:
     return Verdict(outcome, licence.id, use, summary, conditions_of(licence), licence.url)
 
@@ -96,9 +135,12 @@ def conditions_of(licence: Licence) -> tuple[str, ...]:
 
 
 def _unknown(use: Use, written: str) -> Verdict:
-    named = f"names the licence {written[:80]!r}, of which there are no facts here" if written else "names no licence"
+    shown = written if len(written) <= _SHOWN_CHARACTERS else written[:_SHOWN_CHARACTERS] + "…"
+    named = (
+        f"It names the licence {shown!r}, of which there are no facts here" if written else "Its licence is not known"
+    )
     read = "read what its source says of it; without a licence nothing is permitted"
     if use.purpose == "commercial":
-        summary = f"The model {named}. Commercial use needs somebody who accepts it: {read}."
-        return Verdict("needs-acceptance", written or UNKNOWN, use, summary)
-    return Verdict("allowed", written or UNKNOWN, use, f"The model {named}: {read}.")
+        summary = f"{named}. Commercial use needs somebody who accepts it: {read}."
+        return Verdict("needs-acceptance", shown or UNKNOWN, use, summary)
+    return Verdict("allowed", shown or UNKNOWN, use, f"{named}: {read}.")

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from undercroft.core import wrong_values
 from undercroft.core.errors import InvalidError
 
 _LIMIT_BYTES = 1024 * 1024
@@ -47,11 +48,13 @@ def yaml_files(folder: Path) -> list[Path]:
 
 
 def problems_of(error: ValidationError, where: str) -> list[str]:
-    """What pydantic found, a sentence each."""
-    return [
-        f"{where}.{'.'.join(str(part) for part in item['loc'])}: {item['msg']}, got {str(item['input'])[:80]!r}"
-        for item in error.errors()
-    ]
+    """What is wrong with an entry, a sentence each: ``models.house-7b: layers: expected at least 1, got 0``.
+
+    Args:
+        error: What pydantic found.
+        where: The entry.
+    """
+    return [f"{where}: {problem}" for problem in wrong_values.problems_of(error, is_yaml=True)]
 
 
 def bad_catalogue(path: Path, problems: Sequence[str]) -> InvalidError:
@@ -59,5 +62,5 @@ def bad_catalogue(path: Path, problems: Sequence[str]) -> InvalidError:
     return InvalidError(
         "bad-catalogue",
         f"{path} has problems:\n" + "\n".join(f"  - {problem}" for problem in problems),
-        hint="correct the file; its form is in docs/guide/models.md",
+        hint=f"correct the file; its form is in docs/guide/{'licences' if path.stem == 'licences' else 'models'}.md",
     )

@@ -42,7 +42,8 @@ def list_licences(as_json: AsJson = False) -> None:
         ],
         empty="There are no facts of any licence.",
     )
-    typer.echo("\naccept: covered under conditions that somebody has to accept; see: undercroft licence show NAME")
+    typer.echo()
+    print_wrapped("accept: covered under conditions that somebody has to accept; see: undercroft licence show NAME")
     if accepted:
         typer.echo()
         print_table(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the command line needs the words and not, at each start, the library
+    from pydantic import ValidationError
 
 # The library's name of a problem → what was expected.
 _EXPECTED = {
@@ -29,19 +32,43 @@ _EXPECTED = {
     "string_too_short": "at least {min_length} characters",
     "string_type": "a text",
     "timezone_aware": "a time with its zone",
+    "date_from_datetime_inexact": "a date such as 2026-01-31",
+    "date_from_datetime_parsing": "a date such as 2026-01-31",
+    "date_parsing": "a date such as 2026-01-31",
+    "date_type": "a date such as 2026-01-31",
     "datetime_from_date_parsing": "an ISO 8601 time",
     "datetime_parsing": "an ISO 8601 time",
     "datetime_type": "an ISO 8601 time",
     "json_invalid": "JSON",
+    "tuple_type": "a list",
+    "wrong_form": "{expected}",  # of undercroft.core.forms
 }
+# What files of another form call it.
+_IN_YAML = {"dict_type": "a mapping", "model_type": "a mapping"}
 _SHOWN_CHARACTERS = 80
 
 
-def problem_of(found: Mapping[str, Any]) -> str:
+def problems_of(error: ValidationError, *, is_yaml: bool = False) -> list[str]:
+    """Every problem that was found, as ``field: what is wrong``; without a field where it is about several.
+
+    Args:
+        error: What pydantic found.
+        is_yaml: Whether the values are fields of a YAML file.
+    """
+    found = []
+    for item in error.errors():
+        place = ".".join(str(step) for step in item["loc"] if step != "[key]")
+        problem = problem_of(item, is_yaml=is_yaml)
+        found.append(f"{place}: {problem}" if place else problem)
+    return found
+
+
+def problem_of(found: Mapping[str, Any], *, is_yaml: bool = False) -> str:
     """One problem as words that go behind the name of a setting or option.
 
     Args:
         found: One entry of `pydantic.ValidationError.errors`: ``type``, ``ctx``, ``input``.
+        is_yaml: Whether the value is a field of a YAML file.
 
     Returns:
         ``expected at least 1, got '0'``.
@@ -51,12 +78,14 @@ def problem_of(found: Mapping[str, Any]) -> str:
     """
     kind = found["type"]
     if kind == "extra_forbidden":
-        return "there is no such setting"
+        return "there is no such field" if is_yaml else "there is no such setting"
     if kind == "missing":
         return "is missing"
+    if kind == "value_error":
+        return str(found["ctx"]["error"])  # a sentence of our own validators
     given = repr(found["input"])
     given = given if len(given) <= _SHOWN_CHARACTERS else given[:_SHOWN_CHARACTERS] + "…"
-    expected = _EXPECTED.get(kind)
+    expected = (_IN_YAML.get(kind) if is_yaml else None) or _EXPECTED.get(kind)
     if expected is None:
         return f"has a value that cannot be used, {given}"
     return f"expected {expected.format(**_with_numbers(found.get('ctx') or {}))}, got {given}"

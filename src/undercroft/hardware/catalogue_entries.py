@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from undercroft.core import wrong_values
 from undercroft.hardware.devices import Device, Kind, Maturity, Price
 from undercroft.hardware.machine import Vendor
 
@@ -103,12 +104,5 @@ def problems_of(id: str, raw: Mapping[str, Any]) -> Entry | list[str]:
     try:
         entry = Entry.model_validate(dict(raw))
     except ValidationError as error:
-        problems += [_sentence(detail["loc"], detail["msg"]) for detail in error.errors()]
-        return problems
+        return problems + wrong_values.problems_of(error, is_yaml=True)
     return problems or entry
-
-
-def _sentence(location: tuple[int | str, ...], message: str) -> str:
-    field = ".".join(str(step) for step in location if step != "[key]")
-    plain = message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "there is no such field")
-    return f"{field}: {plain}" if field else plain

@@ -26,7 +26,8 @@ class ModelFacts:
         vocabulary_tokens: Tokens of its vocabulary; count.
         quantization: Kind of most weights: ``Q4_K_M``, ``F16``, ``BF16``.
         bits_per_weight: Size of the tensors in bits, per element.
-        licence: SPDX-like identifier in lower case: ``apache-2.0``.
+        licence: SPDX-like identifier in lower case: ``apache-2.0``; where the files name several, all of them,
+            joined by ``AND``.
         languages: As the files name them: ``en``, ``th``.
         base_models: What it was made from, as the files name it.
         title: Its own name for itself.

@@ -5,19 +5,20 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from undercroft.catalog.licences import together
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.core.ids import check_name
 from undercroft.registry import entries
 from undercroft.registry.entries import Model, ModelFile
-from undercroft.registry.facts import ModelFacts
+from undercroft.registry.facts import UNKNOWN, ModelFacts
 from undercroft.registry.inspection.repository import Inspection, inspect_files
 from undercroft.registry.progress import Progress, Stage, counted
 from undercroft.registry.quarantine import workspace
@@ -59,11 +60,13 @@ class Origin:
         source: For people: the reference, with the commit for a hub.
         lineage: For programs: its parts.
         skipped: Files of the source that no model needs, and that were left there.
+        licence: What the source says of it beside the files; None where it says nothing.
     """
 
     source: str
     lineage: Mapping[str, Any]
     skipped: tuple[str, ...] = ()
+    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +161,17 @@ def register(
     check_name(name, what="model")
     with workspace(home) as folder:
         brought, methods = _bring_all(files, folder, must_copy, progress)
-        inspection = inspect_files({item.file.path: item.local for item in brought})
+        inspection = _with_licence(inspect_files({item.file.path: item.local for item in brought}), origin)
         noted = admit(inspection.facts)
         hashed = [_hash(item, progress) for item in brought]
         model = _entry(name, hashed, inspection, origin)
         is_new, model = _place_and_name(database, home, model, hashed, noted, actor=actor, reason=reason)
     return Arrival(model, is_new, origin.skipped, tuple(sorted(set(methods))))
+
+
+def _with_licence(inspection: Inspection, origin: Origin) -> Inspection:
+    licence = together([inspection.facts.licence, origin.licence]) or UNKNOWN
+    return replace(inspection, facts=replace(inspection.facts, licence=licence))
 
 
 def name_taken(name: str, found: Model) -> ConflictError:

@@ -34,7 +34,9 @@ def licence_in_listing(repository: str, listing: Listing, home: Home) -> str | N
 
 
 def licence_in_header(hub: Hub, reference: HubReference, listing: Listing, path: str) -> str | None:
-    """What the header of a large GGUF on a hub says, read by range; None where it does not, or cannot be read so.
+    """What the weights on a hub say of their licence, before they are fetched.
+
+    The header of a large GGUF is read by range; no other format has a place for a licence.
 
     Args:
         hub: Where it lies.
@@ -42,14 +44,18 @@ def licence_in_header(hub: Hub, reference: HubReference, listing: Listing, path:
         listing: Of the hub.
         path: Of the file, or of the first part of a split one.
 
+    Returns:
+        ``unknown`` where they do not say it; None where only the whole file can tell.
+
     Raises:
         InvalidError: ``bad-gguf``.
     """
-    if not path.lower().endswith(".gguf") or (listing.files[path].size_bytes or 0) < _WORTH_A_LOOK_BYTES:
+    if not path.lower().endswith(".gguf"):
+        return UNKNOWN
+    if (listing.files[path].size_bytes or 0) < _WORTH_A_LOOK_BYTES:
         return None
     try:
         header = read_gguf(HubBytes(hub, reference, listing.commit, path), path, with_tokens=False)
     except UnavailableError:
-        return None  # it is asked again when the whole file is here
-    licence = licence_of_header(header)
-    return licence if licence != UNKNOWN else None
+        return None
+    return licence_of_header(header)

@@ -5,17 +5,17 @@ What a licence says is decided by `undercroft.catalog.verdicts`; here is kept wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from undercroft.catalog.licences import Licence, Licences, licence_key
+from undercroft.catalog.licences import Licence, Licences
 from undercroft.catalog.uses import Use, parse_use
-from undercroft.catalog.verdicts import Verdict, judge
+from undercroft.catalog.verdicts import Verdict, judge, judge_each, judge_written
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import RefusedError
-from undercroft.registry.facts import UNKNOWN
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import licence_acceptances
@@ -92,28 +92,30 @@ class LicenceGate:
     ) -> None:
         self._database, self._licences, self.use = database, licences, use
         self._is_accepted, self._actor, self._reason = is_accepted, actor, reason
-        self._passed: dict[str, Verdict] = {}
+        self._passed: set[str] = set()
 
     def check(self, written: str, *, model: str) -> Verdict:
         """Lets a model pass, or refuses it.
 
         Args:
-            written: The licence as the model names it; ``unknown`` where it names none.
+            written: The licence as the model names it, several joined by ``AND``, each of which has to pass;
+                ``unknown`` where it names none.
             model: What to call it in the error and in the journal.
 
         Raises:
             RefusedError: ``licence-not-accepted`` or ``licence-refuses-use``.
         """
-        key = licence_key(written)
-        if key in self._passed:
-            return self._passed[key]
-        verdict = judge(self._licences.get(written), self.use, written=key)
-        if verdict.outcome != "allowed" and not self._was_accepted(verdict):
-            if not self._is_accepted:
-                raise _refusal(verdict, model)
+        verdicts = judge_each(self._licences, written, self.use)
+        to_accept = [verdict for verdict in verdicts if not self._passes(verdict)]
+        if to_accept and not self._is_accepted:
+            raise _refusal(to_accept, model, is_one_of_several=len(verdicts) > 1)
+        for verdict in to_accept:
             _record(self._database, verdict, model, actor=self._actor, reason=self._reason)
-        self._passed[key] = verdict
-        return verdict
+        self._passed |= {verdict.licence for verdict in verdicts}
+        return judge_written(self._licences, written, self.use)
+
+    def _passes(self, verdict: Verdict) -> bool:
+        return verdict.outcome == "allowed" or verdict.licence in self._passed or self._was_accepted(verdict)
 
     def _was_accepted(self, verdict: Verdict) -> bool:
         if not verdict.is_known:
@@ -141,11 +143,15 @@ def _record(database: Database, verdict: Verdict, model: str | None, *, actor: s
         )
 
 
-def _refusal(verdict: Verdict, model: str) -> RefusedError:
-    lines = [f"{model[:200]}: {verdict.summary}", *(f"  - {condition}" for condition in verdict.conditions)]
-    if verdict.url:
-        lines.append(f"  Its text: {verdict.url}")
-    if verdict.outcome == "refused-use":
+def _refusal(verdicts: Sequence[Verdict], model: str, *, is_one_of_several: bool) -> RefusedError:
+    lines = []
+    for verdict in verdicts:
+        lines += [f"{model[:200]}: {verdict.summary}", *(f"  - {condition}" for condition in verdict.conditions)]
+        if verdict.url:
+            lines.append(f"  Its text: {verdict.url}")
+    if is_one_of_several:
+        lines.append("The sources of this model name several licences; each of them has to cover the use.")
+    if verdicts[0].outcome == "refused-use":
         hint = (
             "take another model, declare the use that you have (--use research), or give --accept-licence where its "
             "owner has given you a licence of your own"
@@ -160,5 +166,5 @@ def _refusal(verdict: Verdict, model: str) -> RefusedError:
 
 def licence_lines(licences: Licences, written: str, use: Use) -> list[str]:
     """What people are shown of a model's licence, a sentence each."""
-    verdict = judge(licences.get(written), use, written=licence_key(written) if written != UNKNOWN else "")
+    verdict = judge_written(licences, written, use)
     return [verdict.summary, *verdict.conditions, *([f"Its text: {verdict.url}"] if verdict.url else [])]

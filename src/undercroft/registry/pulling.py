@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from undercroft.catalog.licences import load_licences
+from undercroft.catalog.licences import load_licences, together
 from undercroft.catalog.uses import Use, parse_use
 from undercroft.core.environment import hub_endpoint
 from undercroft.core.errors import InvalidError
@@ -131,20 +131,18 @@ class _Download:
                 self.database,
                 self.home,
                 files,
-                Origin(source, lineage, selection.skipped),
+                Origin(source, lineage, selection.skipped, licence),
                 name=name,
                 actor=self.actor,
                 reason=self.reason,
                 progress=self.progress,
-                admit=lambda facts: _admit(
-                    self.gate, facts.licence if facts.licence != UNKNOWN else licence, str(reference)
-                ),
+                admit=lambda facts: _admit(self.gate, facts.licence, str(reference)),
             )
 
     def _download(
         self, hub: Hub, listing: Listing, selection: Selection, folder: Path, stored: Mapping[str, Path]
-    ) -> tuple[list[IncomingFile], str]:
-        """Files, and the licence as far as it was known before the weights.
+    ) -> tuple[list[IncomingFile], str | None]:
+        """Files, and what the hub or the catalogue says of the licence.
 
         Small files first: what asks for code, or has a licence that does not cover the use, is refused before its
         weights are fetched.
@@ -160,19 +158,19 @@ class _Download:
             hub.fetch(reference, listing.commit, listing.files[path], _place(folder, path), self.progress)
             refuse_auto_map(read_json(_place(folder, path), path), path)
         files = [self._fetched(hub, listing, path, folder, stored, path in checked) for path in selection.others]
-        if licence is None:
-            documents = {file.path: file.local for file in files if role_of(file.path) is Role.DOCUMENT}
-            licence = read_documents(documents).licence or self._of_weights(hub, listing, selection, stored) or UNKNOWN
-            self.gate.check(licence, model=what)
+        documents = {file.path: file.local for file in files if role_of(file.path) is Role.DOCUMENT}
+        known = together([licence, read_documents(documents).licence])
+        if known is None:
+            known = self._of_weights(hub, listing, selection, stored)
+        if known is not None:
+            self.gate.check(known, model=what)
         files += [self._fetched(hub, listing, path, folder, stored, False) for path in selection.weights]
         return files, licence
 
     def _check_again(self, there: Model, listing: Listing) -> None:
         """A model that came in for one use is not thereby let in for another."""
-        known = there.facts.licence
-        if known == UNKNOWN:
-            known = licence_in_listing(self.reference.repository, listing, self.home) or UNKNOWN
-        self.gate.check(known, model=str(self.reference))
+        said = licence_in_listing(self.reference.repository, listing, self.home)
+        self.gate.check(together([there.facts.licence, said]) or UNKNOWN, model=str(self.reference))
 
     def _of_weights(self, hub: Hub, listing: Listing, selection: Selection, stored: Mapping[str, Path]) -> str | None:
         first = selection.weights[0]
@@ -192,8 +190,7 @@ class _Download:
 
 def _admit(gate: LicenceGate, licence: str, model: str) -> dict[str, str]:
     """Asks the gate once more, with what the files themselves say; for the journal: licence and use."""
-    verdict = gate.check(licence, model=model)
-    return {"licence": verdict.licence, "use": str(gate.use)}
+    return {"licence": gate.check(licence, model=model).licence, "use": str(gate.use)}
 
 
 def open_hub(endpoint: str | None, token_file: Path | None) -> Hub:

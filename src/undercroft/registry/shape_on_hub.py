@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from undercroft.catalog.licences import together
 from undercroft.core.environment import hub_endpoint
 from undercroft.core.errors import InvalidError
 from undercroft.core.settings import RegistrySettings
@@ -53,9 +54,7 @@ def find_on_hub(text: str, settings: RegistrySettings) -> Subject:
         return _config_on_hub(hub, reference, listing)
     headers = [read_gguf(HubBytes(hub, reference, listing.commit, path), path, with_tokens=False) for path in weights]
     found = gguf_subject(source, "hub", headers)
-    if found.licence != UNKNOWN or listing.licence is None:
-        return found
-    return replace(found, licence=listing.licence)
+    return replace(found, licence=together([found.licence, listing.licence]) or UNKNOWN)
 
 
 def _config_on_hub(hub: Hub, reference: HubReference, listing: Listing) -> Subject:

@@ -126,6 +126,70 @@ def test_weights_that_say_otherwise_than_their_card(cellar: Cellar, tmp_path: Pa
     assert "Attribution-NonCommercial 4.0 does not cover commercial use" in error.message
 
 
+@pytest.mark.parametrize(
+    ("header", "card", "text"),
+    [
+        ("apache-2.0", "license: cc-by-nc-4.0", None),
+        ("cc-by-nc-4.0", "license: apache-2.0", None),
+        (None, "license: [apache-2.0, cc-by-nc-4.0]", None),
+        (None, "license: mit", "Creative Commons Attribution-NonCommercial 4.0 International"),
+        ("apache-2.0 AND cc-by-nc-4.0", "license: other", None),
+    ],
+)
+@pytest.mark.parametrize("is_on_hub", [True, False])
+def test_sources_that_contradict_each_other(
+    cellar: Cellar, tmp_path: Path, header: str | None, card: str, text: str | None, is_on_hub: bool
+) -> None:
+    """Header, card and text of a licence are not weighed: the strictest refuses, and all of them are shown."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_chat_model(folder / "m.gguf", licence=header)
+    (folder / "README.md").write_text(f"---\n{card}\n---\n", encoding="utf-8")
+    if text is not None:
+        (folder / "LICENSE").write_text(text, encoding="utf-8")
+    cellar.hub.repositories["org/m"] = Repository({path.name: path.read_bytes() for path in folder.iterdir()})
+    reference = "hf://org/m" if is_on_hub else str(folder)
+    error = cellar.refused(reference, "commercial")
+    assert error.code == "licence-refuses-use"
+    assert "Attribution-NonCommercial 4.0 does not cover commercial use" in error.message
+    # A hub's card alone may refuse, before the weights and what they say are fetched.
+    assert is_on_hub or "name several licences; each of them has to cover the use" in error.message
+    named = cellar.pull(reference, "research").model.facts.licence
+    assert "cc-by-nc-4.0" in named
+    assert " AND " in named
+
+
+def test_all_of_several_licences_are_accepted(cellar: Cellar) -> None:
+    """Accepting lets pass what each of them asks, and the journal has an entry on each, once."""
+    cellar.hub.repositories["org/m"].card = {"license": ["gemma", "llama3.2", "mit", "their-own"]}
+    cellar.refused(use="commercial")
+    model = cellar.pull(use="commercial", accepts_licence=True).model
+    assert model.facts.licence == "gemma AND llama3.2 AND mit AND their-own"
+    entries = cellar.journalled()
+    assert [(e.action, e.subject) for e in entries[:-1]] == [
+        ("licence.accept", name) for name in ("gemma", "llama3.2", "their-own")
+    ]
+    assert entries[-1].after is not None
+    assert entries[-1].after["licence"] == "gemma AND llama3.2 AND their-own AND mit"
+
+
+def test_what_only_the_hub_says_stays_with_the_model(cellar: Cellar) -> None:
+    """A licence of the listing, or of the catalogue, is in the model's facts even where no file says it."""
+    cellar.hub.repositories["org/m"].card = {"license": "mit"}
+    assert cellar.pull().model.facts.licence == "mit"
+
+
+def test_a_hostile_licence_is_cut_and_unknown(cellar: Cellar, tmp_path: Path) -> None:
+    """A megabyte in the header's licence, or in the card's, is shown in part and let in for no commerce."""
+    path = write_chat_model(tmp_path / "x.gguf", licence="x" * 1_000_000)
+    assert len(cellar.refused(str(path), "commercial").message) < 1000
+    assert len(cellar.pull(str(path)).model.facts.licence) <= 200
+    cellar.hub.repositories["org/m"].card = {"license": ["y" * 1_000_000] * 1000}
+    with pytest.raises(RefusedError) as caught:
+        cellar.pull(use="commercial")
+    assert len(caught.value.message) < 1000
+
+
 def test_acceptance_is_kept_with_who_when_what(cellar: Cellar) -> None:
     """Accepting lets the model in; the journal and the table say who accepted what, and the model's entry its use."""
     cellar.hub.repositories["org/m"].card = {"license": "llama3.2"}
@@ -167,8 +231,7 @@ def test_a_model_that_is_there_is_judged_for_a_new_use(cellar: Cellar) -> None:
 def test_an_unknown_licence_is_accepted_one_model_at_a_time(cellar: Cellar, gguf: bytes) -> None:
     """Commercial use of a model without a licence is refused; accepting it says nothing of the next such model."""
     error = cellar.refused(use="commercial")
-    assert "names no licence" in error.message
-    assert cellar.hub.sent_bytes == {}
+    assert "Its licence is not known" in error.message
     cellar.pull(use="commercial", accepts_licence=True)
     assert cellar.journalled()[0].subject == "unknown"
     with cellar.database.read() as connection:
@@ -176,6 +239,27 @@ def test_an_unknown_licence_is_accepted_one_model_at_a_time(cellar: Cellar, gguf
     cellar.hub.repositories["org/other"] = Repository({"o.gguf": gguf}, card={"license": "their-own"})
     with pytest.raises(RefusedError, match="names the licence 'their-own', of which there are no facts"):
         cellar.pull("hf://org/other", "commercial", name="other")
+
+
+def test_an_unknown_licence_is_asked_of_the_header_first(cellar: Cellar, tmp_path: Path) -> None:
+    """Where nothing else says it: a small file is looked into when it is here, a large one before it is fetched."""
+    free = write_chat_model(tmp_path / "f.gguf", licence="apache-2.0").read_bytes()
+    cellar.hub.repositories["org/m"] = Repository({"m.gguf": free})
+    assert cellar.pull(use="commercial").model.facts.licence == "apache-2.0"
+    large = write_chat_model(tmp_path / "l.gguf", width=512, layers=6).read_bytes()
+    assert len(large) > LARGE_BYTES
+    cellar.hub.repositories["org/large"] = Repository({"l.gguf": large})
+    with pytest.raises(RefusedError, match="Its licence is not known"):
+        cellar.pull("hf://org/large", "commercial")
+    assert cellar.hub.sent_bytes["l.gguf"] <= 1024 * 1024
+
+
+def test_a_hub_without_parts_is_asked_for_the_whole(cellar: Cellar, tmp_path: Path) -> None:
+    """Where the header cannot be read alone, the file that is here says whether it stays."""
+    large = write_chat_model(tmp_path / "l.gguf", width=512, layers=6, licence="mit").read_bytes()
+    cellar.hub.repositories["org/m"] = Repository({"m.gguf": large})
+    cellar.hub.ignores_ranges = True
+    assert cellar.pull(use="commercial").model.facts.licence == "mit"
 
 
 def test_a_free_licence_is_not_asked_for(cellar: Cellar) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from undercroft.catalog.families import load_catalogue
-from undercroft.catalog.licences import licence_of_text, load_licences
+from undercroft.catalog.licences import licence_of_text, load_licences, together
 from undercroft.core.errors import InvalidError, NotFoundError
 
 LICENCES = load_licences()
@@ -23,7 +23,9 @@ MIT = "Permission is hereby granted, free of charge, to any person obtaining a c
         ("META LLAMA 3 COMMUNITY LICENSE AGREEMENT", "llama3"),
         ("# Gemma Terms of Use\n\nLast modified", "gemma"),
         ("# Gemma Terms of Use\n\nbeside the Apache License, Version 2.0", "gemma"),
-        ("Tongyi Qianwen RESEARCH LICENSE AGREEMENT", "qwen-research"),
+        ("Tongyi Qianwen RESEARCH LICENSE AGREEMENT", "tongyi-qianwen-research"),
+        ("Tongyi Qianwen LICENSE AGREEMENT\n\nTongyi Qianwen Release Date: August 3, 2023", "tongyi-qianwen"),
+        ("Qwen RESEARCH LICENSE AGREEMENT", "qwen-research"),
         ("Qwen LICENSE AGREEMENT Release Date: September 19, 2024", "qwen"),
         ("# Mistral AI Research License\nIf You want to use", "mrl"),
         ("The ChatGLM3-6B License\n\n1. Definitions", "chatglm3"),
@@ -46,7 +48,9 @@ def test_licence_of_text(text: str, licence: str | None) -> None:
         ("Apache License, Version 2.0", "apache-2.0"),
         ("MIT", "mit"),
         ("Llama3.2", "llama3.2"),
-        ("tongyi-qianwen-research", "qwen-research"),
+        ("tongyi-qianwen-research", "tongyi-qianwen-research"),
+        ("tongyi-qianwen", "tongyi-qianwen"),
+        ("qwen", "qwen"),
         ("nvidia-open-model-license", "nvidia-open-model"),
         ("GPL-3.0-or-later", "gpl-3.0"),
     ],
@@ -60,6 +64,22 @@ def test_what_hubs_and_cards_write_is_one_of_ours(written: str, licence: str) ->
 def test_nothing_is_guessed(written: str) -> None:
     """What names no licence, or one without facts, is no licence of ours."""
     assert LICENCES.get(written) is None
+
+
+@pytest.mark.parametrize(
+    ("sources", "licence"),
+    [
+        ([], None),
+        ([None, "unknown", "other"], None),
+        (["apache-2.0", "Apache License 2.0", None], "apache-2.0"),
+        (["apache-2.0", "cc-by-nc-4.0"], "apache-2.0 AND cc-by-nc-4.0"),
+        (["mit AND gemma", "gemma-terms-of-use"], "mit AND gemma"),
+        (["unknown", "their-own", "Their Own"], "their-own"),
+    ],
+)
+def test_what_several_sources_say_is_kept_together(sources: list[str | None], licence: str | None) -> None:
+    """The same licence under two names counts once, and no source is weighed against another."""
+    assert together(sources) == licence
 
 
 def test_a_licence_without_facts_is_said_to_be_so() -> None:
@@ -81,7 +101,9 @@ def test_facts_of_llama_3_2() -> None:
 
 def test_facts_of_others() -> None:
     """Qwen's cap, the research licences' refusals, and outputs that may not train others under Llama 3."""
-    assert LICENCES.find("qwen").users_cap == 100_000_000
+    assert LICENCES.find("qwen").users_cap == LICENCES.find("tongyi-qianwen").users_cap == 100_000_000
+    assert any("improve another large language model" in str(limit) for limit in LICENCES.find("tongyi-qianwen").limits)
+    assert not LICENCES.find("qwen").limits
     assert LICENCES.find("qwen-research").grants["commercial"] == "refused"
     assert LICENCES.find("mrl").grants["internal"] == "refused"
     assert LICENCES.find("cc-by-nc-4.0").grants == {
@@ -125,9 +147,23 @@ def test_a_user_adds_a_licence(tmp_path: Path) -> None:
     [
         ("House: {name: x}", "House: expected an id of lower-case letters"),
         ("house: 1", "house: expected a mapping"),
-        ("house: {name: x, url: ftp://x, grants: {}}", "house.url: String should match pattern"),
-        ("house: {name: x, url: https://x, grants: {commercial: perhaps}}", "house.grants.commercial: Input should be"),
-        ("house: {name: x, url: https://x, grants: {commercial: allowed}}", "house.grants: personal is missing"),
+        (
+            "house: {name: x, url: ftp://x, grants: {}}",
+            "house: url: expected an address that begins with https://, got",
+        ),
+        (
+            "house: {name: x, url: https://x, grants: {commercial: perhaps}}",
+            "house: grants.commercial: expected 'allowed', 'conditional' or 'refused', got 'perhaps'",
+        ),
+        (
+            "house: {name: x, url: https://x, grants: {profit: allowed}}",
+            "grants.profit: expected 'commercial', 'internal'",
+        ),
+        ("house: {name: x, url: https://x, grants: {commercial: allowed}}", "house: grants.personal: is missing"),
+        ("house: {name: x, url: https://x, grants: {}, users_cap: 0}", "house: users_cap: expected at least 1, got 0"),
+        ("house: {name: x, url: https://x, grants: {}, limits: [{what: x}]}", "house: limits.0.section: is missing"),
+        ("house: {name: x, url: https://x, grants: {}, duties: 3}", "house: duties: expected a list, got 3"),
+        ("house: {name: x, url: https://x, grants: {}, wings: 2}", "house: wings: there is no such field"),
     ],
 )
 def test_a_bad_licence_is_named_with_its_field(tmp_path: Path, text: str, problem: str) -> None:
@@ -136,3 +172,6 @@ def test_a_bad_licence_is_named_with_its_field(tmp_path: Path, text: str, proble
     with pytest.raises(InvalidError) as caught:
         load_licences(tmp_path)
     assert problem in caught.value.message
+    assert str(tmp_path / "licences.yaml") in caught.value.message
+    assert "docs/guide/licences.md" in str(caught.value.hint)
+    assert "Input" not in caught.value.message

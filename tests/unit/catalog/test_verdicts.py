@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from undercroft.catalog.licences import load_licences
 from undercroft.catalog.uses import PURPOSES, Purpose, Use, parse_use
-from undercroft.catalog.verdicts import judge
+from undercroft.catalog.verdicts import judge, judge_written
 from undercroft.core.errors import InvalidError
 
 LICENCES = load_licences()
@@ -55,7 +55,8 @@ def test_the_sentences_say_what_where_and_why() -> None:
     assert verdict.conditions[0].endswith("needs a licence from Alibaba Cloud (sections 1.i and 2).")
     assert verdict.url.startswith("https://huggingface.co/Qwen/")
     capped = judge(LICENCES.find("llama3"), Use("commercial", 800_000_000)).summary
-    assert "ends at 700,000,000 monthly users (section 2); 800,000,000 are declared" in capped
+    assert "ends at 700,000,000 monthly users (section 2, of all products of licensee and affiliates" in capped
+    assert "; 800,000,000 are declared" in capped
 
 
 def test_an_unknown_licence_is_said_to_be_unknown() -> None:
@@ -65,7 +66,38 @@ def test_an_unknown_licence_is_said_to_be_unknown() -> None:
     assert "names the licence 'strange-1.0', of which there are no facts here" in named.summary
     nothing = judge(None, Use("internal"))
     assert nothing.outcome == "allowed"
-    assert "names no licence: read what its source says of it" in nothing.summary
+    assert "Its licence is not known: read what its source says of it" in nothing.summary
+    assert judge(None, Use("commercial"), written="x" * 1_000_000).summary.count("x") == 80
+
+
+@pytest.mark.parametrize(
+    ("written", "use", "outcome", "licences"),
+    [
+        ("apache-2.0", "commercial", "allowed", "apache-2.0"),
+        ("apache-2.0 AND mit", "commercial", "allowed", "apache-2.0 AND mit"),
+        ("apache-2.0 AND cc-by-nc-4.0", "commercial", "refused-use", "cc-by-nc-4.0 AND apache-2.0"),
+        ("mit and gemma AND mrl", "internal", "refused-use", "mrl AND gemma AND mit"),
+        ("apache-2.0 AND their-own", "commercial", "needs-acceptance", "their-own AND apache-2.0"),
+        ("mit OR apache-2.0", "commercial", "needs-acceptance", "mit-or-apache-2.0"),
+        ("unknown", "commercial", "needs-acceptance", "unknown"),
+        ("", "research", "allowed", "unknown"),
+    ],
+)
+def test_of_several_licences_the_strictest_decides(written: str, use: str, outcome: str, licences: str) -> None:
+    """Each has to cover the use; a choice between two is not taken apart and said to be unknown."""
+    verdict = judge_written(LICENCES, written, parse_use(use))
+    assert (verdict.outcome, verdict.licence) == (outcome, licences)
+
+
+def test_several_licences_are_said_with_what_each_asks() -> None:
+    """Whoever looks sees that there are several, a sentence on each, and every condition once."""
+    verdict = judge_written(LICENCES, "apache-2.0 AND cc-by-nc-4.0 AND cc-by-4.0", Use("commercial"))
+    assert verdict.summary.startswith(
+        "Its sources name several licences, each of which has to cover the use. The Creative"
+    )
+    assert "The Apache License 2.0 covers commercial use." in verdict.summary
+    assert len(verdict.conditions) == len(set(verdict.conditions)) == 3
+    assert verdict.url.endswith("by-nc/4.0/legalcode")
 
 
 @given(st.sampled_from([*LICENCES.all(), None]), st.sampled_from(PURPOSES), USERS)

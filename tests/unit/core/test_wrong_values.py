@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from undercroft.core.wrong_values import problem_of
+from undercroft.core.forms import of_form
+from undercroft.core.wrong_values import problem_of, problems_of
+
+
+def must_be_even(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"expected an even number, got {number}")
+    return number
+
+
+class Part(BaseModel):
+    """A field with fields."""
+
+    size: int
 
 
 class Given(BaseModel):
@@ -24,6 +38,11 @@ class Given(BaseModel):
     path: Path = Path()
     one_of: Literal["f16", "q8_0"] = "f16"
     at: AwareDatetime | None = None
+    day: date | None = None
+    pair: tuple[int, ...] = ()
+    part: Part | None = None
+    code: Annotated[str, of_form("[a-z]{2}", "two lower-case letters")] = "en"
+    even: Annotated[int, AfterValidator(must_be_even)] = 0
 
 
 @pytest.mark.parametrize(
@@ -47,6 +66,11 @@ class Given(BaseModel):
         ({"one_of": "q4"}, "expected 'f16' or 'q8_0', got 'q4'"),
         ({"at": "2026-01-01T00:00:00"}, "expected a time with its zone, got '2026-01-01T00:00:00'"),
         ({"at": "soon"}, "expected an ISO 8601 time, got 'soon'"),
+        ({"day": "soon"}, "expected a date such as 2026-01-31, got 'soon'"),
+        ({"pair": 3}, "expected a list, got 3"),
+        ({"part": 3}, "expected a table, got 3"),
+        ({"code": "eng"}, "expected two lower-case letters, got 'eng'"),
+        ({"even": 3}, "expected an even number, got 3"),
         ({"other": 1}, "there is no such setting"),
         ({"whole": "9" * 200}, "expected at most 9, got '" + "9" * 79 + "…"),
     ],
@@ -57,6 +81,21 @@ def test_a_problem_is_said_in_our_words(values: dict[str, Any], problem: str) ->
         Given.model_validate(values)
     (found,) = caught.value.errors()
     assert problem_of(found) == problem
+
+
+def test_problems_of_a_file_name_their_fields() -> None:
+    """Each has its field in front, down to the part of a part, and speaks of the form of the file."""
+    with pytest.raises(ValidationError) as caught:
+        Given.model_validate({"whole": 0, "part": {"size": "x"}, "texts": [1], "other": 1})
+    assert problems_of(caught.value, is_yaml=True) == [
+        "whole: expected at least 1, got 0",
+        "texts.0: expected a text, got 1",
+        "part.size: expected a whole number, got 'x'",
+        "other: there is no such field",
+    ]
+    with pytest.raises(ValidationError) as caught:
+        Given.model_validate({"part": 3})
+    assert problems_of(caught.value, is_yaml=True) == ["part: expected a mapping, got 3"]
 
 
 def test_an_unknown_kind_of_problem_has_a_sentence_too() -> None:

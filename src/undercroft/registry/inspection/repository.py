@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from undercroft.catalog.licences import licence_of_text
+from undercroft.catalog.licences import licence_of_text, together
 from undercroft.core.errors import InvalidError
 from undercroft.registry.facts import UNKNOWN, ModelFacts
 from undercroft.registry.inspection.formats import Format, find_format, refuse_unknown, require_format
@@ -23,6 +24,7 @@ from undercroft.registry.model_card import ModelCard, read_card
 from undercroft.registry.selection import INDEX, Role, config_files, is_vocabulary, role_of
 
 _CARD_LIMIT_BYTES = 4 * 1024 * 1024
+_IS_LICENCE = re.compile(r"LICEN[CS]E|COPYING", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Documents:
 
     Args:
         card: Front matter of ``README.md``; empty where there is none.
-        licence: Of the card, else of the text of a well-known licence; None where neither says it.
+        licence: Of the card and of the texts of well-known licences, joined by ``AND``; None where none says it.
     """
 
     card: ModelCard
@@ -158,24 +160,26 @@ def read_documents(files: Mapping[str, Path]) -> Documents:
     Raises:
         InvalidError: One is too large or no text.
     """
-    card, licence = ModelCard(), None
+    card = ModelCard()
+    texts: dict[str, str | None] = {}
     for name, path in files.items():
         text = read_text(path, name, _CARD_LIMIT_BYTES)
         if name.lower() == "readme.md":
             card = read_card(text)
         else:
-            licence = licence or licence_of_text(text)
-    return Documents(card, card.licence or licence)
+            texts[name] = licence_of_text(text)
+    own = [licence for name, licence in texts.items() if licence is not None and _IS_LICENCE.match(name)]
+    # A NOTICE may quote the licence of a part, and a policy of use its model's: they count where nothing else says it.
+    return Documents(card, together([card.licence, *own]) or together(texts.values()))
 
 
 def _with_documents(facts: ModelFacts, files: Mapping[str, Path]) -> ModelFacts:
-    """What the weights themselves say goes before the card, and the card before the text of a licence."""
+    """Adds what the card and the texts beside the weights say to what the weights themselves do."""
     found = read_documents(files)
     card = found.card
-    if facts.licence == UNKNOWN:
-        facts = replace(facts, licence=found.licence or UNKNOWN)
     return replace(
         facts,
+        licence=together([facts.licence, found.licence]) or UNKNOWN,
         languages=facts.languages or card.languages,
         base_models=facts.base_models or card.base_models,
         task="rerank" if card.pipeline == "text-ranking" and facts.task == "embed" else facts.task,

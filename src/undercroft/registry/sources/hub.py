@@ -37,6 +37,7 @@ from undercroft.core.errors import (
     UndercroftError,
 )
 from undercroft.core.units import format_bytes
+from undercroft.registry.model_card import licence_named
 from undercroft.registry.progress import Progress, Stage, Step
 from undercroft.registry.references import HubReference
 from undercroft.storage.blobs import check_room, explain_disk_full
@@ -51,6 +52,7 @@ _COMMIT = re.compile(r"[0-9A-Za-z]{6,64}")
 _CONTENT_RANGE = re.compile(r"bytes (?P<begin>\d{1,19})-\d{1,19}/(?P<total>\d{1,19})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LISTING_LIMIT = 20_000
+_LICENCES_LIMIT = 16
 
 # Nothing but what a pull asks for leaves this machine: no telemetry in the user agent, no registry of agents fetched.
 constants.HF_HUB_DISABLE_TELEMETRY = True
@@ -78,7 +80,7 @@ class Listing:
     Args:
         commit: What branch or tag pointed to.
         files: By path.
-        licence: As the model card names it, in lower case; None where the hub does not say.
+        licence: As the model card names it, in lower case, several joined by ``AND``; None where the hub does not say.
     """
 
     commit: str
@@ -290,13 +292,13 @@ class Hub:
 
 
 def _card_licence(card: object) -> str | None:
-    """The licence that a model card names; the name of one of its own where it says ``other``."""
-    for key in ("license", "license_name"):
-        given = getattr(card, key, None)
-        named = given[0] if isinstance(given, list) and given else given
-        if isinstance(named, str) and named.strip() and named.strip().lower() != "other":
-            return "".join(letter for letter in named.strip().lower()[:100] if letter.isprintable())
-    return None
+    """The licence that a model card names, as the hub has read it."""
+    listed, own_name = getattr(card, "license", None), getattr(card, "license_name", None)
+    texts = listed if isinstance(listed, list) else [listed]
+    return licence_named(
+        [text for text in texts[:_LICENCES_LIMIT] if isinstance(text, str)],
+        own_name if isinstance(own_name, str) else "",
+    )
 
 
 def _piece(response: httpx2.Response, path: str, offset: int, count: int) -> Piece:
