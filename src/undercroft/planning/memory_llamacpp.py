@@ -53,13 +53,19 @@ def forecast_llamacpp(model: ModelShape, workload: Workload, target: Target) -> 
     Raises:
         InvalidError: ``bad-workload`` or ``unknown-quantization``.
     """
-    parts = _Parts(model, workload, target)
+    parts = Parts(model, workload, target)
     placement = parts.decide()
     return MemoryForecast(terms=tuple(parts.terms(placement)), gpu_layers=placement.gpu_layers)
 
 
-class _Parts:
-    """What all placements of one model and workload have in common."""
+class Parts:
+    """What all placements of one model and workload have in common.
+
+    Args:
+        model: Its shape.
+        workload: How it is to be run.
+        target: Where.
+    """
 
     def __init__(self, model: ModelShape, workload: Workload, target: Target) -> None:
         self.model, self.workload, self.target = model, workload, target
@@ -93,19 +99,21 @@ class _Parts:
         pools, wanted = self.target.accelerators, self.workload.gpu_layers
         most = self.model.layers + 1
         if not pools or wanted == 0:
-            return self._placed(0)
+            return self.placed(0)
         if wanted > 0:
-            return self._placed(min(wanted, most))
-        low, high = 0, most
+            return self.placed(min(wanted, most))
+        if self._fits(self.placed(most)):
+            return self.placed(most)
+        low, high = 0, most - 1
         while low < high:
             middle = (low + high + 1) // 2
-            if self._fits(self._placed(middle)):
+            if self._fits(self.placed(middle)):
                 low = middle
             else:
                 high = middle - 1
-        return self._placed(low)
+        return self.placed(low)
 
-    def _placed(self, count: int) -> Placement:
+    def placed(self, count: int) -> Placement:
         """The last ``count`` blocks on the accelerators, shared out by their free memory as llama.cpp does."""
         most = self.model.layers + 1
         first = most - count
@@ -120,6 +128,12 @@ class _Parts:
             share = index / count
             placed.append(next((p.id for p, end in zip(pools, ends, strict=True) if share < end), pools[-1].id))
         return Placement(tuple(placed))
+
+    def block_bytes(self) -> list[int]:
+        """Weights and cache of each block on an accelerator; the output layer is the last."""
+        layout = self.layout
+        blocks = [weights + cache for weights, cache in zip(layout.layers, self.cache, strict=False)]
+        return [*blocks, layout.output + layout.tied_output]
 
     def _fits(self, placement: Placement) -> bool:
         terms = self.terms(placement)

@@ -108,8 +108,14 @@ def _stored(key: ShapeKey, quantization: str) -> tuple[StoredTensor, ...]:
 
 def _file_order(tensor: StoredTensor) -> tuple[int, str]:
     """As llama.cpp's quantizer writes them: tables first, then block by block, each by name."""
-    found = _LAYER.match(tensor.name)
-    return (int(found[1]) if found is not None else -1, tensor.name)
+    return (_block_of(tensor.name), tensor.name)
+
+
+@lru_cache(maxsize=65536)
+def _block_of(name: str) -> int:
+    """The block that a tensor is of; -1 for none."""
+    found = _LAYER.match(name)
+    return int(found[1]) if found is not None else -1
 
 
 def _unmapped(tensors: Sequence[StoredTensor], features: frozenset[str]) -> int:
@@ -138,11 +144,11 @@ def _layout(key: ShapeKey, quantization: str, features: frozenset[str]) -> Weigh
     layers, repacked = [0] * model.layers, [0] * model.layers
     inputs = output = repacked_output = 0
     for tensor in tensors:
-        found = _LAYER.match(tensor.name)
-        if found is not None and int(found[1]) < model.layers:
-            layers[int(found[1])] += tensor.size_bytes
+        block = _block_of(tensor.name)
+        if 0 <= block < model.layers:
+            layers[block] += tensor.size_bytes
             if is_repacked(tensor, features):
-                repacked[int(found[1])] += tensor.size_bytes
+                repacked[block] += tensor.size_bytes
         elif tensor.name in _INPUTS or tensor.name.startswith(_INPUT_PREFIXES):
             inputs += tensor.size_bytes
         else:
@@ -170,11 +176,17 @@ def is_repacked(tensor: StoredTensor, features: frozenset[str]) -> bool:
         tensor: Of a block, or the output layer.
         features: Instruction sets of the host.
     """
-    is_matrix = len(tensor.shape) == 2 or (len(tensor.shape) == 3 and "_exps." in tensor.name)
-    if not is_matrix or not tensor.name.endswith(".weight"):
+    rows = _repacked_rows(tensor.type_name, features)
+    if not rows or not tensor.name.endswith(".weight"):
         return False
-    kinds = _REPACKED.get(tensor.type_name, ())
-    return any(needs <= features and tensor.shape[1] % rows == 0 for needs, rows in kinds)
+    is_matrix = len(tensor.shape) == 2 or (len(tensor.shape) == 3 and "_exps." in tensor.name)
+    return is_matrix and any(tensor.shape[1] % count == 0 for count in rows)
+
+
+@lru_cache(maxsize=1024)
+def _repacked_rows(type_name: str, features: frozenset[str]) -> tuple[int, ...]:
+    """By which rows must be divisible for each order that this host would choose; empty for a type that it leaves."""
+    return tuple(rows for needs, rows in _REPACKED.get(type_name, ()) if needs <= features)
 
 
 def _tied_table(model: ModelShape, tensors: Sequence[StoredTensor]) -> StoredTensor | None:

@@ -213,6 +213,7 @@ def _traffic(shape: ModelShape, tensors: Sequence[StoredTensor]) -> Traffic:
     )
 
 
+@lru_cache(maxsize=65536)
 def _group(name: str, *, is_tied: bool, is_encoder: bool) -> str | None:
     """Where a tensor counts; None for a table of which a step reads some rows."""
     if name == "output.weight":

@@ -1,0 +1,104 @@
+"""Memory of one model in one quantization, computed once for every machine that it may run on. Pure.
+
+A plan asks for the memory of one model on one machine; a ranking asks it of all machines, which differ in how many
+equal cards share the blocks and in nothing else that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
+
+from undercroft.catalog.shapes import ModelShape
+from undercroft.planning.forecasts import Term, Workload
+from undercroft.planning.memory_llamacpp import Parts
+from undercroft.planning.targets import Pool, Rate, Target
+
+_HUGE = 2**50
+_NOTHING = Rate(1.0, 1.0, 1.0, "not used")
+_HOST = Pool("host", "host", "cpu", _HUGE, _HUGE, _NOTHING)
+_CARDS = tuple(Pool(f"gpu{index}", "card", "gpu", _HUGE, _HUGE, _NOTHING) for index in range(2))
+_TWO_CARDS = Target("cards", _HOST, _CARDS, _NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a replica of llama.cpp takes, wherever it runs.
+
+    Args:
+        sums: Bytes of the first blocks, weights and cache: none of them, one, two …; the output layer is the last.
+        card: Bytes that each card takes beside its blocks.
+        last_card: The same of the card with the output layer.
+        host: Bytes of the host beside cards.
+        processor: Bytes on a machine without cards.
+    """
+
+    sums: tuple[int, ...]
+    card: int
+    last_card: int
+    host: int
+    processor: int
+
+    def fullest_card(self, count: int, context_bytes: int) -> int:
+        """Bytes of the fullest of equal cards.
+
+        Args:
+            count: Of cards.
+            context_bytes: Taken on each by the driver.
+        """
+        ends = _ends(len(self.sums) - 1, count)
+        most = 0
+        for first, last in pairwise((0, *ends)):
+            if last > first:
+                own = self.last_card if last == len(self.sums) - 1 else self.card
+                most = max(most, self.sums[last] - self.sums[first] + own)
+        return most + context_bytes
+
+
+def footprint_of(shape: ModelShape, workload: Workload) -> Footprint:
+    """Memory of a model in a quantization.
+
+    Args:
+        shape: Of the network.
+        workload: How it is run; where its layers lie is not asked.
+
+    Raises:
+        InvalidError: As `undercroft.planning.memory.forecast_memory`.
+    """
+    parts = Parts(shape, workload, _TWO_CARDS)
+    on_cards, on_host = parts.terms(parts.placed(shape.layers + 1)), parts.terms(parts.placed(0))
+    sums = (0, *accumulate(parts.block_bytes()))
+    middle = _ends(shape.layers + 1, 2)[0]
+    return Footprint(
+        sums=sums,
+        card=_in_pool(on_cards, "gpu0") - sums[middle],
+        last_card=_in_pool(on_cards, "gpu1") - (sums[-1] - sums[middle]),
+        host=_stays(on_cards),
+        processor=_stays(on_host),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _ends(blocks: int, count: int) -> tuple[int, ...]:
+    """Where the share of each of so many equal cards ends, as `Parts.placed` shares blocks out."""
+    return tuple(-(-blocks * (card + 1) // count) for card in range(count))
+
+
+def _in_pool(terms: Sequence[Term], pool: str) -> int:
+    return sum(term.size_bytes for term in terms if term.pool == pool)
+
+
+def _stays(terms: Sequence[Term]) -> int:
+    """Bytes of the host that have to stay: without the file's pages of matrices that were rearranged."""
+    private = files = repacked = 0
+    for term in terms:
+        if term.pool != "host":
+            continue
+        if term.is_file:
+            files += term.size_bytes
+        else:
+            private += term.size_bytes
+            repacked += term.size_bytes if term.name == "repacked weights" else 0
+    return private + max(0, files - repacked)
