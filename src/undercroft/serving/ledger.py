@@ -84,7 +84,7 @@ class Entry:
         deployment: What it serves.
         phase: Where it is in its life.
         claims: Pool → bytes that it holds or is going to, mapped files counted once for all replicas.
-        measured: Pool → bytes that it holds now.
+        measured: Pool → bytes that it holds now, counted like that.
         forecast: As made before it was loaded; None for one whose deployment is gone.
     """
 
@@ -140,7 +140,7 @@ def make_ledger(
         hidden += max(0, private - (memory.private_bytes if memory else 0))
         mapped += file if is_counted else 0
         claims = {HOST: private + (file if is_counted else 0), **_gpu_claims(forecast, memory)}
-        measured = {HOST: memory.private_bytes + memory.file_bytes} if memory else {}
+        measured = {HOST: memory.private_bytes + (memory.file_bytes if is_counted else 0)} if memory else {}
         measured |= {gpu_pool(i): b for i, b in memory.gpu_bytes.items()} if memory else {}
         entries.append(Entry(view.spec.replica_id, view.spec.name, _phase(view.state), claims, measured, forecast))
     total = max(0, reading.total_bytes - reserve)
