@@ -33,6 +33,7 @@ _RATE_NAMES: dict[str, tuple[str, ...]] = {
     "llama.cpp": ("bf16", "fp16", "int8", "fp32"),
     "onnxruntime": ("fp16", "bf16", "fp32", "int8"),
 }
+_NARROWER = (("fp8", 2), ("fp4", 4))
 _WEAK_RATE = Rate(5e10, 1e10, 2e11, "assumption: nothing is known of its arithmetic")
 
 
@@ -236,10 +237,20 @@ def tensor_rate(job: Job, pool: Pool) -> tuple[str, Rate]:
     names: tuple[str, ...] = _RATE_NAMES.get(job.workload.engine, _RATE_NAMES["llama.cpp"])
     if job.workload.engine == "vllm" and job.traffic.main_type in ("FP8", "INT8"):
         names = (job.traffic.main_type.lower(), *names)
-    for name in names:
-        if name in pool.compute:
-            return name, pool.compute[name]
-    return next(iter(pool.compute.items()), ("unknown", _WEAK_RATE))
+    found = next((name for name in names if name in pool.compute), "")
+    if found in ("", "fp32") and (derived := _from_narrower(pool)) is not None:
+        return "fp16", derived
+    return (found, pool.compute[found]) if found else next(iter(pool.compute.items()), ("unknown", _WEAK_RATE))
+
+
+def _from_narrower(pool: Pool) -> Rate | None:
+    """A 16-bit rate where a maker names those of 8 or 4 bits alone: each halving of the width doubles the rate."""
+    for name, times in _NARROWER:
+        rate = pool.compute.get(name)
+        if rate is not None:
+            source = f"{rate.source}: {name} / {times}"
+            return Rate(rate.value / times, rate.low / times, rate.high / times, source)
+    return None
 
 
 def prompt_rate(job: Job, part: Part, levels: Levels) -> float:

@@ -176,7 +176,7 @@ def host_for(device: Device, count: int) -> Host:
 
 
 def _computer(device: Device) -> Target:
-    kind = {"cpu": "cpu", "npu": "npu"}.get(device.kind, "unified")
+    kind = {"npu": "npu"}.get(device.kind, "unified" if device.is_unified else "cpu")
     total = device.memory_bytes or WORKSTATION.memory_bytes
     available = total - int(max(_RESERVE_SHARE * total, min(_RESERVE_LEAST_BYTES, total / 4)))
     bandwidth = _from_data_sheet(device.bandwidth_bytes or WORKSTATION.bandwidth, kind)
