@@ -9,12 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from undercroft.catalog.licences import load_licences
 from undercroft.cli.actor import current_actor
 from undercroft.cli.opening import open_database
 from undercroft.cli.output import AsJson, Reason, print_json, print_table
+from undercroft.cli.use import AcceptLicence, declared_use
 from undercroft.core.errors import InvalidError
 from undercroft.core.ids import name_from
 from undercroft.core.units import format_duration
+from undercroft.registry.licences import LicenceGate
 from undercroft.serving import deployments
 from undercroft.serving.deployments import Deployment, check_settings
 from undercroft.serving.keeper_client import refresh
@@ -101,10 +104,11 @@ def create(
     *,
     settings: dict[str, Any],
     replicas: Replicas = None,
+    accept_licence: AcceptLicence = False,
     because: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a model."""
+    """Serve a model whose licence covers what models here are used for (registry.use)."""
     if engine not in {"llama.cpp", "external"}:
         raise InvalidError("unknown-engine", f"expected --engine llama.cpp or external, got {engine!r}")
     if engine == "external" and model is not None and name is None:
@@ -115,6 +119,14 @@ def create(
     if model is None and name is None:
         raise InvalidError("no-model", "nothing to serve was named", hint="undercroft deployment create MODEL")
     home, database = open_database()
+    gate = LicenceGate(
+        database,
+        load_licences(home.catalogue),
+        declared_use(home, None),
+        is_accepted=accept_licence,
+        actor=current_actor(),
+        reason=because,
+    )
     made = deployments.create(
         database,
         name=name or name_from(model or ""),
@@ -124,6 +136,7 @@ def create(
         replicas=replicas or 1,
         actor=current_actor(),
         reason=because,
+        gate=gate,
     )
     is_running = refresh(home)
     hint = "undercroft status shows when it is ready." if is_running else "It starts with: undercroft up"

@@ -14,7 +14,7 @@ from undercroft.cli.actor import current_actor
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, Reason, print_json, print_table, print_wrapped
-from undercroft.cli.use import DeclaredUse, declared_use
+from undercroft.cli.use import AcceptLicence, DeclaredUse, declared_use
 from undercroft.core.errors import UnavailableError
 from undercroft.core.units import format_bytes, format_count
 from undercroft.registry import models, upkeep
@@ -37,10 +37,7 @@ def pull(
         bool, typer.Option("--copy", help="Copy a local file even where a link would do and take no room.")
     ] = False,
     use: DeclaredUse = None,
-    accept_licence: Annotated[
-        bool,
-        typer.Option("--accept-licence", help="Accept what its licence asks for that use; the journal keeps who did."),
-    ] = False,
+    accept_licence: AcceptLicence = False,
     because: Reason = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The option that declares what models are used for."""
+"""The options that declare what models are used for, and accept what a licence asks for it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ DeclaredUse = Annotated[
         help="commercial, internal, research or personal, with ,users=N for the monthly users of a product; "
         "else the setting registry.use.",
     ),
+]
+
+AcceptLicence = Annotated[
+    bool, typer.Option("--accept-licence", help="Accept what its licence asks for that use; the journal keeps who did.")
 ]
 
 

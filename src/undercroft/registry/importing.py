@@ -150,7 +150,8 @@ def register(
         name: What to call it.
         must_copy: Never share bytes with a local source.
         progress: Told of every piece that is copied or hashed.
-        admit: Asked when the files were looked into and before they have a name; what it says goes to the journal.
+        admit: Asked when the files were looked into and before they have a name; what it says goes to the journal and
+            to the model's lineage.
 
     Raises:
         InvalidError: A file is damaged, of an unknown format, or not what its source says.
@@ -164,7 +165,7 @@ def register(
         inspection = _with_licence(inspect_files({item.file.path: item.local for item in brought}), origin)
         noted = admit(inspection.facts)
         hashed = [_hash(item, progress) for item in brought]
-        model = _entry(name, hashed, inspection, origin)
+        model = _entry(name, hashed, inspection, origin, noted)
         is_new, model = _place_and_name(database, home, model, hashed, noted, actor=actor, reason=reason)
     return Arrival(model, is_new, origin.skipped, tuple(sorted(set(methods))))
 
@@ -227,7 +228,9 @@ def _hash(item: _Brought, progress: Progress) -> _Held:
     return _Held(ModelFile(file.path, digest, size), item.local, item.look, item.is_ours)
 
 
-def _entry(name: str, hashed: Sequence[_Held], inspection: Inspection, origin: Origin) -> Model:
+def _entry(
+    name: str, hashed: Sequence[_Held], inspection: Inspection, origin: Origin, noted: Mapping[str, Any]
+) -> Model:
     files = tuple(sorted((held.file for held in hashed), key=lambda file: file.path))
     return Model(
         name=name,
@@ -236,7 +239,7 @@ def _entry(name: str, hashed: Sequence[_Held], inspection: Inspection, origin: O
         format=inspection.format,
         size_bytes=sum(file.size_bytes for file in files),
         facts=inspection.facts,
-        lineage=origin.lineage,
+        lineage={**origin.lineage, **noted},
         created_at=to_iso(utc_now()),
         files=files,
     )

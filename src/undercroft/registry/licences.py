@@ -16,6 +16,7 @@ from undercroft.catalog.uses import Use, parse_use
 from undercroft.catalog.verdicts import Verdict, judge, judge_each, judge_written
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import RefusedError
+from undercroft.registry import entries
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import licence_acceptances
@@ -113,6 +114,26 @@ class LicenceGate:
             _record(self._database, verdict, model, actor=self._actor, reason=self._reason)
         self._passed |= {verdict.licence for verdict in verdicts}
         return judge_written(self._licences, written, self.use)
+
+    def check_registered(self, name: str) -> None:
+        """Lets a model of the registry be served, or refuses it. Nothing happens where there is none of that name.
+
+        A model that came in for this use was judged then. One that came in for another, or before there was a gate, is
+        judged now.
+
+        Args:
+            name: Of the model.
+
+        Raises:
+            RefusedError: ``licence-not-accepted`` or ``licence-refuses-use``.
+        """
+        with self._database.read() as connection:
+            model = entries.find(connection, name)
+        if model is None:
+            return
+        came_in_for = model.lineage.get("use")
+        if came_in_for is None or not parse_use(came_in_for).covers(self.use):
+            self.check(model.facts.licence, model=f"model {name!r}")
 
     def _passes(self, verdict: Verdict) -> bool:
         return verdict.outcome == "allowed" or verdict.licence in self._passed or self._was_accepted(verdict)

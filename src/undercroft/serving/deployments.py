@@ -15,6 +15,7 @@ from undercroft.core.ids import check_name
 from undercroft.core.wrong_values import problem_of
 from undercroft.engines.contract import Task
 from undercroft.engines.external import check_url
+from undercroft.registry.licences import LicenceGate
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import deployments, models
@@ -108,10 +109,15 @@ def create(
     replicas: int = 1,
     actor: str,
     reason: str | None = None,
+    gate: LicenceGate | None = None,
 ) -> Deployment:
     """Adds a deployment that is wanted running.
 
+    Args:
+        gate: Asked whether the model's licence covers what models here are used for; None asks nobody.
+
     Raises:
+        RefusedError: The gate does not let the model be served.
         InvalidError: The name, the engine's needs or the number of replicas.
         NotFoundError: No such model.
         ConflictError: The name is taken.
@@ -119,6 +125,8 @@ def create(
     check_name(name, what="deployment")
     _check_shape(name, engine, model, settings, replicas)
     deployment = Deployment(name, engine, model, settings, replicas, True, to_iso(utc_now()))
+    if gate is not None and model is not None:
+        gate.check_registered(model)
     with database.write() as connection:
         if _row(connection, name) is not None:
             raise ConflictError(

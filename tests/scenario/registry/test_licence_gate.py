@@ -10,14 +10,17 @@ import pytest
 
 from tests.support.ggufs import write_chat_model
 from tests.support.hub import Hub, Repository, running_hub
+from undercroft.catalog.licences import load_licences
 from undercroft.catalog.uses import parse_use
 from undercroft.core.errors import RefusedError
 from undercroft.core.home import Home
 from undercroft.core.settings import RegistrySettings
 from undercroft.registry import models
 from undercroft.registry.importing import Arrival
-from undercroft.registry.licences import acceptances
+from undercroft.registry.licences import LicenceGate, acceptances
 from undercroft.registry.pulling import pull
+from undercroft.serving import deployments
+from undercroft.serving.deployments import Deployment, DeploymentSettings
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 
@@ -290,3 +293,38 @@ def test_facts_of_the_users_own(cellar: Cellar) -> None:
         encoding="utf-8",
     )
     assert cellar.pull(use="commercial").is_new
+
+
+def serve(cellar: Cellar, use: str, *, is_accepted: bool = False, name: str = "bot") -> Deployment:
+    gate = LicenceGate(cellar.database, load_licences(), parse_use(use), is_accepted=is_accepted, actor="cli:anna")
+    return deployments.create(
+        cellar.database,
+        name=name,
+        engine="llama.cpp",
+        model="m",
+        settings=DeploymentSettings(),
+        actor="cli:anna",
+        gate=gate,
+    )
+
+
+def test_a_model_from_before_the_gate_is_judged_when_it_is_served(cellar: Cellar, tmp_path: Path) -> None:
+    """Its licence is compared with what models are used for then; accepting it is kept, and nothing is asked again."""
+    path = write_chat_model(tmp_path / "m.gguf", licence="gemma")
+    models.add_local(cellar.database, cellar.home, path, name="m", actor="cli:anna")
+    with pytest.raises(RefusedError, match="model 'm': The Gemma Terms of Use covers use inside an organisation"):
+        serve(cellar, "internal")
+    with cellar.database.read() as connection:
+        assert deployments.list_all(connection) == []
+    serve(cellar, "internal", is_accepted=True)
+    assert [entry.action for entry in cellar.journalled()] == ["model.add", "licence.accept", "deployment.create"]
+    assert serve(cellar, "internal", name="again").model == "m"
+
+
+def test_a_model_is_served_for_the_use_that_it_came_in_for(cellar: Cellar) -> None:
+    """What was judged when it came in is not judged again; another use is."""
+    cellar.hub.repositories["org/m"].card = {"license": "their-own"}
+    cellar.pull(use="commercial,users=1000", accepts_licence=True)
+    assert serve(cellar, "commercial").name == "bot"
+    with pytest.raises(RefusedError, match="names the licence 'their-own'"):
+        serve(cellar, "commercial,users=2000", name="larger")
