@@ -1,84 +1,64 @@
-"""Bytes that llama.cpp writes while it computes one piece of a prompt. Pure.
+"""Bytes that llama.cpp needs while it computes one piece of a prompt. Pure.
 
-Activations are single precision; attention is fused (flash attention, llama.cpp's choice where it can), so no table of
-scores is kept. Alive at the same time is what one block needs, because blocks take turns.
+Three parts: the buffer of the graph, whose size ggml's allocator decides (`undercroft.planning.compute_graph`); on a
+processor the work buffer, where a product of matrices first writes its input in the type that the weights' type is
+multiplied with; and there, for some types, a tile of 512 KiB for each thread.
 
-Source: graphs of ``src/models`` and ``llama-graph.cpp``, reuse of buffers in ``ggml-alloc.c``, work buffer of
-``ggml-cpu.c`` in llama.cpp, 2026-10; checked against the engine in ``benchmarks/sizing.py``.
+Source: ``ggml_graph_plan`` of ``ggml-cpu.c``, ``ggml_tiled_wdata_size`` of ``ggml-cpu/tiled``, ``work_size`` of
+``ggml-cpu/repack.cpp`` in llama.cpp, 2026-10.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 
 from undercroft.catalog.shapes import ModelShape
+from undercroft.planning.compute_graph import Piece, graph_of
+from undercroft.planning.graph_allocator import BufferSize
+from undercroft.planning.weights import ShapeKey
 
-_FLOAT_BYTES, _MASK_BYTES = 4, 2
-# A matrix product first writes its input in the type that the weights' type is multiplied with: bytes of a value.
+# Weights of these types are multiplied with single-precision, of others with half-precision or 8-bit values.
 _WORK_BYTES = {"F32": 0.0, "F16": 2.0, "BF16": 2.0}
+_WORK_BYTES_LEGACY, _WORK_BYTES_K = 34 / 32, 292 / 256
 # Which token goes to which expert, for each expert as if all came to it.
 _ROUTE_BYTES = 8
-_WORK_BYTES_LEGACY, _WORK_BYTES_K = 34 / 32, 292 / 256
+_TILE_BYTES = 512 * 1024
+_UNTILED = frozenset({"F32", "F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4", "NVFP4"})
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One piece.
-
-    Args:
-        tokens: Computed together.
-        outputs: Tokens whose logits are computed here; count.
-        cells: Of one slot's cache, which the mask spans.
-        window_cells: The same of blocks with a sliding window; 0 for none.
-        weight_type: Of most matrices: ``Q4_K`` …
-    """
-
-    tokens: int
-    outputs: int
-    cells: int
-    window_cells: int
-    weight_type: str
-
-
-def compute_buffer_bytes(model: ModelShape, batch: Batch) -> int:
-    """Bytes written at most.
+def graph_buffer(model: ModelShape, piece: Piece) -> BufferSize:
+    """The buffer of the graph.
 
     Args:
         model: Its shape.
-        batch: The piece.
+        piece: What is computed together.
     """
-    widest = max(_attention_width(model), _feed_forward_width(model))
-    activations = _FLOAT_BYTES * batch.tokens * widest
-    mask = _MASK_BYTES * batch.tokens * (batch.cells + batch.window_cells)
-    logits = _FLOAT_BYTES * model.vocabulary * batch.outputs
-    work = int(_work_bytes(batch.weight_type) * batch.tokens * _longest_row(model))
+    return _graph_buffer(ShapeKey(model), piece)
+
+
+@lru_cache(maxsize=4096)
+def _graph_buffer(key: ShapeKey, piece: Piece) -> BufferSize:
+    return graph_of(key.model, piece).buffer_size()
+
+
+def work_buffer_bytes(model: ModelShape, *, tokens: int, weight_type: str, threads: int) -> int:
+    """Bytes of a processor's work buffer.
+
+    Args:
+        model: Its shape.
+        tokens: Computed together.
+        weight_type: Of most matrices: ``Q4_K`` …
+        threads: That compute; 0 is not known and counts as one.
+    """
+    work = int(_bytes_of_a_value(weight_type) * tokens * _longest_row(model))
     if model.experts is not None:
-        work += _ROUTE_BYTES * batch.tokens * model.experts.used * model.experts.count
-    return activations + mask + logits + work
+        work += _ROUTE_BYTES * tokens * model.experts.used * model.experts.count
+    return work + (0 if weight_type in _UNTILED else _TILE_BYTES * max(threads, 1))
 
 
-def _work_bytes(weight_type: str) -> float:
+def _bytes_of_a_value(weight_type: str) -> float:
     is_wide = weight_type.endswith("_K") or weight_type.startswith(("IQ1", "IQ2", "IQ3", "IQ4_XS", "TQ"))
     return _WORK_BYTES.get(weight_type, _WORK_BYTES_K if is_wide else _WORK_BYTES_LEGACY)
-
-
-def _attention_width(model: ModelShape) -> int:
-    """Floats of a token alive in the attention of one block."""
-    query = model.heads * model.head_dim
-    heads = max(model.kv_heads, default=0)
-    key, value = heads * model.head_dim, heads * model.value_head_dim
-    return 2 * model.width + 2 * query + key + value
-
-
-def _feed_forward_width(model: ModelShape) -> int:
-    """Floats of a token alive in the feed-forward part of one block."""
-    inner = (3 if model.is_gated else 2) * model.feed_forward
-    experts = model.experts
-    if experts is None:
-        return 3 * model.width + inner
-    routed = experts.used * 3 * experts.feed_forward
-    down = experts.used * (experts.feed_forward + model.width)
-    return 3 * model.width + max(routed, down, 3 * experts.shared_feed_forward, inner)
 
 
 def _longest_row(model: ModelShape) -> int:

@@ -106,6 +106,15 @@ def row_bytes(model: ModelShape, kv_heads: int, cache_type: str) -> int:
     return keys + tensor_bytes(type_name, (kv_heads * model.value_head_dim,))
 
 
+def is_quantized_cache(cache_type: str) -> bool:
+    """Whether keys and values are kept in blocks of few bits: ``q8_0``, ``q4_0`` …
+
+    Args:
+        cache_type: Of keys and values.
+    """
+    return BLOCKS[_stored_as(cache_type)][0] > 1
+
+
 def cache_bytes_per_token(model: ModelShape, cache_type: str = "f16") -> int:
     """Bytes that one more token takes where no window ends it; the figure that model cards and articles give.
 

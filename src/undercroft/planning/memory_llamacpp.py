@@ -8,13 +8,15 @@ Source: llama.cpp 2026-10, as named with each term; constants are measured with 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from undercroft.catalog.shapes import ModelShape
-from undercroft.planning.compute_buffers import Batch, compute_buffer_bytes
+from undercroft.planning.compute_buffers import graph_buffer, work_buffer_bytes
+from undercroft.planning.compute_graph import Piece
 from undercroft.planning.forecasts import MemoryForecast, Term, Workload
-from undercroft.planning.memory_cache import Cells, cells, has_window, layer_cache_bytes
+from undercroft.planning.memory_cache import Cells, cells, has_window, is_quantized_cache, layer_cache_bytes
 from undercroft.planning.memory_weights import WeightLayout, weight_layout
 from undercroft.planning.targets import Pool, Target
 
@@ -24,6 +26,8 @@ HOST = "host"
 # Batch of a generating replica and snapshots of a slot, as in `undercroft.engines.llamacpp_options`.
 _GENERATE_BATCH_TOKENS = 2048
 _CHECKPOINTS = 4
+# Heads of whole groups of so many values are rotated before a cache keeps them in few bits.
+_ROTATED_VALUES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,7 @@ class Parts:
             Term("weights", HOST, mapped, True, f"{sum(blocks)} blocks and tables, {quantization}", _WEIGHTS),
             Term("repacked weights", HOST, repacked, False, "matrices that the CPU reads in its own order", _REPACK),
             *self._cache_terms(blocks, HOST),
-            self._compute_term(HOST, is_whole=not placement.gpu_layers),
+            self._host_compute_term(blocks, has_output=output),
             *self._runtime_terms(),
         ]
         if work.adapters_bytes:
@@ -177,7 +181,7 @@ class Parts:
         return [
             Term("weights", pool.id, weights, False, f"{sum(here)} of {len(here)} blocks", _WEIGHTS),
             *self._cache_terms(blocks, pool.id),
-            self._compute_term(pool.id, is_whole=output),
+            self._device_compute_term(pool, has_output=output),
             Term("device context", pool.id, pool.context_bytes, False, "taken by the driver for a process", _CONTEXT),
         ]
 
@@ -189,18 +193,35 @@ class Parts:
             formula += f"; {self.room.window:,} cells in {len(self.model.window_layers)} blocks with a window"
         return [Term("kv cache", pool, size, False, formula, _CACHE)]
 
-    def _compute_term(self, pool: str, *, is_whole: bool) -> Term:
-        has_logits = is_whole and not self.model.is_encoder
-        batch = Batch(
-            tokens=self._piece_tokens(),
-            outputs=self._outputs() if has_logits else 0,
-            cells=self._piece_tokens() if self.model.is_encoder else self.room.full,
-            window_cells=self.room.window if has_window(self.model) else 0,
-            weight_type=self.layout.usual_type,
+    def _piece(self, *, has_output: bool) -> Piece:
+        model, tokens = self.model, self._piece_tokens()
+        is_rotated = is_quantized_cache(self.workload.cache_type) and model.head_dim % _ROTATED_VALUES == 0
+        return Piece(
+            tokens=tokens,
+            outputs=self._outputs() if has_output else tokens,
+            cells=tokens if model.is_encoder else self.room.full,
+            window_cells=self.room.window if has_window(model) else 0,
+            has_rotation=is_rotated and not model.is_encoder,
+            has_logits=has_output and not model.is_encoder,
+            has_pooling=has_output and self._is_reading,
         )
-        size = compute_buffer_bytes(self.model, batch)
-        formula = f"activations and mask of {batch.tokens} tokens over {batch.cells:,} cells"
-        return Term("compute buffers", pool, size, False, formula, _COMPUTE)
+
+    def _host_compute_term(self, blocks: Sequence[bool], *, has_output: bool) -> Term:
+        """What is written of the graph's buffer, and the work buffer; without blocks only rows of the tables."""
+        has_blocks = any(blocks) or not blocks
+        model = self.model if has_blocks else dataclasses.replace(self.model, layers=0, kv_heads=())
+        piece = self._piece(has_output=has_output)
+        size = graph_buffer(model, piece).written
+        if has_blocks:
+            kind, threads = self.layout.usual_type, self.target.threads
+            size += work_buffer_bytes(model, tokens=piece.tokens, weight_type=kind, threads=threads)
+        return Term("compute buffers", HOST, size, False, _compute_formula(piece), _COMPUTE)
+
+    def _device_compute_term(self, pool: Pool, *, has_output: bool) -> Term:
+        """All of the graph's buffer: a card has no pages that are given only when they are written."""
+        piece = self._piece(has_output=has_output)
+        size = graph_buffer(self.model, piece).reserved
+        return Term("compute buffers", pool.id, size, False, _compute_formula(piece), _COMPUTE)
 
     def _runtime_terms(self) -> list[Term]:
         model, work = self.model, self.workload
@@ -233,9 +254,10 @@ class Parts:
         return Term("state", HOST, size, False, formula, _STATE)
 
 
-# Measured on the wheel 2026.10 on Linux x86-64, with random models of ten shapes.
-RUNTIME_BYTES = int(12.3 * _MIB)
-RUNTIME_TOKEN_BYTES, RUNTIME_MERGE_BYTES = 210, 228
+# Measured on the wheel 2026.10 on Linux x86-64: a process, and what it keeps of a vocabulary, fitted to the seven real
+# ones that llama.cpp carries for tests (Llama 2, GPT-2, Falcon, Qwen 2, Llama 3, Command R, Gemma 4) within 1.1 MiB.
+RUNTIME_BYTES = int(11.4 * _MIB)
+RUNTIME_TOKEN_BYTES, RUNTIME_MERGE_BYTES = 230, 209
 RUNTIME_CELL_BYTES = 44
 LIBRARY_BYTES = int(20.3 * _MIB)
 
@@ -244,7 +266,7 @@ _LOGIT_BYTES, _CANDIDATE_BYTES = 4, 12
 _WEIGHTS = "llama-model-loader.cpp: tensors as the file stores them, mapped"
 _REPACK = "ggml-cpu/repack.cpp: types and instruction sets"
 _CACHE = "llama-kv-cache.cpp: cells padded to 256, each slot its own"
-_COMPUTE = "ggml-alloc.c: tensors alive at the same time, largest over a block"
+_COMPUTE = "ggml-alloc.c, step by step; ggml-cpu.c ggml_graph_plan"
 _RUNTIME = "measured with benchmarks/sizing.py"
 _OUTPUT = "llama-context.cpp output_reserve; common/sampling.cpp"
 _STATE = "server-context.cpp create_checkpoint; n_ctx_checkpoints"
@@ -271,6 +293,10 @@ def merge_count(model: ModelShape) -> int:
 # merges for 128,256 tokens, Qwen 2.5 151,387 for 151,936.
 _LARGEST_PIECES, _LARGE_VOCABULARY = 33_000, 100_000
 _MERGES_LLAMA_3 = 280_147 / 128_256
+
+
+def _compute_formula(piece: Piece) -> str:
+    return f"activations and mask of {piece.tokens:,} tokens over {piece.cells:,} cells"
 
 
 def _chosen(sizes: Sequence[int], chosen: Sequence[bool]) -> int:

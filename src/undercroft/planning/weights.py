@@ -16,9 +16,9 @@ from functools import lru_cache
 from undercroft.catalog.shapes import LatentAttention, ModelShape
 
 # Blocks of these have no separate query, key and value matrices.
-_FUSED_QKV = frozenset({"phi3", "chatglm", "nomic-bert"})
+FUSED_QKV = frozenset({"phi3", "chatglm", "nomic-bert"})
 # The gate and the up projection of these are one matrix of twice the width.
-_FUSED_GATE = frozenset({"phi3", "chatglm", "glm4"})
+FUSED_GATE = frozenset({"phi3", "chatglm", "glm4"})
 # The outputs of attention and feed-forward of these are normalised, too.
 _POST_NORMS = frozenset({"gemma2", "gemma3", "gemma3n", "glm4", "olmo2", "exaone4"})
 _NO_INPUT_NORMS = frozenset({"olmo2", "exaone4"})
@@ -141,7 +141,7 @@ def _attention(model: ModelShape, layer: int, prefix: str) -> Iterator[TensorSha
     key = model.kv_heads[layer] * model.head_dim
     value = model.kv_heads[layer] * model.value_head_dim
     has_bias = model.has_attention_bias
-    if model.architecture in _FUSED_QKV:
+    if model.architecture in FUSED_QKV:
         yield from _matrix(prefix + "attn_qkv", model.width, query + key + value, has_bias=has_bias)
     else:
         yield from _matrix(prefix + "attn_q", model.width, query, has_bias=has_bias)
@@ -173,7 +173,7 @@ def _latent_attention(model: ModelShape, latent: LatentAttention, prefix: str) -
 
 def _feed_forward(model: ModelShape, prefix: str) -> Iterator[TensorShape]:
     is_biased_encoder = model.architecture in _ENCODER_NORMS and not model.is_gated
-    if model.architecture in _FUSED_GATE:
+    if model.architecture in FUSED_GATE:
         yield from _matrix(prefix + "ffn_up", model.width, 2 * model.feed_forward)
     else:
         if model.is_gated:
