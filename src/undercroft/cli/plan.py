@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from undercroft.cli.devices import devices
-from undercroft.cli.encoding import typed
 from undercroft.cli.errors import EXIT_STATUS
+from undercroft.cli.need import plan_need
 from undercroft.cli.output import AsJson, console, print_json, print_table
 from undercroft.cli.plan_json import plan_as_dict
+from undercroft.cli.plan_lists import assumptions, models, plan_accuracy
 from undercroft.cli.plan_money import COST_COLUMNS, assumption_lines, chart_lines, cost_rows, cost_sentences
+from undercroft.cli.plan_options import (
+    AnswerTokens,
+    Assume,
+    CacheType,
+    Context,
+    Count,
+    Device,
+    Engine,
+    Explain,
+    HtmlFile,
+    Machines,
+    Model,
+    Need,
+    PromptTokens,
+    Quantization,
+    ShowAll,
+    SvgFile,
+    Top,
+    Users,
+)
 from undercroft.cli.plan_request import Asked, Made, plan_for, surroundings
 from undercroft.cli.plan_text import (
     MOST_COLUMNS,
@@ -28,11 +51,29 @@ from undercroft.cli.plan_text import (
     verdict_sentence,
     wrapped,
 )
+from undercroft.cli.report_files import write_report
 from undercroft.cli.use import DeclaredUse
+from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.planning.fitting import Verdict
+from undercroft.planning.report import html_of_plan, svg_of_plan
 
 _IS_SUBCOMMAND = "undercroft.plan.is_subcommand"
+_OF_A_PLAN = {
+    "count": "--count",
+    "machines": "--machines",
+    "context_tokens": "--context",
+    "users": "--users",
+    "quantization": "--quant",
+    "engine": "--engine",
+    "cache_type": "--cache-type",
+    "prompt_tokens": "--prompt-tokens",
+    "answer_tokens": "--answer-tokens",
+    "use": "--use",
+    "explain": "--explain",
+    "svg_file": "--svg",
+}
+_OF_A_NEED = {"show_all": "--all", "top": "--top"}
 _EPILOG = (
     "The words below Commands come first: a model of such a name is given as ./devices or hf://…. Exit status: "
     f"0 it fits, {EXIT_STATUS[UnavailableError]} it does not fit or nothing satisfies the need; 2 to 5 as everywhere."
@@ -62,55 +103,55 @@ class ModelOrCommand(TyperGroup):
 
 app = typer.Typer(cls=ModelOrCommand, add_completion=False, rich_markup_mode=None)
 app.command()(devices)
-
-Model = Annotated[
-    str | None,
-    typer.Argument(
-        callback=typed,
-        metavar="MODEL",
-        help="Catalogue name, registered model, file, folder, or hf://org/name[:file or quant].",
-    ),
-]
-Assume = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--assume", metavar="NAME=VALUE", help="Another assumption: kwh=0.30, years=5; see: plan assumptions."
-    ),
-]
+app.command()(models)
+app.command()(assumptions)
+app.command("accuracy")(plan_accuracy)
 
 
 @app.callback(invoke_without_command=True, epilog=_EPILOG)
 def plan(
     context: typer.Context,
     model: Model = None,
-    device: Annotated[str | None, typer.Option(help="Of plan devices; else this machine.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Of the device in one machine.")] = None,
-    machines: Annotated[int, typer.Option(min=1, help="Equal machines that share the users.")] = 1,
-    context_tokens: Annotated[
-        int | None, typer.Option("--context", min=1, metavar="TOKENS", help="Of one request, prompt and answer.")
-    ] = None,
-    users: Annotated[int, typer.Option(min=1, help="Who ask at the same time.")] = 1,
-    quantization: Annotated[
-        str | None, typer.Option("--quant", help="Such as Q4_K_M; else the best that fits.")
-    ] = None,
-    engine: Annotated[str | None, typer.Option(help="llama.cpp, vllm or onnxruntime.")] = None,
-    cache_type: Annotated[str, typer.Option(help="Of keys and values, such as f16 or q8_0.")] = "f16",
-    prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Of a typical request.")] = None,
-    answer_tokens: Annotated[int | None, typer.Option(min=1, help="Of a typical request.")] = None,
+    need: Need = None,
+    device: Device = None,
+    count: Count = None,
+    machines: Machines = 1,
+    context_tokens: Context = None,
+    users: Users = 1,
+    quantization: Quantization = None,
+    engine: Engine = None,
+    cache_type: CacheType = "f16",
+    prompt_tokens: PromptTokens = None,
+    answer_tokens: AnswerTokens = None,
     use: DeclaredUse = None,
     assume: Assume = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show every term with its formula and source.")] = False,
+    explain: Explain = False,
+    show_all: ShowAll = False,
+    top: Top = 10,
+    html_file: HtmlFile = None,
+    svg_file: SvgFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Say of a model whether it fits a machine, how fast it will be, what it costs, and whether it may be used."""
     if context.invoked_subcommand is not None:
-        if model is not None:
-            raise InvalidError(
-                "bad-usage", f"{context.invoked_subcommand!r} is a command of its own", hint="undercroft plan -h"
-            )
+        _refuse_both(model or need, context.invoked_subcommand)
+        return
+    if need is not None:
+        _refuse_both(model, "--need")
+        _refuse_unused(context, _OF_A_PLAN, "with --need; say it in the need")
+        plan_need(
+            need,
+            device=device,
+            assumed=assume or (),
+            show_all=show_all,
+            top=top,
+            as_json=as_json,
+            html_file=html_file,
+        )
         return
     if model is None:
         raise InvalidError("missing-argument", "MODEL or --need is missing", hint="undercroft plan -h")
+    _refuse_unused(context, _OF_A_NEED, "without --need")
     asked = Asked(
         model=model,
         device=device,
@@ -127,12 +168,40 @@ def plan(
         assumed=tuple(assume or ()),
     )
     made = plan_for(asked, surroundings())
+    _write_files(made, html_file, svg_file)
     if as_json:
         print_json(plan_as_dict(made, [*explained_lines(made.plan), *assumption_lines(made.plan)]))
     else:
         _print_plan(made, explain=explain)
     if made.plan.fit.verdict is Verdict.NO:
         raise typer.Exit(EXIT_STATUS[UnavailableError])
+
+
+def _refuse_both(given: str | None, other: str) -> None:
+    if given is not None:
+        raise InvalidError(
+            "bad-usage", f"{given[:80]!r} and {other} cannot be asked at once", hint="undercroft plan -h"
+        )
+
+
+def _refuse_unused(context: typer.Context, options: Mapping[str, str], when: str) -> None:
+    """An option that would change nothing is refused, so that nobody believes it did."""
+    given = [option for name, option in options.items() if _is_given(context, name)]
+    if given:
+        raise InvalidError("bad-usage", f"{', '.join(given)} changes nothing {when}", hint="undercroft plan -h")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _write_files(made: Made, html_file: Path | None, svg_file: Path | None) -> None:
+    if html_file is not None:
+        explained = [*explained_lines(made.plan), *assumption_lines(made.plan)]
+        write_report(html_file, html_of_plan(made.plan, explained, to_iso(utc_now())))
+    if svg_file is not None:
+        write_report(svg_file, svg_of_plan(made.plan))
 
 
 def _print_plan(made: Made, *, explain: bool) -> None:

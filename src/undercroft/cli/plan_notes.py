@@ -26,6 +26,11 @@ def notes_of(plan: Plan, found: Subject, device: Device | None, *, has_gpu_engin
     """
     notes = _of_device(plan, device) if device is not None else _of_machine(plan, has_gpu_engine=has_gpu_engine)
     notes += _of_model(plan, found)
+    if plan.assumptions.currency != "USD" and plan.assumptions.dollar_rate == 1:
+        notes.append(
+            f"A dollar counts as 1 {plan.assumptions.currency}; with its price: --assume dollar_rate=N. Cloud prices "
+            "are taken as they stand, too."
+        )
     if plan.fit.verdict is Verdict.OFFLOAD:
         notes.append(
             f"{plan.fit.gpu_layers} of {plan.subject.shape.layers + 1} layers are on the accelerator, the others on "

@@ -127,7 +127,8 @@ def assumptions_of(settings: Settings, wanted: Sequence[str]) -> Assumptions:
     Raises:
         InvalidError: ``bad-assumption``.
     """
-    return changed(Assumptions(), wanted)
+    given = settings.planning.model_dump(exclude_none=True)
+    return changed(changed(Assumptions(), [f"{name}={value}" for name, value in given.items()]), wanted)
 
 
 def plan_for(asked: Asked, around: Surroundings) -> Made:
@@ -198,11 +199,12 @@ def quantization_for(text: str, engine: str) -> str:
     Raises:
         InvalidError: ``unknown-quantization``, with the nearest.
     """
-    name = text.strip().upper().replace("-", "_")
     known = QUANTIZATIONS[engine]
+    name = text.strip().upper().replace("-", "_")
     name = name if name in known else _SYNONYMS.get(name, name)
-    if name in known:
-        return name
+    found = next((one for one in known if one.replace("_", "") == name.replace("_", "")), None)
+    if found is not None:
+        return found
     raise InvalidError(
         "unknown-quantization",
         f"{engine} has no quantization {text[:40]!r}{_nearest(name, known)}; known are {', '.join(known)}",
@@ -231,6 +233,7 @@ def workload_for(asked: Asked, found: Found, engine: str, usual_context: int) ->
             "bad-cache-type",
             f"expected one of {', '.join(_CACHE_TYPES)}, got {asked.cache_type[:40]!r}"
             + _nearest(asked.cache_type.lower(), _CACHE_TYPES),
+            hint="undercroft plan MODEL --cache-type q8_0",
         )
     is_embedding = found.shape.is_encoder or (found.entry is not None and found.entry.task != "chat")
     prompt, answer = _request(asked, context, is_embedding=is_embedding)

@@ -30,7 +30,7 @@ def verdict_sentence(plan: Plan) -> str:
     name = _model_name(plan)
     machines = f"{plan.site.machines} x {plan.site.target.name}" if plan.site.machines > 1 else plan.site.target.name
     if plan.fit.verdict is Verdict.NO:
-        return f"{name} does not fit on {machines}: {_shortage(plan)}. {_permission(plan)}"
+        return f"{name} does not fit on {machines}: {_shortage(plan)}. {_instead(plan)}{_permission(plan)}"
     tightest = min(plan.fit.pools, key=lambda pool: pool.available_bytes - pool.needed_bytes)
     spare = format_bytes(tightest.available_bytes - tightest.needed_bytes)
     how = "fits with layers on the processor" if plan.fit.verdict is Verdict.OFFLOAD else "fits"
@@ -46,10 +46,16 @@ def _model_name(plan: Plan) -> str:
 def _shortage(plan: Plan) -> str:
     short = [pool for pool in plan.fit.pools if pool.missing_bytes]
     return "; ".join(
-        f"it needs {format_bytes(pool.needed_bytes)} of {pool.name}, where {format_bytes(pool.available_bytes)} are "
-        f"free: {format_bytes(pool.missing_bytes)} are missing"
-        for pool in short
+        f"it needs {format_bytes(pool.needed_bytes)} of memory{f' of {pool.name}' if len(plan.fit.pools) > 1 else ''}, "
+        f"{format_bytes(pool.available_bytes)} are there, {format_bytes(pool.missing_bytes)} are missing"
+        for pool, _ in _alike(short)
     )
+
+
+def _instead(plan: Plan) -> str:
+    """What of the table would fit; empty where nothing does."""
+    fitting = next((c.quantization for c in plan.choices if c.verdict is Verdict.FITS), None)
+    return f"In {fitting} it fits. " if fitting is not None else ""
 
 
 def _speed_words(plan: Plan) -> list[str]:

@@ -132,6 +132,34 @@ class RegistrySettings(Section):
     )
 
 
+class PlanningSettings(Section):
+    """What costs are computed with unless --assume says otherwise; `undercroft plan assumptions` shows all values."""
+
+    currency: str | None = Field(None, pattern=r"^[A-Za-z]{1,8}$", description="Name of the currency of all money.")
+    dollar_rate: float | None = Field(None, ge=1e-6, description="Price of a dollar in the currency.")
+    kwh_price: float | None = Field(None, ge=0, description="Price of a kilowatt-hour, in the currency.")
+    pue: float | None = Field(None, ge=1, le=5, description="Power of the site for each watt of the computer.")
+    years: float | None = Field(None, ge=0.5, le=20, description="Years until a machine is written off.")
+    residual: float | None = Field(None, ge=0, le=1, description="Share of the price that is left then.")
+    upkeep_hours: float | None = Field(None, ge=0, description="Hours of work on a machine, a month.")
+    wage: float | None = Field(None, ge=0, description="Price of an hour of that work, in the currency.")
+    upkeep_share: float | None = Field(
+        None, ge=0, le=1, description="Spare parts and support a year, as a share of the price."
+    )
+    requests_per_user: float | None = Field(None, ge=0, description="Requests of a user on a working day.")
+    days_per_month: float | None = Field(None, ge=1, le=31, description="Working days a month.")
+    cloud_input: float | None = Field(
+        None, ge=0, description="What a million prompt tokens cost in a cloud, in the currency."
+    )
+    cloud_output: float | None = Field(
+        None, ge=0, description="What a million answer tokens cost in a cloud, in the currency."
+    )
+    rent_per_hour: float | None = Field(
+        None, ge=0, description="What an hour of the same device costs in a cloud, in the currency."
+    )
+    host_price: float | None = Field(None, ge=0, description="Dollars for the computer around a card.")
+
+
 class UsageSettings(Section):
     """What is kept of each request: counts and times, never its text."""
 
@@ -156,6 +184,7 @@ class Settings(Section):
     engines: EngineSettings = EngineSettings()
     admission: AdmissionSettings = AdmissionSettings()
     registry: RegistrySettings = RegistrySettings()
+    planning: PlanningSettings = PlanningSettings()
     usage: UsageSettings = UsageSettings()
     logging: LoggingSettings = LoggingSettings()
 

@@ -1,0 +1,156 @@
+"""``undercroft plan`` as it is installed: for people on 80 and 60 columns, for programs as JSON, with exit statuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.cellar import Cellar
+from tests.support.ggufs import write_chat_model
+
+PLAN_FIELDS = {
+    "verdict",
+    "sentence",
+    "model",
+    "machine",
+    "workload",
+    "memory",
+    "quantizations",
+    "largest_context_tokens",
+    "most_users",
+    "speed",
+    "cost",
+    "licence",
+    "assumptions",
+    "notes",
+    "explained",
+}
+
+
+@pytest.fixture
+def cellar(tmp_path: Path) -> Cellar:
+    return Cellar(tmp_path, "plan")
+
+
+def longest_line(text: str) -> int:
+    return max(len(line.rstrip()) for line in text.splitlines())
+
+
+def test_a_plan_for_a_device(cellar: Cellar) -> None:
+    """The sentence first; then memory, quantizations, speed, reach, cost, licence and notes; looking makes no home."""
+    shown = cellar.run("qwen2.5-7b", "--device", "nvidia-l4", "--users", "4").stdout
+    first = " ".join(shown.split("\n\n")[0].split())
+    assert first.startswith("qwen2.5-7b in Q8_0 fits on NVIDIA L4 with ")
+    for words in ("to spare", "tokens/s for one user", "for each of 4 at once", "a month", "Apache License 2.0"):
+        assert words in first
+    for words in ("kv cache", "Q4_K_M", "prompt", "there is room for", "electricity", "owning", "well-trodden"):
+        assert words in shown
+    assert longest_line(shown) <= 80
+    assert not cellar.home.exists()
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_no_line_is_wider_than_the_terminal(cellar: Cellar, columns: int) -> None:
+    """Every term of it, too, and what does not fit ends with 6."""
+    cellar.environment["COLUMNS"] = str(columns)
+    fitting = cellar.run("llama-3.1-8b", "--device", "rtx 3060 12gb", "--users", "3", "--explain")
+    refused = cellar.run("llama-3.1-70b", "--device", "nvidia-jetson-orin-nano-8gb", "--explain", expected=6)
+    assert max(longest_line(fitting.stdout), longest_line(refused.stdout)) <= columns
+    assert "source:" in fitting.stdout
+    assert "are missing" in refused.stdout
+
+
+def test_fields_of_the_json_are_stable(cellar: Cellar) -> None:
+    """Programs find the same names whether it fits or not; what does not exist is null."""
+    fits = cellar.json("llama-3.2-3b", "--device", "nvidia-l4", "--users", "2")
+    refused = json.loads(cellar.run("llama-3.1-70b", "--device", "apple-m1", "--json", expected=6).stdout)
+    assert set(fits) == set(refused) == PLAN_FIELDS
+    assert (fits["verdict"], refused["verdict"]) == ("fits", "does not fit")
+    assert set(fits["workload"]) == {
+        "engine",
+        "quantization",
+        "context_tokens",
+        "users",
+        "slots",
+        "cache_type",
+        "prompt_tokens",
+        "answer_tokens",
+    }
+    assert set(fits["memory"]["pools"][0]["terms"][0]) == {"name", "size_bytes", "is_file", "formula", "source"}
+    assert set(fits["speed"]["decode_tokens_per_second"]) == {"value", "low", "high", "source"}
+    assert set(fits["cost"]["month"]) == {"purchase", "electricity", "cooling", "work", "parts", "total"}
+    assert fits["licence"]["outcome"] == "needs-acceptance"
+    assert (refused["speed"], refused["cost"], refused["most_users"]) == (None, None, 0)
+    assert refused["memory"]["missing_bytes"] > 20e9
+
+
+def test_a_file_and_a_registered_model_on_this_machine(cellar: Cellar, tmp_path: Path) -> None:
+    """Both are planned as they are stored; a model whose name is a command is reached by its path."""
+    path = write_chat_model(tmp_path / "devices", licence="mit")
+    own = Cellar(tmp_path)
+    by_path = cellar.json(str(path))
+    assert by_path["model"]["origin"] == "file"
+    assert by_path["machine"]["name"] == "this machine"
+    assert by_path["workload"]["quantization"] == by_path["model"]["stored_quantization"]
+    assert [choice["quantization"] for choice in by_path["quantizations"]] == [by_path["workload"]["quantization"]]
+    own.run("model", "pull", str(path), "--name", "mine")
+    registered = cellar.json("mine")
+    assert (registered["model"]["origin"], registered["licence"]["licence"]) == ("registry", "mit")
+    assert registered["verdict"] == "fits"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("qwen2.5-70b",), 4, "qwen2.5-72b"),
+        (("qwen2.5-7b", "--quant", "Q8_1"), 2, "'Q8_0'"),
+        (("qwen2.5-7b", "devices"), 2, "devices"),
+        ((), 2, "MODEL"),
+    ],
+)
+def test_a_wrong_call_says_what_was_expected(
+    cellar: Cellar, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    """One sentence with what is near, the exit status of its kind, and something to do; nothing on stdout."""
+    refused = cellar.run(*arguments, expected=status)
+    assert words in refused.stderr
+    assert "Try: " in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_assumptions_come_from_settings_and_from_the_call(cellar: Cellar) -> None:
+    """The option wins over the file; each is shown with unit and source, and the plan is computed with them."""
+    cellar.home.mkdir()
+    (cellar.home / "config.toml").write_text('[planning]\nkwh_price = 0.5\nyears = 2\ncurrency = "eur"\n')
+    listed = {one["name"]: one for one in cellar.json("assumptions", "--assume", "years=3")}
+    assert (listed["kwh_price"]["value"], listed["years"]["value"]) == ("0.5", "3")
+    assert listed["kwh_price"]["unit"] == "EUR / kWh"
+    assert "Uptime Institute" in listed["pue"]["source"]
+    dear, usual = (
+        cellar.json("qwen2.5-7b", "--device", "nvidia-l4", *more)["cost"]["month"]
+        for more in ((), ("--assume", "kwh=0.25"))
+    )
+    assert dear["electricity"] == pytest.approx(2 * usual["electricity"])
+    (cellar.home / "config.toml").write_text("[planning]\nkwh_prize = 0.5\n")
+    assert "'planning.kwh_price'" in cellar.run("assumptions", expected=2).stderr
+
+
+def test_lists_for_people_and_programs(cellar: Cellar) -> None:
+    """Devices, models, assumptions and accuracy fit 80 columns; where nothing was measured, that is what is said."""
+    for words in (("devices",), ("models",), ("models", "qwen2.5-7b"), ("assumptions",), ("accuracy",)):
+        assert longest_line(cellar.run(*words).stdout) <= 80
+    assert "undercroft up" in cellar.run("accuracy").stdout
+    assert cellar.json("accuracy") == []
+    assert {"name", "licence", "official_languages", "sources"} <= set(cellar.json("models")[0])
+    assert cellar.json("models", "qwen2.5:7b")["name"] == "qwen2.5-7b"
+    assert {one["id"] for one in cellar.json("devices")} >= {"nvidia-l4", "raspberry-pi-5-8gb"}
+    assert json.loads(cellar.run("--json", "devices", "l4").stdout)["id"] == "nvidia-l4"
+
+
+def test_help_says_how_to_reach_everything(cellar: Cellar) -> None:
+    """Options, commands, exit status, and what to do with a model that is called like a command."""
+    shown = " ".join(cellar.run("--help").stdout.split())
+    for words in ("MODEL", "--device", "accuracy", "./devices", "6 it does not fit"):
+        assert words in shown

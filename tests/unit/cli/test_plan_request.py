@@ -1,0 +1,100 @@
+"""What ``plan`` is asked becomes a plan, or an error that says what was expected and what is near."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from undercroft.cli.plan_request import Asked, Surroundings, engine_for, plan_for, quantization_for
+from undercroft.core.errors import InvalidError, NotFoundError, UndercroftError
+from undercroft.core.home import Home
+from undercroft.core.settings import PlanningSettings, Settings
+from undercroft.hardware.catalogue import load_devices
+from undercroft.planning.assumptions import Assumptions
+
+DEVICES = load_devices()
+
+
+@pytest.fixture
+def around(tmp_path: Path) -> Surroundings:
+    return Surroundings(Home(tmp_path / "home"), Settings(), None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "words"),
+    [
+        ({"device": "rtx4091"}, NotFoundError, "nvidia-rtx-4090"),
+        ({"quantization": "Q8_1"}, InvalidError, "'Q8_0'"),
+        ({"quantization": "Q4_K_M", "engine": "vllm"}, InvalidError, "AWQ"),
+        ({"engine": "lama.cpp"}, InvalidError, "'llama.cpp'"),
+        ({"engine": "llama.cpp", "device": "google-tpu-v5e"}, InvalidError, "vllm"),
+        ({"assumed": ("kwhprice=1",)}, InvalidError, "'kwh_price'"),
+        ({"assumed": ("years=0",)}, InvalidError, "0.5 to 20"),
+        ({"cache_type": "q8"}, InvalidError, "'q8_0'"),
+        ({"context": 100_000}, InvalidError, "32,768"),
+        ({"context": 600, "prompt": 590}, InvalidError, "846 tokens"),
+        ({"use": "profit"}, InvalidError, "commercial"),
+        ({"count": 2}, InvalidError, "--device"),
+        ({"count": 2, "device": "apple-m4-max"}, InvalidError, "--machines"),
+        ({"count": 9, "device": "nvidia-l4"}, InvalidError, "1 to 8"),
+        ({"model": "./nothing.gguf"}, NotFoundError, "nothing.gguf"),
+        ({"model": "qwen2.5-70b"}, NotFoundError, "qwen2.5-72b"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(
+    around: Surroundings, asked: dict[str, Any], kind: type[UndercroftError], words: str
+) -> None:
+    """Each wrong option by itself, with what was expected or is near, and something to do."""
+    with pytest.raises(kind) as refused:
+        plan_for(Asked(**{"model": "qwen2.5-7b", **asked}), around)
+    assert words in str(refused.value)
+    assert refused.value.hint
+
+
+def test_a_request_is_as_a_server_would_serve_it(around: Surroundings) -> None:
+    """The context is the model's own up to 8,192, or the setting; a short context shortens the typical request."""
+    plan = plan_for(Asked("qwen2.5-7b", device="nvidia-l4"), around).plan
+    assert (plan.workload.context_tokens, plan.workload.prompt_tokens, plan.workload.answer_tokens) == (8192, 512, 256)
+    short = plan_for(Asked("qwen2.5-7b", device="nvidia-l4", context=300), around).plan.workload
+    assert (short.prompt_tokens, short.answer_tokens) == (200, 100)
+    encoder = plan_for(Asked("minilm-l6", device="nvidia-l4"), around).plan
+    assert (encoder.workload.context_tokens, encoder.workload.is_embedding) == (512, True)
+
+
+def test_quantizations_are_read_as_people_write_them() -> None:
+    """Small letters, hyphens, none at all, and other names of the same."""
+    assert [quantization_for(text, "llama.cpp") for text in ("q4_k_m", "Q4-K-M", "q4km", "fp16", "q6_k")] == [
+        "Q4_K_M",
+        "Q4_K_M",
+        "Q4_K_M",
+        "F16",
+        "Q6_K",
+    ]
+    assert quantization_for("bf16", "vllm") == "BF16"
+
+
+def test_the_engine_is_one_that_runs_there() -> None:
+    """llama.cpp where it runs, else what does; here nothing is known to fail."""
+    assert engine_for(None, DEVICES["nvidia-l4"]) == "llama.cpp"
+    assert engine_for(None, DEVICES["intel-gaudi-3"]) == "vllm"
+    assert engine_for(None, DEVICES["amd-xdna2-npu"]) == "onnxruntime"
+    assert engine_for("vllm", None) == "vllm"
+
+
+def test_every_assumption_is_a_setting() -> None:
+    """[planning] has the names of the assumptions, so that one explanation holds for both."""
+    assert list(PlanningSettings.model_fields) == [field.name for field in fields(Assumptions)]
+
+
+def test_this_machine_costs_what_running_it_costs(around: Surroundings) -> None:
+    """What is there already is not bought; with a price it is."""
+    here = plan_for(Asked("smollm2-135m"), around).plan
+    bought = plan_for(Asked("smollm2-135m", assumed=("host-price=1000",)), around).plan
+    assert here.cost is not None
+    assert here.cost.bill is not None
+    assert bought.cost is not None
+    assert (here.cost.price, here.cost.bill.purchase, bought.cost.price) == (0, 0, 1000)
+    assert any("--assume host-price" in note for note in here.notes)
