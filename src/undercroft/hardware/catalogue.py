@@ -19,6 +19,7 @@ _BUILT_IN = Path(__file__).parent / "catalogue"
 _USER_SOURCE = "the devices.yaml of this home"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one reads ten times as fast, where it is built
 _NEAR_SHOWN = 6
+_MEMORY_SUFFIX = re.compile(r"[- ][0-9]+ ?gb$")
 _FIGURES = ("memory", "bandwidth", "tflops", "watts", "reported")
 
 # Words that make another device of a name that is else the same: a text without them does not match a name with them.
@@ -41,22 +42,35 @@ def load_devices(home: Path | None = None) -> dict[str, Device]:
 
 
 def find_device(known: Mapping[str, Device], name: str) -> Device:
-    """A device by its id, with or without its vendor, or by its name as its maker writes it: ``rtx 4090``.
+    """A device by its id, with or without its vendor, or by its name as its maker writes it: ``rtx 4090``, ``RTX4090``.
+
+    The size of its memory may be left out where that names one device: ``raspberry-pi-5``.
 
     Raises:
         NotFoundError: ``no-such-device``; the message names the ids that are near.
     """
-    wanted = name.strip().lower()
-    key = wanted.replace(" ", "-")
-    named = [one for one in known.values() if key in (one.id, one.id.partition("-")[2]) or wanted == one.name.lower()]
-    if len(named) == 1 or key in known:
-        return known[key] if key in known else named[0]
-    near = near_devices(known, wanted)
+    if name in known:
+        return known[name]
+    wanted = _squeezed(name)
+    for is_meant in (
+        lambda text: _squeezed(text) == wanted,
+        lambda text: _squeezed(_MEMORY_SUFFIX.sub("", text)) == wanted,
+    ):
+        named = [
+            one for one in known.values() if any(map(is_meant, (one.id, one.id.partition("-")[2], one.name.lower())))
+        ]
+        if len(named) == 1:
+            return named[0]
+    near = near_devices(known, name.strip().lower())
     raise NotFoundError(
         "no-such-device",
         f"the catalogue has no device {name[:80]!r}" + (f"; near it: {', '.join(near)}" if near else ""),
         hint="undercroft plan devices",
     )
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"[^a-z0-9+]", "", text.lower())
 
 
 def near_devices(known: Mapping[str, Device], name: str) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.damaged_texts import damaged
-from undercroft.core.errors import InvalidError
-from undercroft.hardware.catalogue import load_devices, match_device
+from undercroft.core.errors import InvalidError, NotFoundError
+from undercroft.hardware.catalogue import find_device, load_devices, match_device
 from undercroft.hardware.devices import Device, Kind
 
 DEVICES = load_devices()
@@ -186,3 +186,27 @@ def test_the_example_of_the_guide_is_accepted(tmp_path: Path) -> None:
     assert devices["our-edge-box"].tflops == {"fp16": 15, "int8": 30}
     assert devices["nvidia-l4"].price is not None
     assert devices["nvidia-l4"].price.source == "offer of our supplier"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nvidia-rtx-4090", "nvidia-rtx-4090"),
+        ("rtx 4090", "nvidia-rtx-4090"),
+        ("RTX4090", "nvidia-rtx-4090"),
+        ("NVIDIA GeForce RTX 4090", "nvidia-rtx-4090"),
+        ("raspberry pi 5", "raspberry-pi-5-8gb"),
+        ("rtx-5060-ti", "nvidia-rtx-5060-ti-16gb"),
+        ("l4", "nvidia-l4"),
+    ],
+)
+def test_people_write_names_in_many_ways(name: str, expected: str) -> None:
+    """Case, spaces, dashes, vendor and the size of the memory may differ where one device is meant."""
+    assert find_device(load_devices(), name).id == expected
+
+
+@pytest.mark.parametrize(("name", "near"), [("h100", "nvidia-h100-sxm"), ("rtx-5060", "nvidia-rtx-5060-ti-16gb")])
+def test_a_name_that_could_be_several_is_not_guessed(name: str, near: str) -> None:
+    """Of several devices, or of one with another name, none is taken; the error names them."""
+    with pytest.raises(NotFoundError, match=near):
+        find_device(load_devices(), name)
