@@ -17,13 +17,38 @@ def _assumed(default: Any, unit: str, meaning: str, source: str, least: float = 
 
 
 @dataclass(frozen=True, slots=True)
+class _CloudPrice:
+    """Of a million tokens, in dollars."""
+
+    prompt_usd: float
+    answer_usd: float
+    source: str
+
+
+_SMALL_PARAMETERS = 15e9
+_SMALL = _CloudPrice(
+    0.20, 0.60, "Together AI, Llama 3.1 8B, for models up to 15B; others ask 0.02 to 0.34 and 0.03 to 0.83"
+)
+_LARGE = _CloudPrice(
+    0.80, 2.40, "Together AI, Llama 3.3 70B, for models above 15B; the cheapest on OpenRouter 0.10 and 0.32, 2026"
+)
+_EMBEDDING = _CloudPrice(0.02, 0.0, "OpenAI text-embedding-3-small, July 2026; the large one 0.13")
+
+
+@dataclass(frozen=True, slots=True)
 class Assumptions:
-    """Money is in ``currency``; prices of devices are in dollars and multiplied with ``dollar_rate``."""
+    """Money is in ``currency``; prices of devices are in dollars and multiplied with ``dollar_rate``.
+
+    ``given`` names those that somebody changed, also where the value is the default's.
+    """
 
     currency: str = _assumed("USD", "", "name of the currency", "the catalogue's prices")
     dollar_rate: float = _assumed(1.0, "CURRENCY / USD", "price of a dollar in the currency", "none for USD", 1e-6)
     kwh_price: float = _assumed(
-        0.20, "CURRENCY / kWh", "price of a kilowatt-hour", "near Eurostat's mean for businesses, 2025: 0.19 EUR"
+        0.20,
+        "CURRENCY / kWh",
+        "price of a kilowatt-hour",
+        "near Eurostat's mean for businesses, 2025: 0.19 EUR",
     )
     pue: float = _assumed(
         1.54,
@@ -38,7 +63,7 @@ class Assumptions:
     )
     residual: float = _assumed(0.10, "of 1", "share of the price that is left then", "assumption", 0.0, 1.0)
     upkeep_hours: float = _assumed(
-        4.0, "h / month", "hours of work on it a month", "assumption: updates, backups, a disk now and then"
+        4.0, "h / month", "hours of work a month, on all machines", "assumption: updates, backups, a disk now and then"
     )
     wage: float = _assumed(45.0, "CURRENCY / h", "price of an hour of that work", "assumption")
     upkeep_share: float = _assumed(
@@ -47,16 +72,16 @@ class Assumptions:
     requests_per_user: float = _assumed(40.0, "a day", "requests of a user on a working day", "assumption")
     days_per_month: float = _assumed(22.0, "days / month", "working days a month", "a five-day week", 1.0, 31.0)
     cloud_input: float = _assumed(
-        0.20,
+        _SMALL.prompt_usd,
         "CURRENCY / 1 M tokens",
         "cloud price of a million prompt tokens",
-        "Together AI, Llama 3.1 8B; others ask 0.02 to 0.34",
+        _SMALL.source,
     )
     cloud_output: float = _assumed(
-        0.60,
+        _SMALL.answer_usd,
         "CURRENCY / 1 M tokens",
         "cloud price of a million answer tokens",
-        "Together AI, Llama 3.1 8B; others ask 0.03 to 0.83",
+        _SMALL.source,
     )
     rent_per_hour: float = _assumed(
         0.0,
@@ -70,14 +95,46 @@ class Assumptions:
         "dollars for the computer around a card; 0 takes the default host's",
         "targets_of.WORKSTATION and SERVER",
     )
+    given: frozenset[str] = frozenset()
+
+    def is_given(self, name: str) -> bool:
+        """Whether somebody chose a value.
+
+        Args:
+            name: Of an assumption.
+        """
+        return name in self.given or getattr(self, name) != _default(name, self.dollar_rate)
+
+
+def for_model(assumed: Assumptions, active_parameters: float, *, is_embedding: bool) -> Assumptions:
+    """With the cloud's prices for a model of this size, where nobody gave others.
+
+    Args:
+        assumed: What is known so far.
+        active_parameters: That a token computes with; count.
+        is_embedding: A text is read and nothing is written.
+    """
+    if assumed.is_given("cloud_input") or assumed.is_given("cloud_output"):
+        return assumed
+    price = _EMBEDDING if is_embedding else _LARGE if active_parameters > _SMALL_PARAMETERS else _SMALL
+    rate = assumed.dollar_rate
+    return replace(assumed, cloud_input=price.prompt_usd * rate, cloud_output=price.answer_usd * rate)
 
 
 _SHORT = {"kwh": "kwh_price", "hours": "upkeep_hours", "rent": "rent_per_hour", "rate": "dollar_rate"}
-_NAMES = tuple(f.name for f in fields(Assumptions))
+_FIELDS = {f.name: f for f in fields(Assumptions) if f.metadata}
+_NAMES = tuple(_FIELDS)
+# Defaults that are dollars in truth: a price of the dollar changes them, too.
+_IN_CURRENCY = ("kwh_price", "wage", "cloud_input", "cloud_output")
+
+
+def _default(name: str, dollar_rate: float) -> Any:
+    default: Any = _FIELDS[name].default
+    return default * dollar_rate if name in _IN_CURRENCY else default
 
 
 def changed(assumptions: Assumptions, wanted: Iterable[str]) -> Assumptions:
-    """With some of them changed.
+    """With some of them changed; a new price of the dollar changes what nobody gave in the currency, too.
 
     Args:
         assumptions: To begin with.
@@ -105,7 +162,9 @@ def changed(assumptions: Assumptions, wanted: Iterable[str]) -> Assumptions:
             "; ".join(problems),
             hint="undercroft plan MODEL --assume kwh=0.21 --assume years=4",
         )
-    return replace(assumptions, **values)
+    rate = values.get("dollar_rate", assumptions.dollar_rate)
+    followed = {name: _default(name, rate) for name in _IN_CURRENCY if not assumptions.is_given(name)}
+    return replace(assumptions, **{**followed, **values}, given=assumptions.given | values.keys())
 
 
 def _read(key: str, value: str, values: dict[str, Any], problems: list[str]) -> None:
@@ -127,7 +186,7 @@ def _read(key: str, value: str, values: dict[str, Any], problems: list[str]) -> 
 
 
 def _metadata(key: str) -> Mapping[str, Any]:
-    return next(f.metadata for f in fields(Assumptions) if f.name == key)
+    return _FIELDS[key].metadata
 
 
 def _range(about: Mapping[str, Any]) -> str:
@@ -147,10 +206,23 @@ def unit_of(name: str, currency: str) -> str:
 
 
 def listed(assumptions: Assumptions) -> list[tuple[str, str, str, str]]:
-    """Name, value, meaning and source of each; the source says where one was changed."""
+    """Name, value, meaning and source of each; the source says where one was given."""
     rows = []
-    for f in fields(Assumptions):
-        value = getattr(assumptions, f.name)
-        source = f.metadata["source"] if value == f.default else "given"
-        rows.append((f.name, value if isinstance(value, str) else f"{value:g}", f.metadata["meaning"], source))
+    for name, about in _FIELDS.items():
+        value = getattr(assumptions, name)
+        shown = value if isinstance(value, str) else f"{value:g}"
+        rows.append((name, shown, about.metadata["meaning"], _source(assumptions, name)))
     return rows
+
+
+def _source(assumptions: Assumptions, name: str) -> str:
+    rate = assumptions.dollar_rate
+    turned = f", in USD, times {rate:g}" if name in _IN_CURRENCY and rate != 1 else ""
+    if name in assumptions.given:
+        return "given"
+    if name.startswith("cloud_"):
+        pair = (assumptions.cloud_input, assumptions.cloud_output)
+        for price in (_SMALL, _LARGE, _EMBEDDING):
+            if pair == (price.prompt_usd * rate, price.answer_usd * rate):
+                return price.source + turned
+    return "given" if assumptions.is_given(name) else str(_FIELDS[name].metadata["source"]) + turned

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from undercroft.catalog.shapes import ModelShape
 from undercroft.catalog.verdicts import Verdict as LicenceVerdict
 from undercroft.core.errors import InvalidError
-from undercroft.planning.assumptions import Assumptions
+from undercroft.planning.assumptions import Assumptions, for_model
 from undercroft.planning.calibration import Corrections
 from undercroft.planning.cost import Cost, Machines, cost_of
 from undercroft.planning.fitting import Fit, Verdict, fit_of, memory_factors
@@ -20,6 +20,7 @@ from undercroft.planning.memory import forecast_memory
 from undercroft.planning.quality import OTHER_ENGINES, QUALITIES, RECOMMENDED, RECOMMENDED_OFFLOADED
 from undercroft.planning.speed import Pace, forecast_speed, pace_of
 from undercroft.planning.targets import Target
+from undercroft.planning.traffic import traffic_of
 
 _CONTEXT_STEP = 256
 _MOST_SLOTS = 1024
@@ -136,14 +137,16 @@ def make_plan(
         InvalidError: A context, number of users or machines below 1, or a context that the model was not made for.
     """
     _check(subject, site, workload, users)
-    work = replace(workload, slots=-(-users // site.machines))
+    is_embedding = workload.is_embedding or subject.shape.is_encoder
+    work = replace(workload, slots=-(-users // site.machines), is_embedding=is_embedding)
     judge = _Judge(subject.shape, site.target, learnt or Corrections())
     choices = tuple(judge.choice(work, name) for name in _candidates(subject, workload))
     chosen = workload.quantization or subject.stored or _best(choices)
     work = replace(work, quantization="" if subject.stored and chosen == subject.stored else chosen)
     memory, fit = judge.fit(work)
     speed, cost = None, None
-    assumptions = assumed or Assumptions()
+    active = traffic_of(subject.shape, work.quantization, work.engine).active_elements
+    assumptions = for_model(assumed or Assumptions(), active, is_embedding=is_embedding)
     if fit.verdict is not Verdict.NO:
         speed = forecast_speed(subject.shape, work, site.target, memory, learnt)
         cost = _cost(site, speed, work, users, assumptions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from undercroft.core.errors import InvalidError, NotFoundError, UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.settings import PlanningSettings, Settings
 from undercroft.hardware.catalogue import load_devices
-from undercroft.planning.assumptions import Assumptions
+from undercroft.planning.assumptions import Assumptions, listed
 
 DEVICES = load_devices()
 
@@ -86,7 +85,7 @@ def test_the_engine_is_one_that_runs_there() -> None:
 
 def test_every_assumption_is_a_setting() -> None:
     """[planning] has the names of the assumptions, so that one explanation holds for both."""
-    assert list(PlanningSettings.model_fields) == [field.name for field in fields(Assumptions)]
+    assert list(PlanningSettings.model_fields) == [name for name, _, _, _ in listed(Assumptions())]
 
 
 def test_this_machine_costs_what_running_it_costs(around: Surroundings) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.core.errors import InvalidError
-from undercroft.planning.assumptions import Assumptions, changed, listed
+from undercroft.planning.assumptions import Assumptions, changed, for_model, listed
 from undercroft.planning.cost import (
     DAYS_PER_MONTH,
     HOURS_PER_MONTH,
@@ -81,7 +81,7 @@ def test_without_a_price_nothing_is_invented() -> None:
 
 
 def test_another_currency_multiplies_prices_only() -> None:
-    """Prices of devices are dollars; wages, electricity and the cloud are in the currency already."""
+    """Prices of devices are dollars; wages, electricity and the cloud that were given are in the currency already."""
     dollars = cost_of(ONE, PACE, WORKLOAD, 10, ASSUMED)
     other = cost_of(ONE, PACE, WORKLOAD, 10, replace(ASSUMED, currency="THB", dollar_rate=33.0))
     assert other.price == pytest.approx(4800 * 33)
@@ -115,6 +115,37 @@ def test_a_changed_assumption_is_shown_as_given() -> None:
     assert rows["currency"] == ("EUR", "given")
     assert rows["pue"][1].startswith("Uptime")
     assert all(meaning and source for _, _, meaning, source in listed(assumed))
+
+
+def test_a_price_of_the_dollar_turns_defaults_into_the_currency() -> None:
+    """At 33 baht a dollar nobody's wage stays 45 baht an hour; what was given in baht stays, in any order."""
+    assumed = changed(changed(Assumptions(), ["wage=400"]), ["currency=thb", "rate=33"])
+    assert (assumed.wage, assumed.kwh_price) == (400, pytest.approx(6.6))
+    assert assumed.cloud_output == pytest.approx(0.60 * 33)
+    rows = {name: source for name, _, _, source in listed(assumed)}
+    assert rows["wage"] == "given"
+    assert rows["kwh_price"].endswith("in USD, times 33")
+    assert changed(assumed, ["rate=35"]).kwh_price == pytest.approx(7)
+
+
+@pytest.mark.parametrize(
+    ("active", "is_embedding", "prompt", "source"),
+    [(8e9, False, 0.20, "Llama 3.1 8B"), (70e9, False, 0.80, "Llama 3.3 70B"), (3e8, True, 0.02, "embedding")],
+)
+def test_the_cloud_asks_more_for_a_larger_model(active: float, is_embedding: bool, prompt: float, source: str) -> None:
+    """A 70B is not compared with the price of an 8B, nor embeddings with that of a chat; the source says so."""
+    found = for_model(changed(Assumptions(), ["rate=2"]), active, is_embedding=is_embedding)
+    assert found.cloud_input == pytest.approx(prompt * 2)
+    sources = {name: text for name, _, _, text in listed(found)}
+    assert source in sources["cloud_input"]
+    assert source in sources["cloud_output"]
+
+
+@pytest.mark.parametrize("wanted", [["cloud_input=0.2"], ["cloud_output=5"], ["cloud_input=0"]])
+def test_a_cloud_price_that_was_given_stays(wanted: list[str]) -> None:
+    """Whatever the size of the model, also where it is the default's, or nothing."""
+    assumed = changed(Assumptions(), wanted)
+    assert for_model(assumed, 70e9, is_embedding=False) == assumed
 
 
 MONEY = st.floats(0.0, 10.0)

@@ -116,6 +116,15 @@ def test_an_encoder_is_planned_without_answers() -> None:
     assert found.speed.first_token.value < 1
 
 
+def test_an_encoder_writes_nothing_whatever_was_asked() -> None:
+    """A network that cannot generate is planned for texts that it reads, and priced like the cloud's embeddings."""
+    found = planned("nvidia-l4", MINI_LM, context_tokens=512)
+    assert found.cost is not None
+    assert found.workload.is_embedding
+    assert found.cost.tokens_per_day == pytest.approx(found.cost.requests_per_day * found.workload.prompt_tokens)
+    assert found.assumptions.cloud_input == 0.02
+
+
 @pytest.mark.parametrize(
     ("work", "users", "words"),
     [
