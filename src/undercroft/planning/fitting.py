@@ -10,6 +10,7 @@ from undercroft.catalog.shapes import ModelShape
 from undercroft.planning.calibration import Corrections, Kind, Quantity
 from undercroft.planning.forecasts import MemoryForecast, Term, Workload
 from undercroft.planning.targets import Target
+from undercroft.planning.traffic import traffic_of
 
 
 class Verdict(StrEnum):
@@ -95,8 +96,11 @@ def fit_of(memory: MemoryForecast, target: Target, layers: int, factors: Mapping
 
 
 def memory_factors(shape: ModelShape, workload: Workload, target: Target, learnt: Corrections) -> dict[Quantity, float]:
-    """What earlier loads taught about the memory of models like this one."""
-    kind = Kind(workload.engine, target.host.name, shape.architecture, workload.quantization)
+    """What earlier loads taught about the memory of models like this one; of the same kind as `speed.kind_of` says."""
+    is_on_cards = bool(target.accelerators) and workload.gpu_layers != 0
+    device = target.accelerators[-1].name if is_on_cards else target.host.name
+    main_type = traffic_of(shape, workload.quantization, workload.engine).main_type
+    kind = Kind(workload.engine, device, shape.architecture, main_type)
     wanted = (Quantity.PRIVATE_BYTES, Quantity.FILE_BYTES, Quantity.GPU_BYTES)
     return {quantity: learnt.correction(kind, quantity).factor for quantity in wanted}
 
