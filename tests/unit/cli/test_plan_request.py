@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.ggufs import write_chat_model
 from undercroft.cli.plan_request import Asked, Surroundings, engine_for, plan_for, quantization_for
 from undercroft.core.errors import InvalidError, NotFoundError, UndercroftError
 from undercroft.core.home import Home
@@ -97,3 +98,17 @@ def test_this_machine_costs_what_running_it_costs(around: Surroundings) -> None:
     assert bought.cost is not None
     assert (here.cost.price, here.cost.bill.purchase, bought.cost.price) == (0, 0, 1000)
     assert any("--assume host-price" in note for note in here.notes)
+
+
+def test_every_licence_of_a_folder_is_judged(around: Surroundings, tmp_path: Path) -> None:
+    """What header, card and text of a licence say counts together, as it does when the model is pulled."""
+    write_chat_model(tmp_path / "m.gguf", licence="apache-2.0")
+    (tmp_path / "README.md").write_text("---\nlicense: gemma\n---\n", encoding="utf-8")
+    found = plan_for(Asked(str(tmp_path), use="commercial"), around).plan.subject.licence
+    assert found is not None
+    assert (found.outcome, found.licence) == ("needs-acceptance", "gemma AND apache-2.0")
+    assert found.to_accept == ("gemma",)
+    (tmp_path / "LICENSE").write_text("Mistral AI Research License", encoding="utf-8")
+    refused = plan_for(Asked(str(tmp_path), use="commercial"), around).plan.subject.licence
+    assert refused is not None
+    assert (refused.outcome, refused.to_accept) == ("refused-use", ())
