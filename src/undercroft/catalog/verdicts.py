@@ -32,6 +32,7 @@ class Verdict:
         summary: One sentence.
         conditions: Limits and duties that hold, a sentence each.
         url: Where the text stands; empty where it is not known.
+        to_accept: Ids of licences with facts that somebody has to accept.
     """
 
     outcome: Outcome
@@ -40,10 +41,11 @@ class Verdict:
     summary: str
     conditions: tuple[str, ...] = ()
     url: str = ""
+    to_accept: tuple[str, ...] = ()
 
     @property
     def is_known(self) -> bool:
-        """Whether there are facts of the licence."""
+        """Whether there are facts of the licence; of all of several."""
         return bool(self.url)
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,11 +120,13 @@ def judge_written(licences: Licences, written: str, use: Use) -> Verdict:
         ),
         tuple(dict.fromkeys(condition for verdict in verdicts for condition in verdict.conditions)),
         first.url if all(verdict.is_known for verdict in verdicts) else "",
+        tuple(name for verdict in verdicts for name in verdict.to_accept) if first.outcome != "refused-use" else (),
     )
 
 
 def _verdict(licence: Licence, use: Use, outcome: Outcome, summary: str) -> Verdict:
-    return Verdict(outcome, licence.id, use, summary, conditions_of(licence), licence.url)
+    to_accept = (licence.id,) if outcome == "needs-acceptance" else ()
+    return Verdict(outcome, licence.id, use, summary, conditions_of(licence), licence.url, to_accept)
 
 
 def conditions_of(licence: Licence) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from undercroft.catalog.licences import licence_key, load_licences
+from undercroft.catalog.licences import licences_in, load_licences
 from undercroft.catalog.uses import Use
 from undercroft.catalog.verdicts import Verdict as LicenceVerdict
-from undercroft.catalog.verdicts import judge
+from undercroft.catalog.verdicts import judge_written
 from undercroft.cli.opening import settings_of
 from undercroft.cli.plan_notes import notes_of
 from undercroft.cli.use import declared_use
@@ -29,7 +29,6 @@ from undercroft.planning.plan import Plan, Site, Subject, make_plan
 from undercroft.planning.quantization import MIXES
 from undercroft.planning.targets import Target
 from undercroft.planning.targets_of import is_computer, target_of_device
-from undercroft.registry.facts import UNKNOWN
 from undercroft.registry.licences import find_acceptance
 from undercroft.registry.shape_reading import Subject as Found
 from undercroft.registry.shape_reading import find_subject
@@ -267,8 +266,7 @@ def _request(asked: Asked, context: int, *, is_embedding: bool) -> tuple[int, in
 
 def licence_verdict(written: str, use: Use, around: Surroundings) -> LicenceVerdict:
     """Whether a licence, as a model names it, covers the declared use."""
-    named = licence_key(written) if written != UNKNOWN else ""
-    return judge(load_licences(around.home.catalogue).get(written), use, written=named)
+    return judge_written(load_licences(around.home.catalogue), written, use)
 
 
 def _subject(found: Found, asked: Asked, engine: str, licence: LicenceVerdict) -> Subject:
@@ -310,8 +308,8 @@ def _acceptance(database: Database | None, verdict: LicenceVerdict | None) -> tu
     if database is None or verdict is None or verdict.outcome == "allowed":
         return ()
     with database.read() as connection:
-        found = find_acceptance(connection, verdict.licence, verdict.use)
-    return () if found is None else (f"The licence was accepted for {found.use} by {found.actor} on {found.at[:10]}.",)
+        found = [find_acceptance(connection, name, verdict.use) for name in licences_in(verdict.licence)]
+    return tuple(f"The licence {a.licence} was accepted for {a.use} by {a.actor} on {a.at[:10]}." for a in found if a)
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, object]) -> str:

@@ -232,8 +232,8 @@ def licence_lines(plan: Plan, width: int) -> list[str]:
         lines += wrapped(f"- {condition}", width, indent=_INDENT)
     if verdict.url:
         lines += wrapped(f"Its text: {verdict.url}", width, indent=_INDENT)
-    if verdict.outcome == "needs-acceptance" and verdict.is_known:
-        lines += wrapped(f"Accept it: undercroft licence accept {verdict.licence} --use {verdict.use}", width)
+    for name in verdict.to_accept:
+        lines += wrapped(f"Accept it: undercroft licence accept {name} --use {verdict.use}", width)
     return lines
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from undercroft.catalog.families import Catalogue, CatalogueModel, load_catalogue
+from undercroft.catalog.licences import together
 from undercroft.catalog.shapes import ModelShape
 from undercroft.core.errors import InvalidError, NotFoundError
 from undercroft.core.home import Home
@@ -18,18 +19,16 @@ from undercroft.registry.facts import UNKNOWN
 from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
 from undercroft.registry.inspection.gguf_model import licence_of_header, quantization_of
 from undercroft.registry.inspection.json_files import read_json
+from undercroft.registry.inspection.repository import read_documents
 from undercroft.registry.inspection.safetensors import StoredTensor, read_safetensors
-from undercroft.registry.model_card import read_card
 from undercroft.registry.references import LocalReference, parse_reference
-from undercroft.registry.selection import find_parts, select_files
+from undercroft.registry.selection import Role, find_parts, role_of, select_files
 from undercroft.registry.shapes_config import shape_of_config
 from undercroft.registry.shapes_gguf import shape_of_gguf
 from undercroft.registry.stored_shapes import stored_shape
 from undercroft.storage.database import Database
 
 Origin = Literal["catalogue", "registry", "file", "folder", "hub"]
-
-_CARD_LIMIT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +163,22 @@ def _folder(folder: Path) -> Subject:
             raise InvalidError(
                 "no-config", f"folder {str(folder)!r} has no config.json", hint="put it beside the weights"
             )
-        return _gguf_files(folder.name, "folder", [folder / part for part in selection.weights])
+        found = _gguf_files(folder.name, "folder", [folder / part for part in selection.weights])
+        return replace(found, licence=together([found.licence, _documented(folder, sizes)]) or UNKNOWN)
     shape = shape_of_config(read_json(folder / "config.json", "config.json"))
     tensors = sorted(name for name in sizes if name.endswith(".safetensors"))
-    card = folder / "README.md"
-    licence = UNKNOWN
-    if card.is_file() and card.stat().st_size <= _CARD_LIMIT_BYTES:
-        licence = read_card(card.read_text(encoding="utf-8", errors="replace")).licence or UNKNOWN
     return Subject(
         folder.resolve().name,
         "folder",
         shape,
-        licence,
+        _documented(folder, sizes) or UNKNOWN,
         stored_type=main_type(read_safetensors(folder / tensors[0], tensors[0])) if tensors else "",
         stored_bytes=sum(sizes[name] for name in tensors),
     )
+
+
+def _documented(folder: Path, names: Iterable[str]) -> str | None:
+    return read_documents({name: folder / name for name in names if role_of(name) is Role.DOCUMENT}).licence
 
 
 def main_type(tensors: Sequence[StoredTensor]) -> str:
