@@ -33,6 +33,9 @@ _LARGE_CARD_BYTES = 32 * _GIB
 # Kept for the operating system and everything else, of memory that a new machine has.
 _RESERVE_SHARE, _RESERVE_LEAST_BYTES = 0.05, 1.25 * _GIB
 
+# Metal's recommendedMaxWorkingSetSize: 10,923 MB of 16 GiB (llama-cpp-python #687), 75 % of 64 GiB (gpustack #1375).
+_APPLE_SHARE, _APPLE_SMALL_SHARE, _APPLE_SMALL_BYTES = 0.75, 2 / 3, 36 * _GIB
+
 # Where nothing was measured: one core of a current server reads 25 GB/s, two read 30 (measured, EPYC, 2026-11).
 _FIRST_CORE_BANDWIDTH, _NEXT_CORE_BANDWIDTH, _MOST_BANDWIDTH = 25e9, 5e9, 80e9
 # Single-precision operations a cycle and core by instruction set (two multiply-add units of that width), at 3 GHz.
@@ -179,6 +182,8 @@ def _computer(device: Device) -> Target:
     kind = {"npu": "npu"}.get(device.kind, "unified" if device.is_unified else "cpu")
     total = device.memory_bytes or WORKSTATION.memory_bytes
     available = total - int(max(_RESERVE_SHARE * total, min(_RESERVE_LEAST_BYTES, total / 4)))
+    if device.vendor == "apple":
+        available = min(available, int(total * _apple_share(total)))
     bandwidth = _from_data_sheet(device.bandwidth_bytes or WORKSTATION.bandwidth, kind)
     compute = _compute(device)
     host = Pool("host", device.name, "cpu", total, available, bandwidth, compute, device_id=device.id)
@@ -215,6 +220,11 @@ def _computer(device: Device) -> Target:
         (device.watts or 65.0) + board,
         (device.watts or 65.0) * 0.2 + board * 0.5,
     )
+
+
+def _apple_share(total_bytes: int) -> float:
+    """What macOS lets the GPU hold unless `iogpu.wired_limit_mb` says otherwise."""
+    return _APPLE_SHARE if total_bytes > _APPLE_SMALL_BYTES else _APPLE_SMALL_SHARE
 
 
 def _computer_price(device: Device) -> float | None:

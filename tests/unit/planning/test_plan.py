@@ -155,6 +155,13 @@ def test_every_device_of_the_catalogue_makes_a_target(device: str) -> None:
         assert len(target_of_device(DEVICES[device], 8).accelerators) == 8
 
 
+@pytest.mark.parametrize(("device", "share"), [("apple-m1", 2 / 3), ("apple-m4-max", 0.75)])
+def test_a_mac_gives_its_gpu_a_part_of_the_memory(device: str, share: float) -> None:
+    """What macOS keeps for itself is not planned with: two thirds of 16 GiB, three quarters of 128 GiB."""
+    found = target_of_device(DEVICES[device])
+    assert found.accelerators[0].available_bytes == pytest.approx(found.accelerators[0].total_bytes * share)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     context=st.integers(256, 16000),
