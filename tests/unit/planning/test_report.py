@@ -252,6 +252,16 @@ def test_break_even_is_marked_and_said() -> None:
     assert re.search(r">even after \d+ month", html)
 
 
+def test_a_purchase_that_outlives_its_machine_is_said_to() -> None:
+    """A break-even after more years than the machine is to last is no gain, and the page says so."""
+    years = [Assumptions(years=y, requests_per_user=400, cloud_input=2.0, cloud_output=6.0) for y in (0.5, 20.0)]
+    short, long = (
+        html_of_plan(planned(users=60, context_tokens=2048, assumed=assumed), [], MADE_AT) for assumed in years
+    )
+    assert "longer than the 6 months that it is to last" in short
+    assert "that it is to last" not in long
+
+
 def test_without_break_even_the_page_says_why() -> None:
     """A cloud that is cheaper at any load, and a machine without a price, each have their sentence."""
     assert "cheaper at any load" in html_of_plan(KINDS["free-cloud"], [], MADE_AT)

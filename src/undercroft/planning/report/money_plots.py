@@ -58,7 +58,7 @@ def months_plot(plan: Plan, cost: Cost) -> Drawing:
         plan: That fits.
         cost: Its cost.
     """
-    drawing = Drawing("months", "Money in all, over the months", _months_described(cost))
+    drawing = Drawing("months", "Money in all, over the months", _months_described(cost, plan.assumptions.years))
     evens = [m for m in (cost.even_cloud_months, cost.even_rent_months) if m is not None and m <= _LONGEST_MONTHS]
     horizon = max([plan.assumptions.years * 12, *(m * 1.15 for m in evens)])
     across = Scale(0.0, horizon, _LEFT, _RIGHT, step=12.0 if horizon <= 72 else 24.0)
@@ -147,12 +147,17 @@ def even_load_sentence(cost: Cost) -> str:
     return f"Owning is cheaper than the cloud from {tokens(cost.even_tokens_per_day)} tokens a day."
 
 
-def _months_described(cost: Cost) -> str:
-    return " ".join(even_month_sentences(cost)) + " All at the load that is expected."
+def _months_described(cost: Cost, years: float) -> str:
+    return " ".join(even_month_sentences(cost, years)) + " All at the load that is expected."
 
 
-def even_month_sentences(cost: Cost) -> list[str]:
-    """After how many months the purchase is paid back."""
+def even_month_sentences(cost: Cost, years: float) -> list[str]:
+    """After how many months the purchase is paid back, and whether the machine lasts so long.
+
+    Args:
+        cost: Of a plan.
+        years: Until the machine is written off.
+    """
     if cost.price is None:
         return ["Without a price of the machine there is no break-even."]
     found = []
@@ -164,7 +169,8 @@ def even_month_sentences(cost: Cost) -> list[str]:
         elif count is None:
             found.append(f"Against {other} the purchase is never paid back at this load.")
         else:
-            found.append(f"Against {other} the purchase is paid back after {months(count)}.")
+            late = "" if count <= years * 12 else f", longer than the {months(years * 12)} that it is to last"
+            found.append(f"Against {other} the purchase is paid back after {months(count)}{late}.")
     return found
 
 

@@ -56,7 +56,9 @@ def html_of_plan(plan: Plan, explained: Sequence[str], made_at: str) -> str:
         months=_shown(months_plot(plan, cost)) if cost is not None else None,
         bill_rows=tables.bill_rows(cost) if cost is not None else [],
         comparison_rows=tables.comparison_rows(cost) if cost is not None else [],
-        even_sentences=[even_load_sentence(cost), *even_month_sentences(cost)] if cost is not None else [],
+        even_sentences=[even_load_sentence(cost), *even_month_sentences(cost, plan.assumptions.years)]
+        if cost is not None
+        else [],
         licence=plan.subject.licence,
         notes=plan.notes,
         assumption_rows=tables.assumption_rows(plan),
