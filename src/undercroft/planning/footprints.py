@@ -48,6 +48,8 @@ class Footprint:
             count: Of cards.
             context_bytes: Taken on each by the driver.
         """
+        if count == 1:
+            return self.sums[-1] + self.last_card + context_bytes
         ends = _ends(len(self.sums) - 1, count)
         most = 0
         for first, last in pairwise((0, *ends)):

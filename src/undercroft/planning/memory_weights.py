@@ -118,13 +118,13 @@ def _block_of(name: str) -> int:
     return int(found[1]) if found is not None else -1
 
 
-def _unmapped(tensors: Sequence[StoredTensor], features: frozenset[str]) -> int:
+def _unmapped(tensors: Sequence[StoredTensor], repacked: Sequence[bool]) -> int:
     """Bytes before the first and behind the last tensor that is used in the file's own pages."""
     total = sum(tensor.size_bytes for tensor in tensors)
     first, last, offset = total, 0, 0
-    for tensor in tensors:
+    for tensor, is_copied in zip(tensors, repacked, strict=True):
         end = offset + tensor.size_bytes
-        if tensor.name in _INPUTS or not is_repacked(tensor, features):
+        if not is_copied or tensor.name in _INPUTS:
             first, last = min(first, offset), max(last, end)
         offset = end
     return total - (last - first) if last else total
@@ -143,17 +143,18 @@ def _layout(key: ShapeKey, quantization: str, features: frozenset[str]) -> Weigh
     model, tensors = key.model, _stored(key, quantization)
     layers, repacked = [0] * model.layers, [0] * model.layers
     inputs = output = repacked_output = 0
-    for tensor in tensors:
+    copied = [is_repacked(tensor, features) for tensor in tensors]
+    for tensor, is_copied in zip(tensors, copied, strict=True):
         block = _block_of(tensor.name)
         if 0 <= block < model.layers:
             layers[block] += tensor.size_bytes
-            if is_repacked(tensor, features):
+            if is_copied:
                 repacked[block] += tensor.size_bytes
         elif tensor.name in _INPUTS or tensor.name.startswith(_INPUT_PREFIXES):
             inputs += tensor.size_bytes
         else:
             output += tensor.size_bytes
-            repacked_output += tensor.size_bytes if is_repacked(tensor, features) else 0
+            repacked_output += tensor.size_bytes if is_copied else 0
     tied = _tied_table(model, tensors)
     if tied is not None and is_repacked(tied, features):
         repacked_output += tied.size_bytes
@@ -164,7 +165,7 @@ def _layout(key: ShapeKey, quantization: str, features: frozenset[str]) -> Weigh
         repacked_layers=tuple(repacked),
         repacked_output=repacked_output,
         tied_output=tied.size_bytes if tied is not None else 0,
-        unmapped=_unmapped(tensors, features),
+        unmapped=_unmapped(tensors, copied),
         usual_type=_usual_type(tensors),
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from undercroft.catalog.families import CatalogueModel
 from undercroft.core.units import format_bytes
 from undercroft.hardware.devices import Device
-from undercroft.planning.assumptions import Assumptions
+from undercroft.planning.assumptions import Assumptions, for_model
 from undercroft.planning.cost import Cost, Machines, cost_of
 from undercroft.planning.footprints import Footprint, footprint_of
 from undercroft.planning.forecasts import Workload
@@ -122,7 +122,7 @@ class Place:
         counts = COUNTS[:1] if self.is_computer else COUNTS
         made = {count: target_of_device(device, count, host_price_usd=host_price) for count in counts}
         self.targets: dict[int, Target] = {count: made.get(count, made[1]) for count in COUNTS}
-        self._parts: dict[int, tuple[Part, ...]] = {}
+        self._parts: tuple[Part, ...] = ()
         self.reasons = self._unsuited()
         self.counts = [count for count in COUNTS if not self._too_much(count)]
 
@@ -170,24 +170,32 @@ class Place:
         """
         failed: dict[str, str] = {}
         model = sketches.model
-        for count in self.counts or COUNTS[:1]:
+        for count in self._different(self.counts or COUNTS[:1]):
             target = self.targets[count]
             for quantization in self._worth_trying(sketches, count, failed):
                 sketch = sketches.get(quantization, self._slots(count))
-                too_slow = self._too_slow(sketches, sketch, count)
+                too_slow = self._too_slow(sketches, sketch)
                 if too_slow:
                     failed["tokens a second"] = too_slow
                     continue
                 pace = pace_of(model.shape, sketch.workload, target, _layers(model, target))
                 slow = self._slow(pace)
                 if not slow and not self.reasons:
-                    cost = cost_of(self.machines(count), pace, sketch.workload, self.need.users, self.assumed)
+                    work, active = sketch.workload, sketch.traffic.active_elements
+                    assumed = for_model(self.assumed, active, is_embedding=work.is_embedding)
+                    cost = cost_of(self.machines(count), pace, work, self.need.users, assumed)
                     spare = round(1 - self._used(sketches, quantization, count), 3)
                     return Candidate(model, quantization, self.device, count, pace, cost, needs_acceptance, spare)
                 failed.update(slow)
                 if self.reasons:
                     break
         return [*self.reasons, *failed.items()]
+
+    def _different(self, counts: Sequence[int]) -> list[int]:
+        """Counts without those of whole computers that leave each with as many users as fewer of them."""
+        if not self.is_computer:
+            return list(counts)
+        return list({self._slots(count): count for count in reversed(counts)}.values())[::-1]
 
     def _slots(self, count: int) -> int:
         return -(-self.need.users // count) if self.is_computer else self.need.users
@@ -219,21 +227,21 @@ class Place:
         on_card = footprint.fullest_card(len(target.accelerators), card.context_bytes) / card.available_bytes
         return max(on_card, footprint.host / target.host.available_bytes)
 
-    def _too_slow(self, sketches: Sketches, sketch: Sketch, count: int) -> str:
+    def _too_slow(self, sketches: Sketches, sketch: Sketch) -> str:
         """What each user gets, where that is too little; looked at first, because it fails most."""
         wanted = self.need.tokens_per_second
         if wanted is None or sketch.workload.is_embedding:
             return ""
-        job = self._job(sketches, sketch, count)
+        job = self._job(sketches, sketch)
         got = 1 / decode_seconds(job, sketch.workload.slots, present_tokens(sketch.workload))
         return f"{got:.2g} a second for each user, {wanted:g} are needed" if got < wanted else ""
 
-    def _job(self, sketches: Sketches, sketch: Sketch, count: int) -> Job:
-        """A model placed whole; its layers are shared out in the same way as those of every other one."""
-        shape, target = sketches.model.shape, self.targets[count]
-        if count not in self._parts:
-            self._parts[count] = job_of(shape, sketch.workload, target, _layers(sketches.model, target)).parts
-        return Job(shape, sketch.workload, sketch.traffic, self._parts[count], target.link_bandwidth)
+    def _job(self, sketches: Sketches, sketch: Sketch) -> Job:
+        """A model placed whole on one; layers that equal cards share out take as long as on one of them."""
+        shape, target = sketches.model.shape, self.targets[1]
+        if not self._parts:
+            self._parts = job_of(shape, sketch.workload, target, _layers(sketches.model, target)).parts
+        return Job(shape, sketch.workload, sketch.traffic, self._parts, target.link_bandwidth)
 
     def _slow(self, pace: Pace) -> dict[str, str]:
         longest = self.need.first_token_seconds

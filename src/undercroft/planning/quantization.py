@@ -161,15 +161,16 @@ def quantized(tensors: Sequence[TensorShape], mix: str, model: ModelShape) -> tu
         model: Whose heads, experts and layers the rules ask for.
     """
     base = MIXES[known_mix(mix)]
-    state = _State(mix=known_mix(mix), base=base, model=model, tensors=tensors)
+    kinds = [_category(tensor.name) if _is_quantized(tensor) else "" for tensor in tensors]
+    state = _State(mix=known_mix(mix), base=base, model=model, kinds=kinds)
     stored = []
-    for tensor in tensors:
-        if not _is_quantized(tensor):
+    for tensor, kind in zip(tensors, kinds, strict=True):
+        if not kind:
             type_name = "F32"
         elif base in _PLAIN:
             type_name = base
         else:
-            type_name = _fitting(state.choose(tensor), tensor.shape[0])
+            type_name = _fitting(state.choose(tensor, kind), tensor.shape[0])
         stored.append(StoredTensor(tensor.name, tensor.shape, type_name, tensor_bytes(type_name, tensor.shape)))
     return tuple(stored)
 
@@ -212,16 +213,15 @@ class _State:
     mix: str
     base: str
     model: ModelShape
-    tensors: Sequence[TensorShape]
+    kinds: Sequence[str]
     is_tied: bool = field(init=False)
     values: int = field(init=False)
     value_index: int = 0
     down_index: int = 0
 
     def __post_init__(self) -> None:
-        kinds = [_category(tensor.name) for tensor in self.tensors if _is_quantized(tensor)]
-        self.is_tied = "output" not in kinds
-        self.values = sum(kind in {"value", "qkv"} for kind in kinds)
+        self.is_tied = "output" not in self.kinds
+        self.values = sum(kind in {"value", "qkv"} for kind in self.kinds)
 
     @property
     def experts(self) -> int:
@@ -233,9 +233,8 @@ class _State:
         first = self.model.kv_heads[0] if self.model.kv_heads else 0
         return first > 0 and self.model.heads // first >= 4
 
-    def choose(self, tensor: TensorShape) -> str:
-        """Type of one tensor, before its row length is looked at."""
-        kind = _category(tensor.name)
+    def choose(self, tensor: TensorShape, kind: str) -> str:
+        """Type of one tensor of a category, before its row length is looked at."""
         if kind == "output" or (kind == "embedding" and self.is_tied):
             return self._output(tensor.shape[0])
         if self.mix == "MXFP4":

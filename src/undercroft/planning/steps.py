@@ -180,6 +180,8 @@ def _prompt_part_seconds(job: Job, part: Part, tokens: int, piece: int, attentio
 
 def read_load(job: Job, part: Part, sequences: int) -> Load:
     """What a step over several sequences reads on one part; of the experts those that are expected to be hit."""
+    if job.shape.experts is None and part.share == 1.0 and part.has_output:
+        return job.traffic.dense_load
     found = NO_LOAD.plus(job.traffic.block_load, part.share)
     if job.shape.experts is not None:
         found = found.plus(job.traffic.expert_load, part.share * distinct_experts_share(job.shape, sequences))
@@ -189,6 +191,8 @@ def read_load(job: Job, part: Part, sequences: int) -> Load:
 def computed_load(job: Job, part: Part, *, with_output: bool = True) -> Load:
     """What one token is multiplied with on one part."""
     experts = job.shape.experts
+    if experts is None and part.share == 1.0:
+        return job.traffic.dense_load if part.has_output and with_output else job.traffic.block_load
     found = NO_LOAD.plus(job.traffic.block_load, part.share)
     if experts is not None:
         found = found.plus(job.traffic.expert_load, part.share * experts.used / experts.count)
@@ -267,4 +271,5 @@ def batch_rate(job: Job, part: Part, levels: Levels) -> float:
     """Operations a second of the further sequences of a step on an accelerator."""
     engine = job.workload.engine
     share = constants.BATCH_SHARE.get(engine, constants.BATCH_SHARE["onnxruntime"])
-    return prompt_rate(job, part, replace(levels, arithmetic=0)) * at(share, levels.arithmetic)
+    best = levels if levels.arithmetic == 0 else replace(levels, arithmetic=0)
+    return prompt_rate(job, part, best) * at(share, levels.arithmetic)

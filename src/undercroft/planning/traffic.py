@@ -125,6 +125,7 @@ class Traffic:
         block_load: Of the blocks.
         expert_load: Of all experts.
         output_load: Of the output layer.
+        dense_load: Of blocks and output layer together.
     """
 
     blocks: tuple[Matrices, ...]
@@ -137,6 +138,7 @@ class Traffic:
     block_load: Load
     expert_load: Load
     output_load: Load
+    dense_load: Load
 
 
 def traffic_of(shape: ModelShape, quantization: str, engine: str = "llama.cpp") -> Traffic:
@@ -210,6 +212,7 @@ def _traffic(shape: ModelShape, tensors: Sequence[StoredTensor]) -> Traffic:
         block_load=load_of(blocks),
         expert_load=load_of(experts),
         output_load=load_of(output),
+        dense_load=load_of((*blocks, *output)),
     )
 
 
