@@ -149,6 +149,47 @@ def test_lists_for_people_and_programs(cellar: Cellar) -> None:
     assert json.loads(cellar.run("--json", "devices", "l4").stdout)["id"] == "nvidia-l4"
 
 
+def test_a_need_is_ranked(cellar: Cellar, tmp_path: Path) -> None:
+    """The cheapest first within 80 columns, what was assumed, why the others do not; as JSON and as a report, too."""
+    need = "users=20,ttft=1s,tps=15,languages=th;ar,licence=commercial,budget=3000USD"
+    report = tmp_path / "need.html"
+    shown = cellar.run("--need", need, "--html", str(report)).stdout
+    assert longest_line(shown) <= 80
+    for words in ("The cheapest that is just right", "is assumed", "why the others do not", "language", "budget"):
+        assert words in " ".join(shown.split())
+    assert "<html" in report.read_text(encoding="utf-8")
+    data = cellar.json("--need", need, "--top", "3")
+    prices = [one["price"] for one in data["candidates"]]
+    assert len(prices) == 3
+    assert prices == sorted(prices)
+    assert max(prices) <= 3000
+    assert all(one["decode_user_tokens_per_second"] >= 15 for one in data["candidates"])
+    refused = {(one["model"], one["device"]) for one in data["rejections"]}
+    assert ("bert-base", None) in refused
+
+
+def test_a_need_that_nothing_satisfies(cellar: Cellar) -> None:
+    """Ends with 6 and says what to ask less of; a wrong need ends with 2; every pair has its reason with --all."""
+    none = cellar.run("--need", "users=5000,budget=100", "--device", "rtx 4090", "--all", expected=6).stdout
+    assert "Ask for less of one" in " ".join(none.split())
+    assert "qwen2.5-7b on" in none
+    assert "'users'" in cellar.run("--need", "usr=3", expected=2).stderr
+    assert "--users" in cellar.run("--need", "users=3", "--users", "4", expected=2).stderr
+    assert "--need" in cellar.run("qwen2.5-7b", "--all", expected=2).stderr
+    assert "MODEL" in cellar.run("qwen2.5-7b", "--need", "users=3", expected=2).stderr
+
+
+def test_reports_are_written_beside_what_is_printed(cellar: Cellar, tmp_path: Path) -> None:
+    """HTML and SVG where they were asked for; a folder that is not there is said to be that."""
+    page, picture = tmp_path / "plan.html", tmp_path / "plan.svg"
+    shown = cellar.run("qwen2.5-7b", "--device", "nvidia-l4", "--html", str(page), "--svg", str(picture)).stdout
+    assert "qwen2.5-7b" in page.read_text(encoding="utf-8")
+    assert picture.read_text(encoding="utf-8").lstrip().startswith(("<svg", "<?xml"))
+    assert f"Written: {page}" in shown
+    refused = cellar.run("qwen2.5-7b", "--device", "nvidia-l4", "--svg", str(tmp_path / "no" / "p.svg"), expected=2)
+    assert "cannot-write" in refused.stderr
+
+
 def test_help_says_how_to_reach_everything(cellar: Cellar) -> None:
     """Options, commands, exit status, and what to do with a model that is called like a command."""
     shown = " ".join(cellar.run("--help").stdout.split())

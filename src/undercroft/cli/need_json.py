@@ -1,4 +1,4 @@
-"""A ranking as JSON; the names of the fields are part of the interface and stand in docs/guide/planning.md."""
+"""A ranking as JSON; the names of the fields are part of the interface and stand in docs/reference/plan-json.md."""
 
 from __future__ import annotations
 

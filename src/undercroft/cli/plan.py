@@ -15,7 +15,7 @@ from undercroft.cli.need import plan_need
 from undercroft.cli.output import AsJson, console, print_json, print_table
 from undercroft.cli.plan_json import plan_as_dict
 from undercroft.cli.plan_lists import assumptions, models, plan_accuracy
-from undercroft.cli.plan_money import COST_COLUMNS, assumption_lines, chart_lines, cost_rows, cost_sentences
+from undercroft.cli.plan_money import COST_COLUMNS, chart_lines, cost_rows, cost_sentences, explanation
 from undercroft.cli.plan_options import (
     AnswerTokens,
     Assume,
@@ -41,7 +41,6 @@ from undercroft.cli.plan_text import (
     MOST_COLUMNS,
     QUANTIZATION_COLUMNS,
     SPEED_COLUMNS,
-    explained_lines,
     licence_lines,
     memory_lines,
     note_lines,
@@ -170,9 +169,11 @@ def plan(
     made = plan_for(asked, surroundings())
     _write_files(made, html_file, svg_file)
     if as_json:
-        print_json(plan_as_dict(made, [*explained_lines(made.plan), *assumption_lines(made.plan)]))
+        print_json(plan_as_dict(made, explanation(made.plan)))
     else:
         _print_plan(made, explain=explain)
+        for file in filter(None, (html_file, svg_file)):
+            typer.echo(f"Written: {file}")
     if made.plan.fit.verdict is Verdict.NO:
         raise typer.Exit(EXIT_STATUS[UnavailableError])
 
@@ -180,7 +181,7 @@ def plan(
 def _refuse_both(given: str | None, other: str) -> None:
     if given is not None:
         raise InvalidError(
-            "bad-usage", f"{given[:80]!r} and {other} cannot be asked at once", hint="undercroft plan -h"
+            "bad-usage", f"MODEL {given[:80]!r} and {other} cannot be asked at once", hint="undercroft plan -h"
         )
 
 
@@ -198,8 +199,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 def _write_files(made: Made, html_file: Path | None, svg_file: Path | None) -> None:
     if html_file is not None:
-        explained = [*explained_lines(made.plan), *assumption_lines(made.plan)]
-        write_report(html_file, html_of_plan(made.plan, explained, to_iso(utc_now())))
+        write_report(html_file, html_of_plan(made.plan, explanation(made.plan), to_iso(utc_now())))
     if svg_file is not None:
         write_report(svg_file, svg_of_plan(made.plan))
 
@@ -214,11 +214,12 @@ def _print_plan(made: Made, *, explain: bool) -> None:
         print_table(SPEED_COLUMNS, speed_rows(plan), empty="")
         _print(["", *reach_lines(plan, width), ""])
         print_table(COST_COLUMNS, cost_rows(plan), empty="")
-        _print(["", *cost_sentences(plan, width), "", *chart_lines(plan, width)])
+        _print(["", *cost_sentences(plan, width)])
+        chart = chart_lines(plan, width)
+        _print(["", *chart] if chart else [])
     _print(["", *licence_lines(plan, width), "", *note_lines(plan, width)])
     if explain:
-        lines = ["", *explained_lines(plan), "Assumptions", *assumption_lines(plan)]
-        _print([piece for line in lines for piece in _indented(line, width)])
+        _print(["", *(piece for line in explanation(plan) for piece in _indented(line, width))])
 
 
 def _indented(line: str, width: int) -> list[str]:
@@ -228,4 +229,5 @@ def _indented(line: str, width: int) -> list[str]:
 
 
 def _print(lines: list[str]) -> None:
-    typer.echo("\n".join(lines))
+    if lines:
+        typer.echo("\n".join(lines))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from undercroft.cli.plan_text import money, number, wrapped
+from undercroft.cli.plan_text import explained_lines, money, number, wrapped
 from undercroft.core.units import format_count
 from undercroft.planning.assumptions import listed
-from undercroft.planning.cost import DAYS_PER_MONTH, Cost, cloud_price_per_token, owned_month
+from undercroft.planning.cost import DAYS_PER_MONTH, HOURS_PER_MONTH, Cost, cloud_price_per_token, owned_month
 from undercroft.planning.plan import Plan, machines_of
 
 COST_COLUMNS = ("cost", ">a month", "of what")
@@ -134,8 +134,61 @@ def _plot(own: Sequence[float], cloud: Sequence[float], expected: int | None) ->
     ]
 
 
-def assumption_lines(plan: Plan) -> list[str]:
-    """Every assumption of the cost with its value and source; unwrapped."""
+def explanation(plan: Plan) -> list[str]:
+    """Every term of memory, speed and cost with formula and source, then every assumption; unwrapped."""
+    assumed = listed(plan.assumptions)
     return [
-        f"{name} = {value}: {meaning}; source: {source}" for name, value, meaning, source in listed(plan.assumptions)
+        *explained_lines(plan),
+        *explained_cost(plan),
+        "Assumptions",
+        *(f"{name} = {value}: {meaning}; source: {source}" for name, value, meaning, source in assumed),
     ]
+
+
+def explained_cost(plan: Plan) -> list[str]:
+    """Each part of the bill with its formula and numbers; unwrapped; nothing without a price."""
+    cost, assumed, machines = plan.cost, plan.assumptions, machines_of(plan.site)
+    if cost is None or cost.bill is None or cost.price is None:
+        return []
+    bill, busy = cost.bill, cost.busy_share
+    watts = machines.count * (machines.idle_watts + (machines.watts - machines.idle_watts) * busy)
+    seconds = cost.capacity_tokens_per_day and 86400 / cost.capacity_tokens_per_day
+    parts = [
+        (
+            "load",
+            f"{cost.requests_per_day:,.1f} requests a day",
+            f"{plan.users} users x {assumed.requests_per_user:g} a working day x {assumed.days_per_month:g} days / "
+            f"{DAYS_PER_MONTH:.2f} days of a month; each {plan.workload.prompt_tokens:,} tokens of prompt and "
+            f"{plan.workload.answer_tokens:,} of answer",
+        ),
+        (
+            "busy",
+            f"{busy:.2%}",
+            f"{cost.tokens_per_day:,.0f} tokens a day x {seconds * 1e3:.3g} ms that one takes when all slots are busy",
+        ),
+        (
+            "purchase",
+            money(bill.purchase, cost.currency),
+            f"{money(cost.price, cost.currency)} x (1 - {assumed.residual:g}) / ({assumed.years:g} years x 12)",
+        ),
+        (
+            "electricity",
+            money(bill.electricity, cost.currency),
+            f"{watts:,.0f} W, between {machines.count * machines.idle_watts:,.0f} idle and "
+            f"{machines.count * machines.watts:,.0f} at full load, x {HOURS_PER_MONTH:g} h x "
+            f"{assumed.kwh_price:g} a kWh",
+        ),
+        ("cooling", money(bill.cooling, cost.currency), f"electricity x ({assumed.pue:g} - 1)"),
+        ("work", money(bill.work, cost.currency), f"{assumed.upkeep_hours:g} h x {assumed.wage:g}"),
+        (
+            "parts",
+            money(bill.parts, cost.currency),
+            f"{money(cost.price, cost.currency)} x {assumed.upkeep_share:g} / 12",
+        ),
+        (
+            "cloud",
+            money(cost.cloud_month, cost.currency),
+            f"{cost.requests_per_day:,.1f} requests a day x {DAYS_PER_MONTH:.2f} days x tokens of one x their price",
+        ),
+    ]
+    return ["Cost, term by term", *(f"{name} {value} = {formula}" for name, value, formula in parts)]

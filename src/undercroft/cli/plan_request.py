@@ -43,7 +43,11 @@ QUANTIZATIONS: Mapping[str, tuple[str, ...]] = {
     "onnxruntime": tuple(VALUE_BYTES),
 }
 _SYNONYMS = {"FP16": "F16", "FP32": "F32", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "Q3_K": "Q3_K_M", "Q6_K_M": "Q6_K"}
-_CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "fp8")
+_CACHE_TYPES: Mapping[str, tuple[str, ...]] = {
+    "llama.cpp": ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"),
+    "vllm": ("f16", "bf16", "fp8"),
+    "onnxruntime": ("f16", "f32"),
+}
 # What a server gives a request where nobody says otherwise; see the setting engines.context_tokens.
 _USUAL_CONTEXT_TOKENS = 8192
 
@@ -211,6 +215,22 @@ def quantization_for(text: str, engine: str) -> str:
     )
 
 
+def cache_type_for(text: str, engine: str) -> str:
+    """A type of keys and values that an engine has.
+
+    Raises:
+        InvalidError: ``bad-cache-type``, with the nearest.
+    """
+    name, known = text.strip().lower(), _CACHE_TYPES[engine]
+    if name in known:
+        return name
+    raise InvalidError(
+        "bad-cache-type",
+        f"{engine} keeps keys and values as {', '.join(known)}, not as {text[:40]!r}{_nearest(name, known)}",
+        hint=f"undercroft plan MODEL --cache-type {known[0]}",
+    )
+
+
 def workload_for(asked: Asked, found: Found, engine: str, usual_context: int) -> Workload:
     """How the model is run: as a server would serve it where nothing else was asked.
 
@@ -227,20 +247,13 @@ def workload_for(asked: Asked, found: Found, engine: str, usual_context: int) ->
     context = asked.context
     if context is None:
         context = min(usual_context or _USUAL_CONTEXT_TOKENS, longest or _USUAL_CONTEXT_TOKENS)
-    if asked.cache_type.lower() not in _CACHE_TYPES:
-        raise InvalidError(
-            "bad-cache-type",
-            f"expected one of {', '.join(_CACHE_TYPES)}, got {asked.cache_type[:40]!r}"
-            + _nearest(asked.cache_type.lower(), _CACHE_TYPES),
-            hint="undercroft plan MODEL --cache-type q8_0",
-        )
     is_embedding = found.shape.is_encoder or (found.entry is not None and found.entry.task != "chat")
     prompt, answer = _request(asked, context, is_embedding=is_embedding)
     return Workload(
         engine=engine,
         quantization=quantization_for(asked.quantization, engine) if asked.quantization else "",
         context_tokens=context,
-        cache_type=asked.cache_type.lower(),
+        cache_type=cache_type_for(asked.cache_type, engine),
         prompt_tokens=prompt,
         answer_tokens=answer,
         is_embedding=is_embedding,
@@ -282,7 +295,7 @@ def _target(asked: Asked, device: Device | None, around: Surroundings, assumed: 
     if device is not None:
         if asked.count is not None and asked.count > 1 and is_computer(device):
             target_of_device(device, asked.count)  # refuses, and says what to give instead
-        return target_of_device(device, asked.count or 1, host_price_usd=assumed.host_price or None)
+        return target_of_device(device, asked.count or 1, host_price_usd=assumed.host_usd)
     if asked.count is not None:
         raise InvalidError(
             "bad-count", "--count is of a device, and this machine is planned for", hint="give --device, too"

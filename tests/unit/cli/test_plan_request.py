@@ -34,6 +34,7 @@ def around(tmp_path: Path) -> Surroundings:
         ({"assumed": ("kwhprice=1",)}, InvalidError, "'kwh_price'"),
         ({"assumed": ("years=0",)}, InvalidError, "0.5 to 20"),
         ({"cache_type": "q8"}, InvalidError, "'q8_0'"),
+        ({"cache_type": "fp8"}, InvalidError, "q8_0"),
         ({"context": 100_000}, InvalidError, "32,768"),
         ({"context": 600, "prompt": 590}, InvalidError, "846 tokens"),
         ({"use": "profit"}, InvalidError, "commercial"),
