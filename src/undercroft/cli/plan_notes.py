@@ -50,7 +50,8 @@ def _of_device(plan: Plan, device: Device) -> list[str]:
         notes.append(f"It uses the memory of its host, taken to be {WORKSTATION.memory_bytes // 1024**3} GiB.")
     host = next((one for one in (WORKSTATION, SERVER) if one.name == plan.site.target.host.name), None)
     if host is not None and not is_computer(device):
-        price = plan.assumptions.host_price or host.price_usd
+        given = plan.assumptions.host_usd
+        price = host.price_usd if given is None else given
         notes.append(
             f"Counted with a {host.name}, {price:,.0f} USD without the card and {host.watts:.0f} W; change its price "
             "with --assume host-price=N."

@@ -118,7 +118,7 @@ class Place:
     def __init__(self, device: Device, need: Need, assumed: Assumptions) -> None:
         self.device, self.need, self.assumed = device, need, assumed
         self.is_computer = is_computer(device)
-        host_price = assumed.host_price or None
+        host_price = assumed.host_usd
         counts = COUNTS[:1] if self.is_computer else COUNTS
         made = {count: target_of_device(device, count, host_price_usd=host_price) for count in counts}
         self.targets: dict[int, Target] = {count: made.get(count, made[1]) for count in COUNTS}

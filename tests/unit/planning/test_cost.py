@@ -148,6 +148,13 @@ def test_a_cloud_price_that_was_given_stays(wanted: list[str]) -> None:
     assert for_model(assumed, 70e9, is_embedding=False) == assumed
 
 
+def test_a_host_that_is_there_already_costs_nothing() -> None:
+    """`--assume host-price=0` is a price of nothing; without it the default host's counts."""
+    assert changed(Assumptions(), ["host-price=0"]).host_usd == 0
+    assert changed(Assumptions(), ["host-price=800"]).host_usd == 800
+    assert Assumptions().host_usd is None
+
+
 MONEY = st.floats(0.0, 10.0)
 
 
