@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, insert, select
 
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.engines.contract import EngineMemory
+from undercroft.hardware.measurements import newest
 from undercroft.planning.calibration import Corrections, Kind, Pair, Quantity
 from undercroft.serving.ledger import ReplicaForecast
 from undercroft.storage.tables import forecasts, usage
@@ -24,6 +25,8 @@ _WHOLE_PIECE_TOKENS = 512
 _FEWEST_ANSWER_TOKENS = 16
 _FEWEST_REQUESTS = 5
 _READ_PAIRS = 2000
+_TIMES = frozenset({Quantity.DECODE_TOKENS, Quantity.PREFILL_TOKENS, Quantity.LOAD_SECONDS})
+_BASES_OF_TIMES = frozenset({"memory-bandwidth", "matrix", "matrix-vector", "disk-read"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +151,14 @@ def read_pairs(connection: Connection) -> list[Pair]:
 
 
 def read_corrections(connection: Connection) -> Corrections:
-    """What all of them teach."""
-    return Corrections(read_pairs(connection))
+    """What all of them teach.
+
+    Forecasts of time rest on what ``undercroft hardware measure`` found. Once that is measured again they are made from
+    new figures, and what was learnt of the old ones would correct them a second time: it is passed over.
+    """
+    bases = [one.at for one in newest(connection) if one.kind in _BASES_OF_TIMES]
+    since = max(bases, default="")
+    return Corrections(pair for pair in read_pairs(connection) if pair.quantity not in _TIMES or pair.at >= since)
 
 
 def _pair(row: Row[Any]) -> Pair:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert
 
 from undercroft.engines.contract import EngineMemory
+from undercroft.hardware.measurements import Measurement, store
 from undercroft.planning.calibration import Kind, Quantity
 from undercroft.serving import accuracy
 from undercroft.serving.ledger import Figure, ReplicaForecast
@@ -97,6 +99,19 @@ def test_too_few_answers_say_nothing_of_speed(database: Database) -> None:
     with database.write() as connection:
         connection.execute(insert(usage), [answer("rep_a", 10, 21, 1.0)] * 4)
         assert accuracy.served(connection, "rep_a", "2026").decode_tokens is None
+
+
+def test_measuring_the_machine_again_forgets_speeds_and_keeps_memory(database: Database) -> None:
+    """A forecast that is made from new figures is not corrected by what was learnt of the old ones."""
+    seen = accuracy.in_service(FORECAST, EngineMemory(80, 50), accuracy.Served(30, 600, 20.0))
+    keep(database, seen)
+    assert factor(database, Quantity.DECODE_TOKENS) < 0.6
+    found = Measurement("memory-bandwidth", "EPYC", 30e9, "read, all threads")
+    store(database, [found], actor="test", at=datetime(2100, 1, 1, tzinfo=UTC))
+    assert factor(database, Quantity.DECODE_TOKENS) == 1.0
+    assert factor(database, Quantity.PRIVATE_BYTES) < 0.9
+    with database.read() as connection:
+        assert len(accuracy.read_pairs(connection)) == len(seen)
 
 
 def test_a_guess_teaches_nothing() -> None:
