@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.ggufs import write_chat_model
+from tests.unit.serving.test_this_machine import measured_home
+from undercroft.cli.plan_money import explanation
 from undercroft.cli.plan_request import Asked, Surroundings, engine_for, plan_for, quantization_for
 from undercroft.core.errors import InvalidError, NotFoundError, UndercroftError
 from undercroft.core.home import Home
@@ -113,3 +115,18 @@ def test_every_licence_of_a_folder_is_judged(around: Surroundings, tmp_path: Pat
     refused = plan_for(Asked(str(tmp_path), use="commercial"), around).plan.subject.licence
     assert refused is not None
     assert (refused.outcome, refused.to_accept) == ("refused-use", ())
+
+
+def test_a_plan_is_faster_where_more_bandwidth_was_measured(tmp_path: Path) -> None:
+    """The figure reaches the speed of a plan, the note that it was guessed goes, and the explanation names its date."""
+    slow, fast = (tmp_path / name for name in ("slow", "fast"))
+    plans = []
+    for folder, bandwidth in ((slow, 4e9), (fast, 8e9)):
+        folder.mkdir()
+        home, database = measured_home(folder, bandwidth)
+        plans.append(plan_for(Asked("qwen2.5-1.5b"), Surroundings(home, Settings(), database)).plan)
+    assert plans[0].speed is not None
+    assert plans[1].speed is not None
+    assert plans[1].speed.decode.value > 1.5 * plans[0].speed.decode.value
+    assert not any("guessed" in note for note in plans[0].notes)
+    assert any("4.0 GB/s: measured here" in line for line in explanation(plans[0]))
