@@ -23,6 +23,8 @@ from undercroft.planning.traffic import Traffic, traffic_of
 COUNTS = (1, 2, 4, 8)
 QUANTIZATIONS = tuple(name for name in RECOMMENDED if name != "Q3_K_M")
 _ENGINE = "llama.cpp"
+# A sentence, or the quantization and count that did not fit: most of those are never read.
+_Why = str | tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class Place:
             sketches: Of the model.
             needs_acceptance: Somebody has to accept its licence for this use.
         """
-        failed: dict[str, str] = {}
+        failed: dict[str, _Why] = {}
         model = sketches.model
         for count in self._different(self.counts or COUNTS[:1]):
             target = self.targets[count]
@@ -189,7 +191,8 @@ class Place:
                 failed.update(slow)
                 if self.reasons:
                     break
-        return [*self.reasons, *failed.items()]
+        said = [(kind, why if isinstance(why, str) else self._lacking(sketches, *why)) for kind, why in failed.items()]
+        return [*self.reasons, *said]
 
     def _different(self, counts: Sequence[int]) -> list[int]:
         """Counts without those of whole computers that leave each with as many users as fewer of them."""
@@ -200,21 +203,22 @@ class Place:
     def _slots(self, count: int) -> int:
         return -(-self.need.users // count) if self.is_computer else self.need.users
 
-    def _worth_trying(self, sketches: Sketches, count: int, failed: dict[str, str]) -> Iterator[str]:
+    def _worth_trying(self, sketches: Sketches, count: int, failed: dict[str, _Why]) -> Iterator[str]:
         """Quantizations that fit, the best first; of more cards only those that did not fit on fewer."""
         for quantization in QUANTIZATIONS:
             used = self._used(sketches, quantization, count)
             if used > 1:
-                room = self._room(count)
-                short = format_bytes((used - 1) * room)
-                failed["memory"] = f"{quantization} lacks {short} of {format_bytes(room)}"
+                failed["memory"] = (quantization, count)
             elif self.is_computer or count == 1 or self._used(sketches, quantization, count // 2) > 1:
                 failed.pop("memory", None)
                 yield quantization
 
-    def _room(self, count: int) -> int:
+    def _lacking(self, sketches: Sketches, quantization: str, count: int) -> str:
+        """By how much a quantization does not fit."""
         target = self.targets[count]
-        return (target.accelerators[0] if target.accelerators else target.host).available_bytes
+        room = (target.accelerators[0] if target.accelerators else target.host).available_bytes
+        short = format_bytes((self._used(sketches, quantization, count) - 1) * room)
+        return f"{quantization} lacks {short} of {format_bytes(room)}"
 
     def _used(self, sketches: Sketches, quantization: str, count: int) -> float:
         """Share of the fullest memory that it takes; above 1 it does not fit."""
