@@ -9,7 +9,7 @@ import pytest
 from benchmarks.processes import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-NAMES = ("gateway", "serving", "startup", "slow_clients")
+NAMES = ("gateway", "serving", "startup", "slow_clients", "planning")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +39,7 @@ def test_documented_figures_are_measured() -> None:
     told = [name for name in rows if name not in (*NAMES, "import")]
     assert len(told) >= 15
     # Some names are put together from a prefix and a common end.
-    ends = {name: re.sub(r"^(first_|held_at_end_|ttft_|one_client_ttft_)", "", name) for name in told}
+    ends = {name: re.sub(r"^(first_|held_at_end_|ttft_|one_client_ttft_|issue_)", "", name) for name in told}
     assert [name for name in told if f'"{name}"' not in sources and ends[name] not in sources] == []
 
 
