@@ -34,6 +34,9 @@ def test_refused_accepted_and_told(cellar: Cellar, tmp_path: Path) -> None:
     shown = cellar.run("model", "show", "m").stdout
     assert "its licence, for internal" in shown
     assert "'Built with Llama'" in shown
+    assert "llama3.2 was accepted for internal by cli:" in " ".join(shown.split())
+    verdict = cellar.json("model", "show", "m")["licence_verdict"]
+    assert (verdict["outcome"], verdict["acceptances"][0]["licence"]) == ("needs-acceptance", "llama3.2")
 
 
 def test_declared_use(cellar: Cellar, tmp_path: Path) -> None:

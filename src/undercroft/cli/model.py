@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from undercroft.catalog.licences import load_licences
+from undercroft.catalog.verdicts import judge_written
 from undercroft.cli.actor import current_actor
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
@@ -20,7 +21,7 @@ from undercroft.core.units import format_bytes, format_count
 from undercroft.registry import models, upkeep
 from undercroft.registry.entries import Model
 from undercroft.registry.facts import UNKNOWN
-from undercroft.registry.licences import licence_lines
+from undercroft.registry.licences import find_acceptances, licence_lines
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -120,8 +121,11 @@ def show(name: str, as_json: AsJson = False) -> None:
     home, database = open_database()
     with database.read() as connection:
         model = models.get(connection, name)
+        verdict = judge_written(load_licences(home.catalogue), model.facts.licence, declared_use(home, None))
+        accepted = find_acceptances(connection, verdict)
     if as_json:
-        print_json(model.to_dict())
+        extra = {**verdict.to_dict(), "acceptances": [acceptance.to_dict() for acceptance in accepted]}
+        print_json({**model.to_dict(), "licence_verdict": extra})
         return
     facts = model.facts
     rows = [
@@ -149,9 +153,8 @@ def show(name: str, as_json: AsJson = False) -> None:
     ]
     for label, value in rows:
         typer.echo(f"{label:16} {value}")
-    use = declared_use(home, None)
-    typer.echo(f"its licence, for {use}")
-    for line in licence_lines(load_licences(home.catalogue), facts.licence, use):
+    typer.echo(f"its licence, for {verdict.use}")
+    for line in licence_lines(verdict, accepted):
         print_wrapped(f"  {_harmless(line)}", indent="    ")
     typer.echo("files")
     for file in model.files:

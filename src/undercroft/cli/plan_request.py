@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from undercroft.catalog.licences import licences_in, load_licences
+from undercroft.catalog.licences import load_licences
 from undercroft.catalog.uses import Use
 from undercroft.catalog.verdicts import Verdict as LicenceVerdict
 from undercroft.catalog.verdicts import judge_written
@@ -29,7 +29,7 @@ from undercroft.planning.plan import Plan, Site, Subject, make_plan
 from undercroft.planning.quantization import MIXES
 from undercroft.planning.targets import Target
 from undercroft.planning.targets_of import is_computer, target_of_device
-from undercroft.registry.licences import find_acceptance
+from undercroft.registry.licences import find_acceptances
 from undercroft.registry.shape_reading import Subject as Found
 from undercroft.registry.shape_reading import find_subject
 from undercroft.serving.accuracy import read_corrections
@@ -321,8 +321,8 @@ def _acceptance(database: Database | None, verdict: LicenceVerdict | None) -> tu
     if database is None or verdict is None or verdict.outcome == "allowed":
         return ()
     with database.read() as connection:
-        found = [find_acceptance(connection, name, verdict.use) for name in licences_in(verdict.licence)]
-    return tuple(f"The licence {a.licence} was accepted for {a.use} by {a.actor} on {a.at[:10]}." for a in found if a)
+        found = find_acceptances(connection, verdict)
+    return tuple(f"The licence {a.licence} was accepted for {a.use} by {a.actor} on {a.at[:10]}." for a in found)
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, object]) -> str:

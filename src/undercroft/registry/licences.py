@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from undercroft.catalog.licences import Licence, Licences
+from undercroft.catalog.licences import Licence, Licences, licences_in
 from undercroft.catalog.uses import Use, parse_use
 from undercroft.catalog.verdicts import Verdict, judge, judge_each, judge_written
 from undercroft.core.clock import to_iso, utc_now
@@ -185,7 +185,18 @@ def _refusal(verdicts: Sequence[Verdict], model: str, *, is_one_of_several: bool
     )
 
 
-def licence_lines(licences: Licences, written: str, use: Use) -> list[str]:
-    """What people are shown of a model's licence, a sentence each."""
-    verdict = judge_written(licences, written, use)
-    return [verdict.summary, *verdict.conditions, *([f"Its text: {verdict.url}"] if verdict.url else [])]
+def licence_lines(verdict: Verdict, accepted: Sequence[Acceptance]) -> list[str]:
+    """What people are shown of a model's licence, a sentence each.
+
+    Args:
+        verdict: On all licences that the model names.
+        accepted: Acceptances of these licences that cover the use.
+    """
+    told = [f"{a.licence} was accepted for {a.use} by {a.actor} on {a.at[:10]}." for a in accepted]
+    return [verdict.summary, *told, *verdict.conditions, *([f"Its text: {verdict.url}"] if verdict.url else [])]
+
+
+def find_acceptances(connection: Connection, verdict: Verdict) -> list[Acceptance]:
+    """Those that cover the use of a verdict on one licence or several."""
+    found = (find_acceptance(connection, name, verdict.use) for name in licences_in(verdict.licence))
+    return [acceptance for acceptance in found if acceptance is not None]
