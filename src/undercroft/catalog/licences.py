@@ -81,7 +81,7 @@ class Licence(_Facts):
     id: str
     name: Annotated[str, Field(min_length=1)]
     version: str
-    url: Annotated[str, of_form(r"https?://\S+", "an address that begins with https://")]
+    url: Annotated[str, of_form(r"https?://\S+", "an address such as https://example.org/licence")]
     grants: dict[Purpose, Grant]
     needs_acceptance: bool = False
     users_cap: Annotated[int, Field(ge=1)] | None = None

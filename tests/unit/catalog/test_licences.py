@@ -149,7 +149,7 @@ def test_a_user_adds_a_licence(tmp_path: Path) -> None:
         ("house: 1", "house: expected a mapping"),
         (
             "house: {name: x, url: ftp://x, grants: {}}",
-            "house: url: expected an address that begins with https://, got",
+            "house: url: expected an address such as https://example.org/licence, got",
         ),
         (
             "house: {name: x, url: https://x, grants: {commercial: perhaps}}",
