@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -11,15 +10,12 @@ import typer
 from undercroft.cli.actor import current_actor
 from undercroft.cli.opening import open_database
 from undercroft.cli.output import AsJson, Reason, print_json, print_table
-from undercroft.core.clock import from_iso, utc_now
+from undercroft.core.clock import from_iso, parse_period, utc_now
 from undercroft.core.errors import InvalidError
 from undercroft.serving import keys
 from undercroft.serving.keeper_client import refresh
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-
-_PERIOD = re.compile(r"(\d+)([mhdw])")
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 @app.command()
@@ -90,9 +86,8 @@ def parse_expiry(text: str, now: datetime) -> datetime:
         InvalidError: It is neither.
     """
     try:
-        if match := _PERIOD.fullmatch(text):
-            return now + int(match[1]) * _UNITS[match[2]]
-        return from_iso(text)
+        period = parse_period(text)
+        return now + period if period is not None else from_iso(text)
     except (ValueError, OverflowError) as error:
         raise InvalidError(
             "bad-expiry", f"expected a period such as 90d or 12h, or an ISO 8601 time with zone, got {text!r}"

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
+
+_PERIOD = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
 
 
 def utc_now() -> datetime:
@@ -25,3 +35,27 @@ def from_iso(text: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
     return moment.astimezone(UTC)
+
+
+def parse_period(text: str) -> timedelta | None:
+    """``30m``, ``12h``, ``90d``, ``4w``; None for any other text."""
+    match = _PERIOD.fullmatch(text.strip())
+    return int(match[1]) * _UNITS[match[2]] if match else None
+
+
+def parse_moment(text: str, now: datetime) -> datetime | None:
+    """A moment in the past as people write it; None for any other text.
+
+    Args:
+        text: A period before now (``7d``), a day (``2026-11-20``, from its beginning in UTC), or an ISO 8601 time; one
+            without a zone is UTC.
+        now: Whence a period counts back.
+    """
+    period = parse_period(text)
+    try:
+        if period is not None:
+            return now - period
+        moment = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)

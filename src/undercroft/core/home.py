@@ -49,6 +49,16 @@ class Home:
         return self.root / "quarantine"
 
     @property
+    def checkpoints(self) -> Path:
+        """What the journal was at a moment, signed: a file a day."""
+        return self.root / "checkpoints"
+
+    @property
+    def signing_key_file(self) -> Path:
+        """The private key that signs what leaves this home."""
+        return self.root / "signing.key"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -97,7 +107,7 @@ class Home:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.root.stat().st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, "everybody may write to it; chmod o-w", str(self.root))
-        for folder in (self.blobs, self.quarantine, self.logs, self.run, self.engines):
+        for folder in (self.blobs, self.quarantine, self.checkpoints, self.logs, self.run, self.engines):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             seen = folder.lstat()
             if stat.S_ISLNK(seen.st_mode):

@@ -160,6 +160,17 @@ class PlanningSettings(Section):
     host_price: float | None = Field(None, ge=0, description="Dollars for the computer around a card.")
 
 
+class JournalSettings(Section):
+    """The diary of every change."""
+
+    checkpoint_hours: float = Field(
+        24.0, ge=0, le=8760, description="A signed checkpoint is made this often, if there are new entries; 0 is never."
+    )
+    checkpoint_folder: Path | None = Field(
+        None, description="A folder on another machine that gets a copy of each checkpoint."
+    )
+
+
 class UsageSettings(Section):
     """What is kept of each request: counts and times, never its text."""
 
@@ -185,6 +196,7 @@ class Settings(Section):
     admission: AdmissionSettings = AdmissionSettings()
     registry: RegistrySettings = RegistrySettings()
     planning: PlanningSettings = PlanningSettings()
+    journal: JournalSettings = JournalSettings()
     usage: UsageSettings = UsageSettings()
     logging: LoggingSettings = LoggingSettings()
 

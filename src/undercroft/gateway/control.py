@@ -37,12 +37,14 @@ from undercroft.registry.models import clean_quarantine, scrub
 from undercroft.serving import keys
 from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.usage import UsageLog
+from undercroft.storage import checkpoints
 from undercroft.storage.database import Database
 
 _log = structlog.get_logger("control")
 
 _SCRUB_CHECK_SECONDS = 3600.0
 _LEARN_SECONDS = 3600.0
+_SIGN_CHECK_SECONDS = 600.0
 
 
 class _Server(uvicorn.Server):
@@ -105,6 +107,7 @@ class Control:
         self.reconciler.begin()
         threading.Thread(target=self._scrub, name="scrub", daemon=True).start()
         threading.Thread(target=self._learn, name="learn", daemon=True).start()
+        threading.Thread(target=self._sign, name="sign", daemon=True).start()
         serving = asyncio.create_task(server.serve())
         gc.freeze()
         _log.info("control runs", home=str(self.home.root))
@@ -159,6 +162,23 @@ class Control:
                 _log.info("scrubbed", damaged=damaged, seconds=round(time.monotonic() - started, 1))
             except (UndercroftError, OSError) as error:
                 _log.error("scrub failed", error=str(error))
+
+    def _sign(self) -> None:
+        """Signs the journal now and then; where the folder elsewhere is away, the next look brings it what it lacks."""
+        settings = self.settings.journal
+        while settings.checkpoint_hours and not self._ending.wait(_SIGN_CHECK_SECONDS):
+            try:
+                key = checkpoints.signing_key(self.home)
+                with self.database.read() as connection:
+                    made = checkpoints.make_due(
+                        connection, key, self.home.checkpoints, every=timedelta(hours=settings.checkpoint_hours)
+                    )
+                if made is not None:
+                    checkpoints.keep(made, self.home.checkpoints)
+                if settings.checkpoint_folder is not None:
+                    checkpoints.copy_missing(self.home.checkpoints, settings.checkpoint_folder)
+            except (UndercroftError, OSError) as error:
+                _log.error("checkpoint failed", error=str(error))
 
 
 def main() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -85,3 +87,53 @@ def test_a_reordering_is_found(database: Database) -> None:
         for old, new in ((2, 99), (3, 2), (99, 3)):
             connection.execute(update(table).where(table.c.seq == old).values(seq=new))
     assert _damage(database) is not None
+
+
+def _found(database: Database, **wanted: Any) -> list[int]:
+    with database.read() as connection:
+        return [entry.seq for entry, _ in journal.find(connection, journal.Search(**wanted))]
+
+
+@pytest.fixture
+def busy(database: Database) -> Database:
+    """Five entries of three people on two days."""
+    rows = [
+        ("cli:anna", "model.add", "qwen", {"size": 5}, None),
+        ("key:ops-2", "release.create", "bot@1", {"prompt": "Antworte höflich, 100 %"}, "first"),
+        ("key:ops-2", "release.promote", "bot@1", None, None),
+        ("cli:bo", "model.remove", "qwen", None, "too large_"),
+        ("system", "releases.other", "bot", {"path": "a\\b"}, None),
+    ]
+    for number, (actor, action, subject, after, reason) in enumerate(rows):
+        moment = datetime(2026, 11, 20 + number // 3, 9, tzinfo=UTC)
+        with database.write() as connection:
+            journal.record(
+                connection, actor=actor, action=action, subject=subject, after=after, reason=reason, at=moment
+            )
+    return database
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, [1, 2, 3, 4, 5]),
+        ({"limit": 2}, [4, 5]),
+        ({"actor": "key:ops-2"}, [2, 3]),
+        ({"action": "model"}, [1, 4]),
+        ({"action": "release"}, [2, 3]),
+        ({"action": "release.promote"}, [3]),
+        ({"subject": "bot@1"}, [2, 3]),
+        ({"text": "QWEN"}, [1, 4]),
+        ({"text": "höflich"}, [2]),
+        ({"text": "100 %"}, [2]),
+        ({"text": "e_"}, [4]),
+        ({"text": "a\\b"}, [5]),
+        ({"text": "nobody"}, []),
+        ({"since": "2026-11-21T00:00:00.000Z"}, [4, 5]),
+        ({"until": "2026-11-21T00:00:00.000Z"}, [1, 2, 3]),
+        ({"text": "bot", "actor": "system"}, [5]),
+    ],
+)
+def test_entries_are_found(busy: Database, wanted: dict[str, Any], expected: list[int]) -> None:
+    """By text anywhere, also beyond ASCII and with the signs of patterns; by who, what, which, when; all together."""
+    assert _found(busy, **wanted) == expected

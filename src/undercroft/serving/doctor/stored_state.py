@@ -17,7 +17,7 @@ from undercroft.core.errors import UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.units import format_bytes
 from undercroft.serving.doctor.findings import Check, Verdict, fail, fine, warn
-from undercroft.storage import journal
+from undercroft.storage import checkpoints, journal
 from undercroft.storage.blobs import BlobStore, Fingerprint, fingerprint
 from undercroft.storage.database import SCHEMA_REVISION
 from undercroft.storage.tables import blobs, measurements
@@ -143,12 +143,21 @@ def observe_database(file: Path) -> DatabaseState | None:
             if not damage and _has_table(connection, "journal"):
                 entries = int(connection.execute(select(func.count()).select_from(journal_table)).scalar_one())
                 if entries <= _HASHED_ENTRIES:
-                    journal_damage = journal.find_damage(connection) or ""
+                    journal_damage = journal.find_damage(connection, _checkpoints(Home(file.parent))) or ""
     except DatabaseError as error:
         damage = str(error.orig)
     except ValueError as error:
         journal_damage = f"an entry cannot be read: {error}"
+    except UndercroftError as error:
+        journal_damage = error.message
     return DatabaseState(damage, revision, journal_damage, entries, size_bytes)
+
+
+def _checkpoints(home: Home) -> dict[int, str]:
+    """What the home's own checkpoints have seen; nothing where none was made, and then no key is made either."""
+    if not home.signing_key_file.exists():
+        return {}
+    return checkpoints.gather([home.checkpoints], own_key=checkpoints.public_key(checkpoints.signing_key(home)))
 
 
 def observe_files(home: Home) -> list[tuple[str, Fingerprint, Fingerprint | None]]:
