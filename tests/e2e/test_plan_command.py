@@ -9,6 +9,9 @@ import pytest
 
 from tests.support.cellar import Cellar
 from tests.support.ggufs import write_chat_model
+from undercroft.planning.calibration import Kind, Pair, Quantity
+from undercroft.serving.accuracy import Observation, keep
+from undercroft.storage.database import Database
 
 PLAN_FIELDS = {
     "verdict",
@@ -17,6 +20,7 @@ PLAN_FIELDS = {
     "machine",
     "workload",
     "memory",
+    "best_quantization",
     "quantizations",
     "largest_context_tokens",
     "most_users",
@@ -188,6 +192,23 @@ def test_reports_are_written_beside_what_is_printed(cellar: Cellar, tmp_path: Pa
     assert f"Written: {page}" in shown
     refused = cellar.run("qwen2.5-7b", "--device", "nvidia-l4", "--svg", str(tmp_path / "no" / "p.svg"), expected=2)
     assert "cannot-write" in refused.stderr
+
+
+def test_accuracy_tells_of_forecasts_that_met_reality(cellar: Cellar) -> None:
+    """Errors before and after learning, by engine, model and device, for people and programs."""
+    cellar.home.mkdir()
+    kind = Kind("llama.cpp", "EPYC", "qwen2", "Q8_0")
+    pair = Pair(kind, Quantity.PRIVATE_BYTES, plain=1.2e9, forecast=1.05e9, measured=1e9)
+    with Database(cellar.home / "undercroft.db").write() as connection:
+        keep(connection, [Observation(pair, True)], deployment="qwen", model_digest=None)
+    (found,) = cellar.json("accuracy")
+    assert (found["engine"], found["architecture"], found["device"]) == ("llama.cpp", "qwen2", "EPYC")
+    assert (found["quantity"], found["pairs"]) == ("private_bytes", 1)
+    assert found["median_error_before_ratio"] == pytest.approx(0.2)
+    assert found["median_error_after_ratio"] == pytest.approx(0.05)
+    shown = cellar.run("accuracy").stdout
+    assert "20.0%" in shown
+    assert longest_line(shown) <= 80
 
 
 def test_help_says_how_to_reach_everything(cellar: Cellar) -> None:

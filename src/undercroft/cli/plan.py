@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
+from rich.text import Text
 from typer.core import TyperGroup
 
 from undercroft.cli.devices import devices
@@ -38,6 +39,7 @@ from undercroft.cli.plan_options import (
 )
 from undercroft.cli.plan_request import Asked, Made, plan_for, surroundings
 from undercroft.cli.plan_text import (
+    BAR_STYLES,
     MOST_COLUMNS,
     QUANTIZATION_COLUMNS,
     SPEED_COLUMNS,
@@ -207,7 +209,9 @@ def _write_files(made: Made, html_file: Path | None, svg_file: Path | None) -> N
 def _print_plan(made: Made, *, explain: bool) -> None:
     plan, width = made.plan, min(console().width, MOST_COLUMNS)
     _print(wrapped(verdict_sentence(plan), width))
-    _print(["", *memory_lines(plan, width), ""])
+    typer.echo()
+    _print_bars(memory_lines(plan, width))
+    typer.echo()
     print_table(QUANTIZATION_COLUMNS, quantization_rows(plan), empty="")
     if plan.speed is not None:
         typer.echo()
@@ -220,6 +224,16 @@ def _print_plan(made: Made, *, explain: bool) -> None:
     _print(["", *licence_lines(plan, width), "", *note_lines(plan, width)])
     if explain:
         _print(["", *(piece for line in explanation(plan) for piece in _indented(line, width))])
+
+
+def _print_bars(lines: Sequence[str]) -> None:
+    """Memory bars; each shade has a colour of its own on a terminal."""
+    out = console()
+    for line in lines:
+        text = Text(line)
+        for pattern, style in BAR_STYLES.items():
+            text.highlight_regex(pattern, style)
+        out.print(text, soft_wrap=True)
 
 
 def _indented(line: str, width: int) -> list[str]:

@@ -10,9 +10,9 @@ from undercroft.cli.plan_request import Made
 from undercroft.cli.plan_text import verdict_sentence
 from undercroft.planning.assumptions import listed
 from undercroft.planning.cost import Cost
-from undercroft.planning.fitting import PoolFit
+from undercroft.planning.fitting import PoolFit, Verdict
 from undercroft.planning.forecasts import SpeedForecast
-from undercroft.planning.plan import Choice, Plan
+from undercroft.planning.plan import Choice, Plan, best_of
 from undercroft.planning.quality import BY_NAME
 from undercroft.planning.targets import Rate
 from undercroft.planning.weights import parameter_count
@@ -62,6 +62,7 @@ def plan_as_dict(made: Made, explained: Iterable[str]) -> dict[str, Any]:
             "gpu_layers": plan.fit.gpu_layers,
             "pools": [_pool(pool) for pool in plan.fit.pools],
         },
+        "best_quantization": _best_that_fits(plan),
         "quantizations": [_choice(choice) for choice in plan.choices],
         "largest_context_tokens": plan.largest_context,
         "most_users": plan.most_users,
@@ -72,6 +73,12 @@ def plan_as_dict(made: Made, explained: Iterable[str]) -> dict[str, Any]:
         "notes": list(plan.notes),
         "explained": list(explained),
     }
+
+
+def _best_that_fits(plan: Plan) -> str | None:
+    """Whatever was asked for; None where nothing fits."""
+    fitting = tuple(choice for choice in plan.choices if choice.verdict is not Verdict.NO)
+    return best_of(fitting) if fitting else None
 
 
 def assumptions_as_dicts(plan: Plan) -> list[dict[str, str]]:

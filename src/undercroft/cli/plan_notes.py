@@ -92,6 +92,11 @@ def _of_model(plan: Plan, found: Subject) -> list[str]:
             f"The file itself is {stored}; the figures are of the same network as it would be quantized from the "
             "original."
         )
+    if found.stored_type and not found.shape.tensors and plan.workload.engine == "llama.cpp":
+        notes.append(
+            f"The files are {found.stored_type} for other engines: llama.cpp needs a GGUF of it; vLLM takes them as "
+            "they are: --engine vllm."
+        )
     if found.entry is not None and found.entry.remark:
         notes.append(found.entry.remark)
     longest = plan.subject.shape.context_tokens

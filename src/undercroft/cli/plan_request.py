@@ -48,6 +48,7 @@ _CACHE_TYPES: Mapping[str, tuple[str, ...]] = {
     "vllm": ("f16", "bf16", "fp8"),
     "onnxruntime": ("f16", "f32"),
 }
+_HERE = ("this machine", "this-machine", "this", "here")
 # What a server gives a request where nobody says otherwise; see the setting engines.context_tokens.
 _USUAL_CONTEXT_TOKENS = 8192
 
@@ -146,7 +147,8 @@ def plan_for(asked: Asked, around: Surroundings) -> Made:
     assumed = assumptions_of(around.settings, asked.assumed)
     use = declared_use(around.home, asked.use)
     found = find_subject(asked.model, home=around.home, settings=around.settings.registry, database=around.database)
-    device = None if asked.device is None else find_device(load_devices(around.home.root), asked.device)
+    is_here = asked.device is None or asked.device.strip().lower() in _HERE
+    device = None if is_here else find_device(load_devices(around.home.root), asked.device or "")
     engine = engine_for(asked.engine, device)
     subject = _subject(found, asked, engine, licence_verdict(found.licence, use, around))
     target = _target(asked, device, around, assumed)

@@ -17,6 +17,7 @@ _INDENT = "  "
 _BLOCKS = {"weights": "█", "repacked weights": "█", "kv cache": "▓", "compute buffers": "▒", "adapters": "▓"}
 _OTHER_BLOCK = "░"
 _FREE, _MISSING = "·", "!"
+BAR_STYLES = {"█+": "blue", "▓+": "magenta", "▒+": "cyan", "░+": "yellow", "!!+": "red"}
 _SHORT_VERDICT = {Verdict.FITS: "fits", Verdict.OFFLOAD: "partly on processor", Verdict.NO: "no"}
 
 

@@ -141,7 +141,7 @@ def make_plan(
     work = replace(workload, slots=-(-users // site.machines), is_embedding=is_embedding)
     judge = _Judge(subject.shape, site.target, learnt or Corrections())
     choices = tuple(judge.choice(work, name) for name in _candidates(subject, workload))
-    chosen = workload.quantization or subject.stored or _best(choices)
+    chosen = workload.quantization or subject.stored or best_of(choices)
     work = replace(work, quantization="" if subject.stored and chosen == subject.stored else chosen)
     memory, fit = judge.fit(work)
     speed, cost = None, None
@@ -195,7 +195,7 @@ def _candidates(subject: Subject, workload: Workload) -> list[str]:
     return names if not wanted or wanted in names else [*names, wanted]
 
 
-def _best(choices: tuple[Choice, ...]) -> str:
+def best_of(choices: tuple[Choice, ...]) -> str:
     """The best quality that fits whole; then with layers on the processor; else what misses least."""
     usable = [c for c in choices if c.quantization in RECOMMENDED] or list(choices)
     fitting = next((c for c in usable if c.verdict is Verdict.FITS), None)

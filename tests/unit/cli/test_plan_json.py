@@ -51,8 +51,8 @@ def test_names_of_a_plan_are_stable(made: Made) -> None:
     """Whoever reads a plan in a program finds what was there before."""
     data = plan_as_dict(made, explanation(made.plan))
     assert " ".join(sorted(data)) == (
-        "assumptions cost explained largest_context_tokens licence machine memory model most_users notes "
-        "quantizations sentence speed verdict workload"
+        "assumptions best_quantization cost explained largest_context_tokens licence machine memory model most_users "
+        "notes quantizations sentence speed verdict workload"
     )
     assert " ".join(sorted(data["memory"]["pools"][0])) == (
         "available_bytes missing_bytes name needed_bytes pool terms total_bytes"
@@ -69,6 +69,19 @@ def test_names_of_a_plan_are_stable(made: Made) -> None:
         "even_tokens_per_day month per_million_tokens per_million_tokens_full price rent_month requests_per_day "
         "tokens_per_day"
     )
+
+
+def test_the_best_quantization_is_named_whatever_was_asked(tmp_path: Path) -> None:
+    """F16 that does not fit leaves the best that does; where nothing fits there is none."""
+    around = Surroundings(Home(tmp_path / "home"), Settings(), None)
+    asked = Asked("llama-3.1-8b", device="jetson-orin-nano-8gb", quantization="F16")
+    found = plan_as_dict(plan_for(asked, around), ())
+    assert (found["verdict"], found["workload"]["quantization"]) == ("does not fit", "F16")
+    assert found["best_quantization"] in {
+        one["quantization"] for one in found["quantizations"] if one["verdict"] == "fits"
+    }
+    nothing = plan_as_dict(plan_for(Asked("llama-3.1-70b", device="jetson-orin-nano-8gb"), around), ())
+    assert nothing["best_quantization"] is None
 
 
 def test_accuracy_stands_by_engine_model_device_and_quantity() -> None:
