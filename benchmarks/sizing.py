@@ -21,9 +21,10 @@ from xllamacpp.memory import estimate_gpu_layers
 from benchmarks import sizing_files
 from benchmarks.processes import MissingError
 from benchmarks.reporting import Report, Value, arguments
-from benchmarks.sizing_engine import Measured, measure
-from benchmarks.sizing_models import FULL, QUICK, Load, shape_of
+from benchmarks.sizing_engine import THREADS, Measured, measure
+from benchmarks.sizing_models import FULL, HELD_BACK, QUICK, Load, shape_of
 from undercroft.catalog.shapes import ModelShape
+from undercroft.hardware.processors import compute_threads
 from undercroft.planning.forecasts import MemoryForecast, Workload
 from undercroft.planning.memory import forecast_memory
 from undercroft.planning.targets import Pool, Rate, Target
@@ -60,8 +61,17 @@ class Pair:
 def main() -> int:
     """Measures and reports; the exit status is 0 where all aims hold."""
     given = arguments(TITLE)
-    report, pairs = Report(TITLE), []
-    for load in QUICK if given.quick else FULL:
+    report = Report(TITLE)
+    summarize(report, measured(QUICK if given.quick else FULL, report))
+    if not given.quick:
+        summarize_held_back(report, measured(HELD_BACK, report))
+    return report.finish(as_json=given.json)
+
+
+def measured(loads: Sequence[Load], report: Report) -> list[Pair]:
+    """All loads that came about, one after the other; each is a row of the report."""
+    pairs = []
+    for load in loads:
         name = f"{load.model} {load.quantization} {load.context_tokens} x {load.slots} {load.cache_type}"
         try:
             pair = compare(load)
@@ -70,9 +80,8 @@ def main() -> int:
             continue
         pairs.append(pair)
         print(f"{name}: {error_of(pair.total):+.1%}", file=sys.stderr, flush=True)
-        report.rows.append(row(pair))
-    summarize(report, pairs)
-    return report.finish(as_json=given.json)
+        report.rows.append({**row(pair), "is_held_back": load in HELD_BACK})
+    return pairs
 
 
 def compare(load: Load, model: ModelShape | None = None) -> Pair:
@@ -120,7 +129,7 @@ def workload(model: ModelShape, load: Load) -> Workload:
 def this_host() -> Target:
     """A host with what the wheel's engine was built for; its size does not matter here."""
     host = Pool("host", "this host", "cpu", _LARGE_BYTES, _LARGE_BYTES, _NOT_NEEDED)
-    return Target("this host", host, (), _NOT_NEEDED)
+    return Target("this host", host, (), _NOT_NEEDED, threads=THREADS or compute_threads())
 
 
 def peer_forecasts(path: Path, file_bytes: int, model: ModelShape, load: Load) -> dict[str, int]:
@@ -195,6 +204,25 @@ def summarize(report: Report, pairs: Sequence[Pair]) -> None:
     worst = max((abs(error_of(p.total)) for p in pairs if _counts(p.total)), default=0.0)
     report.at_most("total_error_median", statistics.median(abs(error_of(p.total)) for p in pairs), _MOST_MEDIAN)
     report.at_most("total_error_worst_or_200_mib", worst, _MOST_WORST)
+
+
+def summarize_held_back(report: Report, pairs: Sequence[Pair]) -> None:
+    """The same of models that the formulas were not made with, apart."""
+    if not pairs:
+        report.at_most("held_back_total_error_median", None, _MOST_MEDIAN)
+        return
+    report.figures["held_back_loads"] = len(pairs)
+    for part in ("total", "private", "file"):
+        errors = [abs(error_of(getattr(pair, part))) for pair in pairs]
+        report.figures[f"held_back_{part}_error_median"] = statistics.median(errors)
+        report.figures[f"held_back_{part}_error_worst"] = max(errors)
+    for peer in (_OLLAMA, _SIMPLE):
+        errors = [abs(error_of((p.peers[peer], p.total[1]))) for p in pairs if peer in p.peers]
+        report.peers.setdefault(peer, {})["held_back_total_error_median"] = statistics.median(errors)
+    worst = max((abs(error_of(p.total)) for p in pairs if _counts(p.total)), default=0.0)
+    median = statistics.median(abs(error_of(p.total)) for p in pairs)
+    report.at_most("held_back_total_error_median", median, _MOST_MEDIAN)
+    report.at_most("held_back_total_error_worst_or_200_mib", worst, _MOST_WORST)
 
 
 def _counts(pair: tuple[int, int]) -> bool:

@@ -26,8 +26,8 @@ _ANSWER_TOKENS = 8
 # A piece is 512 tokens. One slot is asked a piece and a little more, several together two pieces and more: what a
 # prompt of any length writes has then been written, but for the mask over the rest of the context.
 _PROMPT_TOKENS, _PROMPTS_TOKENS, _SHORTEST_TOKENS = 576, 1152, 80
-# Turns of one conversation: each adds snapshots of a slot where the network has a sliding window.
-_TURN_TOKENS, _WINDOWED_TURNS = 40, 3
+# Turns of one conversation: each adds snapshots of a slot where the network has a sliding window or keeps a state.
+_TURN_TOKENS, _FORGETFUL_TURNS = 40, 3
 _FIRST_TOKEN_ID = 300
 
 
@@ -121,10 +121,8 @@ def _wait(engine: LlamaCpp, record: EngineRecord, found: Measured) -> None:
 def _ask(engine: LlamaCpp, record: EngineRecord, model: ModelShape, load: Load, found: Measured) -> None:
     """All slots at once, as many turns as it takes; the memory is looked at meanwhile."""
     endpoint = wire.endpoint_of(record)
-    turns = _WINDOWED_TURNS if model.window_layers else 1
-    most = load.context_tokens - turns * (_TURN_TOKENS + _ANSWER_TOKENS)
-    wanted = _PROMPT_TOKENS if load.slots == 1 else max(_SHORTEST_TOKENS, _PROMPTS_TOKENS // load.slots)
-    found.prompt_tokens = min(wanted, most)
+    turns = _FORGETFUL_TURNS if model.window_layers or model.recurrent_layers else 1
+    found.prompt_tokens = _prompt_tokens(model, load, turns)
     answers: list[wire.Answer] = []
 
     def converse(slot: int) -> None:
@@ -141,6 +139,14 @@ def _ask(engine: LlamaCpp, record: EngineRecord, model: ModelShape, load: Load, 
     if len(answers) != turns * load.slots or any(answer.status != 200 for answer in answers):
         raise MissingError(f"the engine answered {[answer.status for answer in answers]}: {answers[:1]}")
     _note_speed(answers, model, found)
+
+
+def _prompt_tokens(model: ModelShape, load: Load, turns: int) -> int:
+    """Of each slot; an encoder computes its whole text in one piece, so that only a full one shows the peak."""
+    if model.is_encoder:
+        return load.context_tokens
+    wanted = _PROMPT_TOKENS if load.slots == 1 else max(_SHORTEST_TOKENS, _PROMPTS_TOKENS // load.slots)
+    return min(wanted, load.context_tokens - turns * (_TURN_TOKENS + _ANSWER_TOKENS))
 
 
 def _requests(model: ModelShape, tokens: int, turns: int, slot: int) -> list[tuple[str, dict[str, Any]]]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from undercroft.catalog.shapes import ModelShape, StoredTensor
+from undercroft.catalog.shapes import LatentAttention, ModelShape, StoredTensor
 from undercroft.planning.memory_weights import stored_tensors
 from undercroft.planning.quantization import BLOCKS
 
@@ -58,7 +59,7 @@ def write(path: Path, model: ModelShape, quantization: str, *, seed: int = 20_26
     """
     writer = gguf.GGUFWriter(path, model.architecture)
     _write_shape(writer, model)
-    _write_vocabulary(writer, model, random.Random(seed))
+    _write_vocabulary(writer, model, seed)
     tensors = stored_tensors(model, quantization)
     for tensor in tensors:
         kind = gguf.GGMLQuantizationType[tensor.type_name]
@@ -128,7 +129,7 @@ def _pattern(type_name: str, generator: np.random.Generator) -> NDArray[np.uint8
 def _write_shape(writer: gguf.GGUFWriter, model: ModelShape) -> None:
     writer.add_name("random")
     writer.add_license("apache-2.0")
-    writer.add_context_length(model.context_tokens)
+    writer.add_context_length(model.position_rows or model.context_tokens)
     writer.add_embedding_length(model.width)
     writer.add_block_count(model.layers)
     writer.add_feed_forward_length(model.feed_forward or 1)
@@ -142,9 +143,12 @@ def _write_shape(writer: gguf.GGUFWriter, model: ModelShape) -> None:
         writer.add_pooling_type(gguf.PoolingType.MEAN)
         return
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_key_length(model.head_dim)
-    writer.add_value_length(model.value_head_dim)
-    writer.add_rope_dimension_count(model.head_dim)
+    if model.latent is None:
+        writer.add_key_length(model.head_dim)
+        writer.add_value_length(model.value_head_dim)
+        writer.add_rope_dimension_count(model.head_dim)
+    else:
+        _write_latent(writer, model.latent)
     if model.window_tokens:
         writer.add_sliding_window(model.window_tokens)
     if model.experts is not None:
@@ -153,9 +157,24 @@ def _write_shape(writer: gguf.GGUFWriter, model: ModelShape) -> None:
         writer.add_logit_scale(1.0)
 
 
+def _write_latent(writer: gguf.GGUFWriter, latent: LatentAttention) -> None:
+    writer.add_kv_lora_rank(latent.kv_rank)
+    if latent.query_rank:
+        writer.add_q_lora_rank(latent.query_rank)
+    writer.add_key_length(latent.kv_rank + latent.rope_dim)
+    writer.add_value_length(latent.kv_rank)
+    writer.add_key_length_mla(latent.nope_dim + latent.rope_dim)
+    writer.add_value_length_mla(latent.value_dim)
+    writer.add_rope_dimension_count(latent.rope_dim)
+
+
 def _write_experts(writer: gguf.GGUFWriter, model: ModelShape) -> None:
     experts = model.experts
     assert experts is not None
+    if model.architecture == "deepseek2":
+        writer.add_leading_dense_block_count(experts.dense_layers)
+        writer.add_expert_shared_count(experts.shared)
+        writer.add_expert_weights_scale(1.0)
     writer.add_expert_count(experts.count)
     writer.add_expert_used_count(experts.used)
     writer.add_expert_feed_forward_length(experts.feed_forward)
@@ -163,34 +182,33 @@ def _write_experts(writer: gguf.GGUFWriter, model: ModelShape) -> None:
         writer.add_expert_shared_feed_forward_length(experts.shared_feed_forward)
 
 
-def _write_vocabulary(writer: gguf.GGUFWriter, model: ModelShape, source: random.Random) -> None:
+def _write_vocabulary(writer: gguf.GGUFWriter, model: ModelShape, seed: int) -> None:
     if model.is_encoder:
-        _write_words(writer, model, source)
+        _write_words(writer, model, seed)
     elif model.vocabulary > _LARGEST_PIECES and not model.architecture.startswith("gemma"):
-        _write_merges(writer, model, source)
+        _write_merges(writer, model, seed)
     else:
-        _write_pieces(writer, model, source)
+        _write_pieces(writer, model, seed)
 
 
 # Smaller vocabularies are mostly SentencePiece (Llama 2, Mistral); larger ones merge bytes (Llama 3, Qwen).
 _LARGEST_PIECES = 33_000
 
 
-def _words(source: random.Random) -> Iterator[str]:
-    """Random words without end, none twice; mean length as in real vocabularies, about six letters."""
-    seen: set[str] = set()
-    while True:
+@lru_cache(maxsize=4)
+def _words(seed: int, count: int) -> tuple[str, ...]:
+    """Random words, none twice; mean length as in real vocabularies, about six letters."""
+    source, seen = random.Random(seed), dict[str, None]()
+    while len(seen) < count:
         length = source.choice((2, 3, 4, 5, 6, 7, 8, 9, 11))
-        word = "".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=length))
-        if word not in seen:
-            seen.add(word)
-            yield word
+        seen["".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=length))] = None
+    return tuple(seen)
 
 
-def _write_pieces(writer: gguf.GGUFWriter, model: ModelShape, source: random.Random) -> None:
+def _write_pieces(writer: gguf.GGUFWriter, model: ModelShape, seed: int) -> None:
     known = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(_BYTE_TOKENS)), "▁"]
     count = model.vocabulary - len(known)
-    tokens = [*known, *("▁" + word for word in itertools.islice(_words(source), count))]
+    tokens = [*known, *("▁" + word for word in _words(seed, count))]
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
@@ -199,10 +217,10 @@ def _write_pieces(writer: gguf.GGUFWriter, model: ModelShape, source: random.Ran
     _write_specials(writer, 1, 2)
 
 
-def _write_merges(writer: gguf.GGUFWriter, model: ModelShape, source: random.Random) -> None:
+def _write_merges(writer: gguf.GGUFWriter, model: ModelShape, seed: int) -> None:
     letters = [chr(code) for code in gguf_bytes()]
     count = model.vocabulary - len(letters) - 1
-    words = list(itertools.islice(_words(source), count))
+    words = _words(seed, count)
     # One way to come to each word, then another, as Llama 3 lists several for each.
     ways = (f"{word[:cut]} {word[cut:]}" for cut in range(1, 8) for word in words if len(word) > cut)
     merges = list(itertools.islice(ways, int(model.extra.get("merge_count", count))))
@@ -214,14 +232,14 @@ def _write_merges(writer: gguf.GGUFWriter, model: ModelShape, source: random.Ran
     _write_specials(writer, model.vocabulary - 1, model.vocabulary - 1)
 
 
-def _write_words(writer: gguf.GGUFWriter, model: ModelShape, source: random.Random) -> None:
+def _write_words(writer: gguf.GGUFWriter, model: ModelShape, seed: int) -> None:
     known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = itertools.islice(_words(source), model.vocabulary - len(known))
+    words = _words(seed, model.vocabulary - len(known))
     writer.add_tokenizer_model("bert")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([*known, *("▁" + word for word in words)])
     writer.add_token_types([*[3] * len(known), *[1] * (model.vocabulary - len(known))])
-    writer.add_token_type_count(2)
+    writer.add_token_type_count(int(model.extra.get("token_type_count", 2)))
     writer.add_pad_token_id(0)
     writer.add_unk_token_id(1)
     writer.add_eos_token_id(3)

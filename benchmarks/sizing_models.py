@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from undercroft.catalog.families import Catalogue, load_catalogue
-from undercroft.catalog.shapes import CacheType, Experts, ModelShape
+from undercroft.catalog.shapes import CacheType, Experts, LatentAttention, ModelShape
 
 # Merges that the real tokenizers list; a file's header says them, the catalogue does not.
 _MERGES = {"llama-3": 280_147, "qwen": 151_387, "smollm": 48_900, "granite": 48_891, "olmoe": 50_009}
@@ -40,7 +40,40 @@ _OLMOE = ModelShape(
     has_query_key_norm=True,
     experts=Experts(count=64, used=8, feed_forward=1024),
 )
-_OTHERS = {"granite-3.0-1b-a400m": _GRANITE_MOE, "olmoe-1b-7b": _OLMOE}
+_FALCON_3 = ModelShape(
+    architecture="llama",
+    layers=18,
+    width=2048,
+    heads=8,
+    kv_heads=(4,) * 18,
+    head_dim=256,
+    value_head_dim=256,
+    feed_forward=8192,
+    vocabulary=131_072,
+    context_tokens=8192,
+)
+_DEEPSEEK = ModelShape(
+    architecture="deepseek2",
+    layers=27,
+    width=2048,
+    heads=16,
+    kv_heads=(1,) * 27,
+    head_dim=192,
+    value_head_dim=128,
+    feed_forward=10_944,
+    vocabulary=102_400,
+    context_tokens=163_840,
+    experts=Experts(count=64, used=6, feed_forward=1408, shared=2, shared_feed_forward=2816, dense_layers=1),
+    latent=LatentAttention(kv_rank=512, rope_dim=64),
+)
+_OTHERS = {
+    "granite-3.0-1b-a400m": _GRANITE_MOE,
+    "olmoe-1b-7b": _OLMOE,
+    "falcon3-1b": _FALCON_3,
+    "deepseek-v2-lite": _DEEPSEEK,
+}
+# Of the catalogue, with fewer blocks than they have.
+_CUT = {"qwen3-30b-a3b (8 blocks)": ("qwen3-30b-a3b", 8)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +135,42 @@ FULL = (
     Load("olmoe-1b-7b", "Q4_K_M", 1024),
     Load("minilm-l6", "F32", 256),
     Load("minilm-l6", "Q4_K_M", 512),
+    Load("tinyllama-1.1b", "Q5_K_M", 2048, 2),
+    Load("qwen2.5-1.5b", "IQ4_XS", 32_768, 1, "q4_0"),
+    Load("llama-3.2-1b", "Q2_K", 4096),
+)
+# Not looked at while the formulas were made.
+HELD_BACK = (
+    Load("smollm2-1.7b", "IQ4_XS", 4096, 4),
+    Load("phi-3-mini-4k", "Q4_0", 4096),
+    Load("gemma-2-2b", "Q5_K_M", 8192, 2),
+    Load("falcon3-1b", "Q8_0", 8192, 1, "q8_0"),
+    Load("qwen3-4b", "Q2_K", 16_384, 1, "q4_0"),
+    Load("smollm3-3b", "Q6_K", 4096),
+    Load("qwen3-30b-a3b (8 blocks)", "Q4_K_M", 4096, 2),
+    Load("deepseek-v2-lite", "Q2_K", 4096),
+    Load("bge-m3", "F16", 2048),
+    Load("bert-base-multilingual", "Q8_0", 512),
+    Load("qwen2.5-7b", "Q4_K_M", 4096),
+    Load("mistral-7b-v0.3", "Q4_0", 8192, 1, "q8_0"),
 )
 
 
 def shape_of(load: Load) -> ModelShape:
     """The shape with its real number of merges, as the header of the real file would give it."""
-    shape = _OTHERS.get(load.model) or _catalogue().find(load.model).shape
+    shape = _OTHERS.get(load.model) or _cut(load.model) or _catalogue().find(load.model).shape
     merges = next((count for start, count in _MERGES.items() if load.model.startswith(start)), None)
     if merges is None:
         return shape
     return dataclasses.replace(shape, extra={**shape.extra, "merge_count": merges})
+
+
+def _cut(name: str) -> ModelShape | None:
+    if name not in _CUT:
+        return None
+    whole, layers = _CUT[name]
+    shape = _catalogue().find(whole).shape
+    return dataclasses.replace(shape, layers=layers, kv_heads=shape.kv_heads[:layers], parameters=0)
 
 
 @lru_cache(maxsize=1)

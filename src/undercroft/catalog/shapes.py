@@ -92,6 +92,8 @@ class ModelShape:
         latent: Latent attention; None for ordinary attention.
         is_encoder: Reads all tokens at once and keeps no cache (BERT).
         position_rows: Rows of a table of learned positions; 0 for rotary ones.
+        recurrent_layers: Blocks that keep one state of a text, however long it is (Mamba, short convolutions).
+        recurrent_values: Values of such a state in one block.
         parameters: Elements of all tensors where a file or its publisher says it; 0 is to be computed.
         tensors: As a file stores them; empty for a shape from a catalogue or a ``config.json``.
         extra: What an architecture needs beyond this, by llama.cpp's key without the architecture's prefix.
@@ -117,6 +119,8 @@ class ModelShape:
     latent: LatentAttention | None = None
     is_encoder: bool = False
     position_rows: int = 0
+    recurrent_layers: frozenset[int] = frozenset()
+    recurrent_values: int = 0
     parameters: int = 0
     tensors: tuple[StoredTensor, ...] = ()
     extra: Mapping[str, float] = field(default_factory=dict)

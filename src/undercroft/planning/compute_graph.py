@@ -106,7 +106,12 @@ class _Builder:
     def _block(self, layer: int, inputs: Node, *, is_last: bool) -> Node:
         model, graph = self.model, self.graph
         normed = inputs if model.is_encoder else self.norm(inputs)
-        cur = self._latent(model.latent, normed) if model.latent is not None else self._attention(layer, normed)
+        if model.latent is not None:
+            cur = self._latent(model.latent, normed)
+        elif layer in model.recurrent_layers and not model.kv_heads[layer]:
+            cur = self._recurrent(normed)
+        else:
+            cur = self._attention(layer, normed)
         if is_last:
             self.rows = self.piece.outputs
             cur, inputs = self.new(model.width, cur), self.new(model.width, inputs)
@@ -161,6 +166,15 @@ class _Builder:
         cur = self.new(heads * latent.kv_rank, query, self.mask)
         cur = self.new(heads * latent.value_dim, cur)
         return self.new(model.width, self.new(heads * latent.value_dim, cur))
+
+    def _recurrent(self, normed: Node) -> Node:
+        """Mamba's kind: one wide projection, a short convolution, the scan, a gate; nearly so in its relatives."""
+        model, extra = self.model, self.model.extra
+        inner = int(extra.get("ssm.inner_size", model.width))
+        mixed = inner + int(2 * extra.get("ssm.group_count", 0) * extra.get("ssm.state_size", 0))
+        projected = self.new(inner + mixed + int(extra.get("ssm.time_step_rank", 0)), normed)
+        scanned = self.new(inner, self.new(mixed, self.new(mixed, projected)))
+        return self.new(model.width, self.new(inner, scanned, projected))
 
     def _feed_forward(self, normed: Node, width: int = 0) -> Node:
         model, graph = self.model, self.graph

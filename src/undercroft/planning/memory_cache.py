@@ -2,7 +2,7 @@
 
 Source: ``llama_context``, ``llama_kv_cache`` and ``llama_kv_cache_iswa`` of llama.cpp, 2026-10: cells are padded to
 256, each slot has cells of its own (``kv_unified`` is off), a block with a sliding window keeps the window and one
-micro-batch.
+micro-batch. Recurrent blocks: ``llama_memory_recurrent``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.planning.quantization import BLOCKS, tensor_bytes
 
 _CELL_PADDING = 256
+_STATE_BYTES = 4
 # Where llama.cpp keeps a window's cells only; elsewhere it keeps all of the context, whatever a file says of a window.
 _WINDOWED = frozenset(
     {"gemma2", "gemma3", "gemma3n", "gemma4", "gemma-embedding", "cohere2", "cohere2moe", "llama4", "gpt-oss"}
@@ -87,6 +88,20 @@ def layer_cache_bytes(model: ModelShape, cache_type: str, room: Cells) -> tuple[
         count = room.window if is_windowed and layer in model.window_layers else room.full
         found.append(rows[heads] * count * room.slots)
     return tuple(found)
+
+
+def layer_state_bytes(model: ModelShape, slots: int) -> tuple[int, ...]:
+    """Bytes of the state that recurrent blocks keep, the same however long a text is; 0 for every other block.
+
+    Args:
+        model: Its shape.
+        slots: Count.
+
+    Returns:
+        One entry a block; bytes. A block's logical shape is ``(slots, values)``, single precision.
+    """
+    size = slots * model.recurrent_values * _STATE_BYTES
+    return tuple(size if layer in model.recurrent_layers else 0 for layer in range(model.layers))
 
 
 def row_bytes(model: ModelShape, kv_heads: int, cache_type: str) -> int:

@@ -16,7 +16,14 @@ from undercroft.catalog.shapes import ModelShape
 from undercroft.planning.compute_buffers import graph_buffer, work_buffer_bytes
 from undercroft.planning.compute_graph import Piece
 from undercroft.planning.forecasts import MemoryForecast, Term, Workload
-from undercroft.planning.memory_cache import Cells, cells, has_window, is_quantized_cache, layer_cache_bytes
+from undercroft.planning.memory_cache import (
+    Cells,
+    cells,
+    has_window,
+    is_quantized_cache,
+    layer_cache_bytes,
+    layer_state_bytes,
+)
 from undercroft.planning.memory_weights import WeightLayout, weight_layout
 from undercroft.planning.targets import Pool, Target
 
@@ -81,6 +88,7 @@ class Parts:
             micro_batch_tokens=self._piece_tokens(),
         )
         self.cache = layer_cache_bytes(model, workload.cache_type, self.room)
+        self.states = layer_state_bytes(model, self.room.slots)
 
     @property
     def _is_reading(self) -> bool:
@@ -134,9 +142,9 @@ class Parts:
         return Placement(tuple(placed))
 
     def block_bytes(self) -> list[int]:
-        """Weights and cache of each block on an accelerator; the output layer is the last."""
+        """Weights, cache and state of each block on an accelerator; the output layer is the last."""
         layout = self.layout
-        blocks = [weights + cache for weights, cache in zip(layout.layers, self.cache, strict=False)]
+        blocks = [sum(parts) for parts in zip(layout.layers, self.cache, self.states, strict=False)]
         return [*blocks, layout.output + layout.tied_output]
 
     def _fits(self, placement: Placement) -> bool:
@@ -191,7 +199,11 @@ class Parts:
         formula = f"{sum(blocks)} blocks x {self.room.slots} slots x {self.room.full:,} cells, {kind}"
         if has_window(self.model):
             formula += f"; {self.room.window:,} cells in {len(self.model.window_layers)} blocks with a window"
-        return [Term("kv cache", pool, size, False, formula, _CACHE)]
+        state = f"{self.room.slots} slots x {self.model.recurrent_values:,} values of each recurrent block"
+        return [
+            Term("kv cache", pool, size, False, formula, _CACHE),
+            Term("state", pool, _chosen(self.states, blocks), False, state, _RECURRENT),
+        ]
 
     def _piece(self, *, has_output: bool) -> Piece:
         model, tokens = self.model, self._piece_tokens()
@@ -226,7 +238,8 @@ class Parts:
     def _runtime_terms(self) -> list[Term]:
         model, work = self.model, self.workload
         merges = merge_count(model)
-        private = RUNTIME_BYTES + model.vocabulary * RUNTIME_TOKEN_BYTES + merges * RUNTIME_MERGE_BYTES
+        private = RUNTIME_BYTES + model.layers * RUNTIME_BLOCK_BYTES
+        private += model.vocabulary * RUNTIME_TOKEN_BYTES + merges * RUNTIME_MERGE_BYTES
         private += 0 if model.is_encoder else self.room.full * self.room.slots * RUNTIME_CELL_BYTES
         logits = self._outputs() * model.vocabulary * _LOGIT_BYTES
         if self._is_reading:
@@ -242,22 +255,30 @@ class Parts:
             ),
             Term("runtime", HOST, logits, False, text, _OUTPUT),
         ]
-        if has_window(model) and not self._is_reading:
-            terms.append(self._state_term())
+        if not self._is_reading:
+            terms.append(self._snapshots_term())
         return terms
 
-    def _state_term(self) -> Term:
-        kept = min(self.room.window, self.model.window_tokens)
-        windowed = sum(self.cache[layer] for layer in self.model.window_layers if layer < len(self.cache))
-        size = windowed // max(self.room.window, 1) * kept * _CHECKPOINTS
-        formula = f"{_CHECKPOINTS} snapshots of {self.room.slots} slots x {kept:,} cells of the blocks with a window"
-        return Term("state", HOST, size, False, formula, _STATE)
+    def _snapshots_term(self) -> Term:
+        """What a slot can go back to, where a block forgets; on the host wherever the block lies."""
+        model, kept = self.model, 0
+        size = sum(self.states)
+        if has_window(model):
+            kept = min(self.room.window, model.window_tokens)
+            windowed = sum(self.cache[layer] for layer in model.window_layers if layer < len(self.cache))
+            size += windowed // max(self.room.window, 1) * kept
+        formula = (
+            f"{_CHECKPOINTS} snapshots of {self.room.slots} slots x {kept:,} cells of windows and all recurrent states"
+        )
+        return Term("state", HOST, size * _CHECKPOINTS, False, formula, _STATE)
 
 
 # Measured on the wheel 2026.10 on Linux x86-64: a process, and what it keeps of a vocabulary, fitted to the seven real
 # ones that llama.cpp carries for tests (Llama 2, GPT-2, Falcon, Qwen 2, Llama 3, Command R, Gemma 4) within 1.1 MiB.
 RUNTIME_BYTES = int(11.4 * _MIB)
 RUNTIME_TOKEN_BYTES, RUNTIME_MERGE_BYTES = 230, 209
+# Tensors and steps of graphs, by name: 2, 16 and 30 blocks of SmolLM2 135M.
+RUNTIME_BLOCK_BYTES = 100 * 1024
 RUNTIME_CELL_BYTES = 44
 LIBRARY_BYTES = int(20.3 * _MIB)
 
@@ -269,6 +290,7 @@ _CACHE = "llama-kv-cache.cpp: cells padded to 256, each slot its own"
 _COMPUTE = "ggml-alloc.c, step by step; ggml-cpu.c ggml_graph_plan"
 _RUNTIME = "measured with benchmarks/sizing.py"
 _OUTPUT = "llama-context.cpp output_reserve; common/sampling.cpp"
+_RECURRENT = "llama-memory-recurrent.cpp: n_embd_r and n_embd_s of llama-hparams.cpp"
 _STATE = "server-context.cpp create_checkpoint; n_ctx_checkpoints"
 _ADAPTERS = "llama-adapter.cpp"
 _CONTEXT = "the driver's own, as the device says"

@@ -17,6 +17,9 @@ from undercroft.registry.inspection.reading import refuse
 
 _LAYERS_LIMIT = 1024
 _BLOCK = re.compile(r"blk\.(\d{1,9})\.")
+_KEYS = re.compile(r"blk\.(\d{1,9})\.attn_k\.weight")
+# Tensors of blocks that keep a state in place of keys and values.
+_RECURRENT_PARTS = (".ssm_", ".shortconv.", ".time_mix_")
 # Every n-th block sees everything where the file has a window and says no pattern: the engine's own constants.
 _PATTERNS = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gemma-embedding": 6, "cohere2": 4, "gpt-oss": 2}
 _PATTERNS |= {"exaone4": 4, "olmo2": 4}
@@ -61,6 +64,7 @@ class _Keys:
             head_dim, value_dim = latent.nope_dim + latent.rope_dim, latent.value_dim
         experts = self._experts()
         window, window_layers = self._window()
+        recurrent = self._recurrent_layers()
         is_encoder = self.architecture in ENCODERS or self._flag("attention.causal") is False
         positions = self._shapes.get("position_embd.weight")
         return ModelShape(
@@ -68,7 +72,7 @@ class _Keys:
             layers=self.layers,
             width=width,
             heads=heads,
-            kv_heads=self._each("attention.head_count_kv", heads),
+            kv_heads=self._kv_heads(heads, recurrent),
             head_dim=head_dim,
             value_head_dim=value_dim,
             feed_forward=self._feed_forward(experts),
@@ -84,6 +88,8 @@ class _Keys:
             latent=latent,
             is_encoder=is_encoder,
             position_rows=positions[-1] if positions is not None else 0,
+            recurrent_layers=recurrent,
+            recurrent_values=self._recurrent_values(width, heads) if recurrent else 0,
             parameters=sum(tensor.elements for tensor in self._tensors),
             tensors=tuple(StoredTensor(t.name, t.shape, t.kind.name, t.size_bytes) for t in self._tensors),
             extra=self._extra(),
@@ -118,6 +124,33 @@ class _Keys:
         if len(items) < self.layers:
             self._fail(f"{self.architecture}.{key} holds {len(items):,} counts, expected {self.layers:,}")
         return tuple(items[: self.layers])
+
+    def _kv_heads(self, heads: int, recurrent: frozenset[int]) -> tuple[int, ...]:
+        """Of each block; a recurrent one keeps a cache only where it has keys of its own beside its state."""
+        counts = self._each("attention.head_count_kv", heads)
+        with_keys = {int(found[1]) for name in self._shapes if (found := _KEYS.match(name))}
+        return tuple(
+            0 if layer in recurrent and layer not in with_keys else count for layer, count in enumerate(counts)
+        )
+
+    def _recurrent_layers(self) -> frozenset[int]:
+        return frozenset(
+            int(found[1])
+            for name in self._shapes
+            if any(part in name for part in _RECURRENT_PARTS) and (found := _BLOCK.match(name))
+        )
+
+    def _recurrent_values(self, width: int, heads: int) -> int:
+        """As ``n_embd_r`` and ``n_embd_s`` of the engine count them."""
+        if head := self._number("wkv.head_size"):
+            return self._number("token_shift_count") * width + width * head
+        if length := self._number("shortconv.l_cache"):
+            return width * (length - 1)
+        kernel = max(self._number("ssm.conv_kernel") - 1, 0)
+        if head := self._number("kda.head_dim"):
+            return 3 * kernel * heads * head + head * head * heads
+        inner, state = self._number("ssm.inner_size"), self._number("ssm.state_size")
+        return kernel * (inner + 2 * self._number("ssm.group_count") * state) + state * inner
 
     def _has(self, suffix: str) -> bool:
         """Whether a block has a tensor; the first block of a mixed network need not."""
@@ -184,6 +217,9 @@ class _Keys:
             extra["token_type_count"] = types[1] if len(types) > 1 else 1
         if self._has("exp_probs_b.bias"):
             extra["expert_bias"] = 1
+        merges = self._header.array("tokenizer.ggml.merges")
+        if merges is not None:
+            extra["merge_count"] = merges.count
         for key in ("ssm.conv_kernel", "ssm.inner_size", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank"):
             if number := self._number(key):
                 extra[key] = number

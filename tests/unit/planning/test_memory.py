@@ -86,6 +86,51 @@ def test_a_window_that_llama_cpp_does_not_use_saves_nothing() -> None:
     assert cache_of(shape, context_tokens=8192) == 131_072 * 8192
 
 
+def test_one_head_for_all_queries_by_hand() -> None:
+    """Multi-query attention: Falcon 7B keeps 2 x 32 blocks x 1 head x 64 values x 2 bytes, a 71st of all heads."""
+    falcon = dataclasses.replace(
+        TINYLLAMA, layers=32, width=4544, heads=71, kv_heads=(1,) * 32, head_dim=64, value_head_dim=64
+    )
+    assert cache_bytes_per_token(falcon) == 8192
+    whole = dataclasses.replace(falcon, kv_heads=(71,) * 32)
+    assert cache_bytes_per_token(whole) == 71 * 8192
+
+
+def test_a_quantized_cache_by_hand() -> None:
+    """Llama 3.1 8B at 8,192 tokens: 34 bytes for 32 values in q8_0, 18 in q4_0; 1 GiB in fp16."""
+    shape = shape_of("llama-3.1-8b")
+    sizes = {kind: cache_of(shape, context_tokens=8192, cache_type=kind) for kind in ("f16", "q8_0", "q4_0")}
+    assert sizes == {"f16": GIB, "q8_0": GIB * 34 // 64, "q4_0": GIB * 18 // 64}
+
+
+def test_compressed_rows_of_deepseek_by_hand() -> None:
+    """61 blocks x (512 + 64) values x 2 bytes x 4,096 tokens; its 128 heads would take 57 times as much."""
+    assert cache_of(DEEPSEEK_V3, context_tokens=4096) == 61 * 576 * 2 * 4096
+
+
+def test_a_state_does_not_grow_with_the_text() -> None:
+    """12 Mamba 2 blocks of 201,984 values, 4 slots: 4 bytes each, once alive and in four snapshots."""
+    shape = dataclasses.replace(
+        TINYLLAMA, layers=12, kv_heads=(0,) * 12, recurrent_layers=frozenset(range(12)), recurrent_values=201_984
+    )
+    short, long = (
+        forecast_memory(shape, Workload(context_tokens=tokens, slots=4, gpu_layers=0), machine())
+        for tokens in (1024, 32_768)
+    )
+    assert term(short, "state") == term(long, "state") == 5 * 12 * 4 * 201_984 * 4
+    assert term(long, "kv cache") == 0
+
+
+def test_a_state_lies_with_its_block_and_its_snapshots_on_the_host() -> None:
+    """On a card one state of each slot, on the host four."""
+    shape = dataclasses.replace(
+        TINYLLAMA, layers=12, kv_heads=(0,) * 12, recurrent_layers=frozenset(range(12)), recurrent_values=1000
+    )
+    found = forecast_memory(shape, Workload(slots=2, gpu_layers=-1), machine(80))
+    assert term(found, "state", "gpu0") == 12 * 2 * 1000 * 4
+    assert term(found, "state") == 4 * 12 * 2 * 1000 * 4
+
+
 def test_cells_are_padded_to_256_in_every_slot() -> None:
     """3 slots of 100 tokens: 300 cells become 512, a third of them 256 each."""
     assert cells(TINYLLAMA, context_tokens=100, slots=3, micro_batch_tokens=512).full == 256
@@ -222,6 +267,30 @@ def test_sharing_out_loses_nothing(shape: ModelShape, work: Workload, layers: in
     stored = sum(t.size_bytes for t in parts.terms if t.name == "weights")
     unmapped = layout.unmapped if not parts.gpu_layers else 0
     assert stored == layout.total + copy - unmapped
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(DECODERS), WORKLOADS, st.integers(1, 130), st.integers(1, 4))
+def test_each_block_on_a_card_takes_from_the_host(shape: ModelShape, work: Workload, layers: int, cards: int) -> None:
+    """One block more on cards: they hold more and the host less or the same, beside the snapshots that stay there."""
+    target = machine(*[400.0] * cards)
+    fewer, more = (
+        forecast_memory(shape, dataclasses.replace(work, gpu_layers=count), target) for count in (layers, layers + 1)
+    )
+    on_cards = [sum(found.in_pool(pool.id) for pool in target.accelerators) for found in (fewer, more)]
+    assert on_cards[0] <= on_cards[1]
+    assert more.in_pool("host") <= fewer.in_pool("host")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(DECODERS), WORKLOADS)
+def test_pools_hold_all_terms(shape: ModelShape, work: Workload) -> None:
+    """What the pools hold together is the sum of the terms, file pages and private memory apart."""
+    found = forecast_memory(shape, dataclasses.replace(work, gpu_layers=-1), machine(8, 8))
+    pools = ("host", "gpu0", "gpu1")
+    assert sum(found.in_pool(pool) for pool in pools) == total(found)
+    files = sum(t.size_bytes for t in found.terms if t.is_file)
+    assert sum(found.in_pool(pool, with_files=False) for pool in pools) == total(found) - files
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.raw_gguf import ARRAY, BOOL, U32, RawGguf, RawTensor, sound
+from tests.support.raw_gguf import ARRAY, BOOL, STRING, U32, RawGguf, RawTensor, sound
 from tests.support.sparse_ggufs import write_sparse
 from undercroft.catalog.families import load_catalogue
 from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape
@@ -105,6 +105,37 @@ def test_experts_and_latent_attention(tmp_path: Path) -> None:
     assert shape.latent == LatentAttention(kv_rank=32, rope_dim=8, query_rank=48, nope_dim=16, value_dim=16)
     assert (shape.head_dim, shape.value_head_dim, shape.feed_forward) == (24, 16, 16)
     assert shape.extra["expert_bias"] == 1
+
+
+def test_recurrent_blocks_keep_a_state_and_no_cache(tmp_path: Path) -> None:
+    """A Mamba block keeps 3 x (16 + 2 x 2 x 4) + 4 x 16 values; a block that has keys as well keeps both."""
+    made = sound()
+    made.set("llama.block_count", U32, 3)
+    for key, number in {"conv_kernel": 4, "inner_size": 16, "state_size": 4, "group_count": 2}.items():
+        made.set(f"llama.ssm.{key}", U32, number)
+    made.tensors += [
+        RawTensor("blk.1.ssm_in.weight", (8, 12)),
+        RawTensor("blk.2.ssm_in.weight", (8, 12)),
+        RawTensor("blk.2.attn_k.weight", (8, 4)),
+    ]
+    shape = shape_of_raw(made, tmp_path)
+    assert (shape.recurrent_layers, shape.recurrent_values) == (frozenset({1, 2}), 3 * (16 + 2 * 2 * 4) + 4 * 16)
+    assert shape.kv_heads == (1, 0, 1)
+
+
+def test_a_short_convolution_keeps_what_it_looks_back_to(tmp_path: Path) -> None:
+    """Three tokens long, it keeps two of the network's width."""
+    made = sound()
+    made.set("llama.shortconv.l_cache", U32, 3)
+    made.tensors.append(RawTensor("blk.0.shortconv.conv.weight", (3, 8)))
+    assert shape_of_raw(made, tmp_path).recurrent_values == 2 * 8
+
+
+def test_merges_are_counted(tmp_path: Path) -> None:
+    """An engine keeps them all, so a forecast asks how many there are."""
+    made = sound()
+    made.set("tokenizer.ggml.merges", ARRAY, (STRING, ["a b", "b c", "c d"]))
+    assert shape_of_raw(made, tmp_path).extra["merge_count"] == 3
 
 
 def sound_text(content: str) -> bytes:
