@@ -23,9 +23,8 @@ from undercroft.hardware.devices import Device
 from undercroft.planning.assumptions import Assumptions, changed
 from undercroft.planning.calibration import Corrections
 from undercroft.planning.forecasts import Workload
-from undercroft.planning.memory_onnx import VALUE_BYTES
-from undercroft.planning.memory_vllm import LINEAR_BITS
 from undercroft.planning.plan import Plan, Site, Subject, make_plan
+from undercroft.planning.quality import OTHER_ENGINES
 from undercroft.planning.quantization import MIXES
 from undercroft.planning.targets import Target
 from undercroft.planning.targets_of import is_computer, target_of_device
@@ -39,10 +38,13 @@ from undercroft.storage.database import Database
 # Engines that plans are made for, in the order in which one is chosen for a device, with what they can store.
 QUANTIZATIONS: Mapping[str, tuple[str, ...]] = {
     "llama.cpp": tuple(MIXES),
-    "vllm": tuple(name for name in LINEAR_BITS if not name.endswith("FP4")),
-    "onnxruntime": tuple(VALUE_BYTES),
+    "vllm": (*OTHER_ENGINES["vllm"], "F16", "F32", "INT8", "GPTQ", "INT4"),
+    "onnxruntime": (*OTHER_ENGINES["onnxruntime"], "F16", "INT4"),
 }
-_SYNONYMS = {"FP16": "F16", "FP32": "F32", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "Q3_K": "Q3_K_M", "Q6_K_M": "Q6_K"}
+_SYNONYMS = (
+    *(("FP16", "F16"), ("FP32", "F32"), ("F32", "FP32"), ("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M"), ("Q3_K", "Q3_K_M")),
+    *(("Q6_K_M", "Q6_K"), ("W4A16", "INT4"), ("W8A8", "INT8")),
+)
 _CACHE_TYPES: Mapping[str, tuple[str, ...]] = {
     "llama.cpp": ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"),
     "vllm": ("f16", "bf16", "fp8"),
@@ -206,8 +208,9 @@ def quantization_for(text: str, engine: str) -> str:
     """
     known = QUANTIZATIONS[engine]
     name = text.strip().upper().replace("-", "_")
-    name = name if name in known else _SYNONYMS.get(name, name)
-    found = next((one for one in known if one.replace("_", "") == name.replace("_", "")), None)
+    names = [name, *(meant for written, meant in _SYNONYMS if written == name)]
+    alike = {one.replace("_", ""): one for one in known}
+    found = next((alike[one.replace("_", "")] for one in names if one.replace("_", "") in alike), None)
     if found is not None:
         return found
     raise InvalidError(
@@ -250,6 +253,10 @@ def workload_for(asked: Asked, found: Found, engine: str, usual_context: int) ->
     if context is None:
         context = min(usual_context or _USUAL_CONTEXT_TOKENS, longest or _USUAL_CONTEXT_TOKENS)
     is_embedding = found.shape.is_encoder or (found.entry is not None and found.entry.task != "chat")
+    if is_embedding and asked.answer is not None:
+        raise InvalidError(
+            "bad-plan", f"{found.name} generates nothing, so an answer has no tokens", hint="leave --answer-tokens out"
+        )
     prompt, answer = _request(asked, context, is_embedding=is_embedding)
     return Workload(
         engine=engine,

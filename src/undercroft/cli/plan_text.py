@@ -96,7 +96,8 @@ def memory_lines(plan: Plan, width: int) -> list[str]:
         )
         lines.append(_INDENT + bar(pool, width - len(_INDENT)))
         terms = _by_name(pool.terms)
-        lines += _joined([f"{_block(name)} {name} {format_bytes(size)}" for name, size in terms], width)
+        if terms:
+            lines += _joined([f"{_block(name)} {name} {format_bytes(size)}" for name, size in terms], width)
     return lines
 
 
@@ -266,5 +267,7 @@ def number(value: float) -> str:
 
 
 def money(value: float, currency: str) -> str:
-    """Money as people write it: whole from 100 on."""
+    """Money as people write it: whole from 100 on, and never nothing where it is something."""
+    if 0 < abs(value) < 0.01:
+        return f"{value:.2g} {currency}"
     return f"{value:,.0f} {currency}" if abs(value) >= 100 else f"{value:,.2f} {currency}"

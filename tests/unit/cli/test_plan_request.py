@@ -40,6 +40,7 @@ def around(tmp_path: Path) -> Surroundings:
         ({"context": 100_000}, InvalidError, "32,768"),
         ({"context": 600, "prompt": 590}, InvalidError, "846 tokens"),
         ({"use": "profit"}, InvalidError, "commercial"),
+        ({"model": "minilm-l6", "answer": 5}, InvalidError, "generates nothing"),
         ({"count": 2}, InvalidError, "--device"),
         ({"count": 2, "device": "apple-m4-max"}, InvalidError, "--machines"),
         ({"count": 9, "device": "nvidia-l4"}, InvalidError, "1 to 8"),
@@ -76,7 +77,8 @@ def test_quantizations_are_read_as_people_write_them() -> None:
         "F16",
         "Q6_K",
     ]
-    assert quantization_for("bf16", "vllm") == "BF16"
+    assert [quantization_for(text, "vllm") for text in ("bf16", "fp8", "w4a16")] == ["BF16", "FP8", "INT4"]
+    assert [quantization_for(text, "onnxruntime") for text in ("f32", "fp16", "int8")] == ["FP32", "F16", "INT8"]
 
 
 def test_the_engine_is_one_that_runs_there() -> None:

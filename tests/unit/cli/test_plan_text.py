@@ -206,3 +206,13 @@ def test_a_licence_that_waits_for_acceptance_names_the_command() -> None:
 def test_numbers_have_as_many_digits_as_they_are_worth(value: float, shown: str) -> None:
     """Two below ten, whole above, thousands with commas."""
     assert number(value) == shown
+
+
+def test_money_is_never_nothing_where_it_is_something() -> None:
+    """Whole from 100 on, cents below, and as many digits as it takes below a cent."""
+    assert [money(value, "EUR") for value in (1234.5, 12.345, 0.0, 0.00043)] == [
+        "1,234 EUR",
+        "12.35 EUR",
+        "0.00 EUR",
+        "0.00043 EUR",
+    ]
