@@ -60,7 +60,8 @@ def plan_need(
     licences = load_licences(around.home.catalogue)
     ranking = rank(load_catalogue(around.home.catalogue).models, devices.values(), licences, need, assumptions)
     if html_file is not None:
-        write_report(html_file, html_of_ranking(ranking, text, to_iso(utc_now())))
+        page = html_of_ranking(ranking, text, to_iso(utc_now()), filled=assumed_in(need), assumed=assumptions)
+        write_report(html_file, page)
     shown = ranking.candidates if show_all else cheapest_per_machine(ranking.candidates, 1)[:top]
     if as_json:
         print_json({"need": text, **ranking_as_dict(ranking, need, shown)})

@@ -59,8 +59,9 @@ def months_plot(plan: Plan, cost: Cost) -> Drawing:
         cost: Its cost.
     """
     drawing = Drawing("months", "Money in all, over the months", _months_described(cost, plan.assumptions.years))
-    evens = [m for m in (cost.even_cloud_months, cost.even_rent_months) if m is not None and m <= _LONGEST_MONTHS]
-    horizon = max([plan.assumptions.years * 12, *(m * 1.15 for m in evens)])
+    found = {"cloud": cost.even_cloud_months, "renting": cost.even_rent_months}
+    evens = {other: count for other, count in found.items() if count is not None and count <= _LONGEST_MONTHS}
+    horizon = max([plan.assumptions.years * 12, *(count * 1.15 for count in evens.values())])
     across = Scale(0.0, horizon, _LEFT, _RIGHT, step=12.0 if horizon <= 72 else 24.0)
     lines: dict[str, tuple[float, float]] = {"cloud": (0.0, cost.cloud_month)}
     if cost.rent_month is not None:
@@ -74,10 +75,13 @@ def months_plot(plan: Plan, cost: Cost) -> Drawing:
     for kind, (begin, slope) in lines.items():
         ends = [frame.point(month, begin + slope * month) for month in (0.0, across.high)]
         drawing.curve(ends, f"line s-{kind}")
-    for month in evens:
+    for row, (other, month) in enumerate(sorted(evens.items(), key=lambda pair: pair[1])):
         x, y = frame.point(month, (cost.price or 0.0) + (cost.bill.running if cost.bill else 0.0) * month)
         drawing.dot(x, y, 5.5, "f-owning edge")
-        draw_label(drawing, x, y + 22, f"even after {months(month)}", "strong t-words")
+        # Two of them lie side by side as a rule: the later one's words stand above the lines, not on the other's.
+        draw_label(
+            drawing, x, y - 14 if row else y + 22, f"{other}: {months(month)}", "strong t-words", is_left=row > 0
+        )
     return drawing
 
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from undercroft import __version__
+from undercroft.planning.assumptions import Assumptions
 from undercroft.planning.plan import Plan
 from undercroft.planning.ranking import Ranking
 from undercroft.planning.report import tables
@@ -84,13 +85,22 @@ def svg_of_plan(plan: Plan) -> str:
     return sheet(title, [tables.subtitle_of(plan), f"{headline}. {sentence}"], drawings)
 
 
-def html_of_ranking(ranking: Ranking, need_text: str, made_at: str) -> str:
+def html_of_ranking(
+    ranking: Ranking,
+    need_text: str,
+    made_at: str,
+    *,
+    filled: Sequence[tuple[str, str, str]] = (),
+    assumed: Assumptions | None = None,
+) -> str:
     """A page of everything that was looked at for a need: what does it, the cheapest first, and why the rest does not.
 
     Args:
         ranking: Any; also one without a candidate.
         need_text: As it was asked.
         made_at: Date and time in UTC, for the foot.
+        filled: Name, value and why of each that the need left open and was filled in.
+        assumed: What costs were computed with; None shows none.
 
     Returns:
         A whole HTML file, as `html_of_plan` says.
@@ -102,6 +112,8 @@ def html_of_ranking(ranking: Ranking, need_text: str, made_at: str) -> str:
         "ranking.html.j2",
         title="What does it, the cheapest first",
         need=need_text,
+        filled=filled,
+        assumption_rows=tables.money_assumption_rows(assumed) if assumed is not None else [],
         ranking=ranking,
         first_rows=rows[:_SHOWN_CANDIDATES],
         larger_rows=candidate_rows(larger, [rank_of[id(found)] for found in larger]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from undercroft.core.units import format_bytes, format_duration
-from undercroft.planning.assumptions import listed, unit_of
+from undercroft.planning.assumptions import Assumptions, listed, unit_of
 from undercroft.planning.cost import Cost
 from undercroft.planning.fitting import Verdict
 from undercroft.planning.plan import Plan
@@ -180,12 +180,15 @@ def comparison_rows(cost: Cost) -> list[Row]:
 
 def assumption_rows(plan: Plan) -> list[Row]:
     """Everything that was assumed: name, value, unit, meaning, source."""
-    currency = plan.assumptions.currency
-    money_rows = [
-        (name, value, unit_of(name, currency), meaning, source)
-        for name, value, meaning, source in listed(plan.assumptions)
+    return [*_asked(plan), *_machine(plan), *money_assumption_rows(plan.assumptions)]
+
+
+def money_assumption_rows(assumed: Assumptions) -> list[Row]:
+    """What a cost was computed with: name, value, unit, meaning, source."""
+    return [
+        (name, value, unit_of(name, assumed.currency), meaning, source)
+        for name, value, meaning, source in listed(assumed)
     ]
-    return [*_asked(plan), *_machine(plan), *money_rows]
 
 
 def _asked(plan: Plan) -> Iterator[Row]:
