@@ -1,0 +1,215 @@
+"""Loads a file in the real engine and takes its rates: answers to one and to several at once, prompts, loading."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import MissingError
+from undercroft.catalog.shapes import ModelShape
+from undercroft.core.settings import EngineSettings
+from undercroft.engines import wire
+from undercroft.engines.contract import EngineSpec, Health, Task
+from undercroft.engines.llamacpp import LlamaCpp
+
+SLOTS = 4
+CONTEXT_TOKENS = 2304
+_START_SECONDS, _ANSWER_SECONDS, _LOOK_SECONDS = 180.0, 600.0, 0.01
+_SHORT_PROMPT_TOKENS, _SHORT_ANSWER_TOKENS, _LONG_ANSWER_TOKENS = 32, 33, 17
+_FIRST_TOKEN_ID = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question to a loaded model.
+
+    Args:
+        is_decode: The rate of the answer counts; false: that of the prompt.
+        streams: Asked at the same time; count.
+        prompt_tokens: Of each.
+        answer_tokens: Of each.
+    """
+
+    is_decode: bool
+    streams: int
+    prompt_tokens: int
+    answer_tokens: int
+
+    @property
+    def name(self) -> str:
+        """``decode, 2 streams``, ``prefill of 512`` …"""
+        if not self.is_decode:
+            return f"prefill of {self.prompt_tokens}"
+        if self.prompt_tokens > _SHORT_PROMPT_TOKENS:
+            return f"decode after {self.prompt_tokens}"
+        return f"decode, {self.streams} stream{'s' if self.streams > 1 else ''}"
+
+
+SHORT = tuple(Case(True, streams, _SHORT_PROMPT_TOKENS, _SHORT_ANSWER_TOKENS) for streams in (1, 2, 4))
+PIECE = Case(False, 1, 512, 1)
+LONG = Case(False, 1, 2048, _LONG_ANSWER_TOKENS)
+AFTER_LONG = Case(True, 1, 2048, _LONG_ANSWER_TOKENS)
+CASES = (*SHORT, PIECE, LONG, AFTER_LONG)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long one model is asked.
+
+    Args:
+        seconds: After which no further round begins.
+        least_rounds: Whatever they take; the first one, in which pages are touched, does not count.
+        most_rounds: However short they are.
+    """
+
+    seconds: float
+    least_rounds: int
+    most_rounds: int
+
+
+@dataclass(slots=True)
+class Rates:
+    """What was seen.
+
+    Args:
+        load_seconds: From the start to the first healthy look, with the file out of the cache.
+        samples: Case → tokens a second of one stream, one entry a round.
+    """
+
+    load_seconds: float = 0.0
+    samples: dict[Case, list[float]] = field(default_factory=dict)
+
+    def rate(self, case: Case) -> float:
+        """The median of the faster half: whatever else runs on the machine only ever slows an engine down."""
+        ordered = sorted(self.samples[case], reverse=True)
+        return statistics.median(ordered[: (len(ordered) + 1) // 2])
+
+    def spread(self, case: Case) -> float:
+        """Slowest of the faster half against the fastest, as a ratio; 0 is no spread."""
+        ordered = sorted(self.samples[case], reverse=True)
+        return 1 - ordered[(len(ordered) + 1) // 2 - 1] / ordered[0]
+
+
+def measure(path: Path, model: ModelShape, effort: Effort) -> Rates:
+    """Loads from the disk, asks round after round, and stops.
+
+    Args:
+        path: The model.
+        model: Its shape.
+        effort: How long.
+
+    Raises:
+        MissingError: The engine did not start or did not answer.
+    """
+    found = Rates()
+    _drop_from_cache(path)
+    with _running(path, found) as endpoint:
+        begun, rounds = time.monotonic(), 0
+        while rounds <= effort.most_rounds:
+            seen = _round(endpoint, model, seed=rounds)
+            if rounds:
+                for case, rate in seen.items():
+                    found.samples.setdefault(case, []).append(rate)
+            rounds += 1
+            if rounds > effort.least_rounds and time.monotonic() - begun > effort.seconds:
+                break
+    return found
+
+
+def _drop_from_cache(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _running(path: Path, found: Rates) -> Iterator[wire.Endpoint]:
+    """The engine as a replica runs it, with as many threads as a replica takes."""
+    with tempfile.TemporaryDirectory(prefix="undercroft-sizing-") as folder:
+        engine = LlamaCpp(EngineSettings())
+        spec = EngineSpec(
+            replica_id="rep_sizing000000",
+            name="sizing",
+            task=Task.GENERATE,
+            run_dir=Path(folder, "run"),
+            log_path=Path(folder, "engine.log"),
+            model_path=path,
+            context_tokens=CONTEXT_TOKENS,
+            slots=SLOTS,
+            gpu_layers=0,
+        )
+        begun = time.monotonic()
+        record = engine.start(spec)
+        try:
+            until = begun + _START_SECONDS
+            while (health := engine.look(record, timeout_seconds=5.0)) is not Health.HEALTHY:
+                if health is Health.DEAD:
+                    raise MissingError(f"the engine ended: {engine.failure(record)}")
+                if time.monotonic() > until:
+                    raise MissingError(f"the engine was not ready after {_START_SECONDS:g} s")
+                time.sleep(_LOOK_SECONDS)
+            found.load_seconds = time.monotonic() - begun
+            yield wire.endpoint_of(record)
+        finally:
+            engine.stop(record, grace_seconds=2.0)
+
+
+def _round(endpoint: wire.Endpoint, model: ModelShape, seed: int) -> dict[Case, float]:
+    """Every case once."""
+    found = {case: _decode(endpoint, model, case, seed) for case in SHORT}
+    (piece,) = _ask(endpoint, [_body(model, PIECE, seed, 0, is_cached=False)])
+    (long,) = _ask(endpoint, [_body(model, LONG, seed, 0, is_cached=False)])
+    return {**found, PIECE: _prompt_rate(piece), LONG: _prompt_rate(long), AFTER_LONG: _answer_rate(long)}
+
+
+def _decode(endpoint: wire.Endpoint, model: ModelShape, case: Case, seed: int) -> float:
+    """Answers to prompts that lie in the cache already, so that nobody waits for another one's prompt."""
+    bodies = [_body(model, case, seed, slot, is_cached=True) for slot in range(case.streams)]
+    for body in bodies:
+        _ask(endpoint, [{**body, "n_predict": 1}])
+    return statistics.fmean(map(_answer_rate, _ask(endpoint, bodies)))
+
+
+def _body(model: ModelShape, case: Case, seed: int, slot: int, *, is_cached: bool) -> dict[str, Any]:
+    source = random.Random(f"{seed} {slot} {case.prompt_tokens}")
+    tokens = [source.randrange(_FIRST_TOKEN_ID, model.vocabulary - 10) for _ in range(case.prompt_tokens)]
+    count = case.answer_tokens
+    return {"prompt": tokens, "n_predict": count, "ignore_eos": True, "id_slot": slot, "cache_prompt": is_cached}
+
+
+def _ask(endpoint: wire.Endpoint, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The engine's own timings of requests that are sent at the same time."""
+    answers: dict[int, wire.Answer] = {}
+
+    def ask(index: int) -> None:
+        answers[index] = wire.request(endpoint, "POST", "/completion", bodies[index], timeout_seconds=_ANSWER_SECONDS)
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(len(bodies))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if len(answers) != len(bodies) or any(answer.status != 200 for answer in answers.values()):
+        raise MissingError(f"the engine answered {[(a.status, a.body[:200]) for a in answers.values()]}")
+    return [answers[index].json()["timings"] for index in range(len(bodies))]
+
+
+def _answer_rate(timings: dict[str, Any]) -> float:
+    """The engine's clock starts with the first token, so there is one step less than tokens."""
+    return float((timings["predicted_n"] - 1) / (timings["predicted_ms"] / 1000))
+
+
+def _prompt_rate(timings: dict[str, Any]) -> float:
+    return float(timings["prompt_n"] / (timings["prompt_ms"] / 1000))
