@@ -262,6 +262,18 @@ def test_a_purchase_that_outlives_its_machine_is_said_to() -> None:
     assert "that it is to last" not in long
 
 
+def test_a_machine_that_is_there_is_not_bought() -> None:
+    """With a price of nothing the page has no sum to buy and no purchase to pay back, and still the bill of a month."""
+    plan = KINDS["fits"]
+    target = replace(plan.site.target, price_usd=0.0)
+    plan = make_plan(plan.subject, Site(target), replace(plan.workload, quantization=""), users=4)
+    page = page_of(plan)
+    text = " ".join(page.texts)
+    assert "Nothing is bought: the machine is there already." in text
+    assert "to buy" not in text
+    assert "a month, all in" in text
+
+
 def test_without_break_even_the_page_says_why() -> None:
     """A cloud that is cheaper at any load, and a machine without a price, each have their sentence."""
     assert "cheaper at any load" in html_of_plan(KINDS["free-cloud"], [], MADE_AT)

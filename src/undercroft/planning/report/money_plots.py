@@ -164,6 +164,8 @@ def even_month_sentences(cost: Cost, years: float) -> list[str]:
     """
     if cost.price is None:
         return ["Without a price of the machine there is no break-even."]
+    if cost.price == 0:
+        return ["Nothing is bought: the machine is there already."]
     found = []
     pairs = [("the cloud", cost.even_cloud_months, True)]
     pairs.append(("renting", cost.even_rent_months, cost.rent_month is not None))

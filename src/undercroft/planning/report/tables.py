@@ -75,7 +75,8 @@ def tiles_of(plan: Plan) -> list[Row]:
     tiles.append((f"{plan.largest_context:,}", "tokens", "largest context that fits"))
     cost = plan.cost
     if cost is not None and cost.bill is not None and cost.price is not None:
-        tiles.append((f"{cost.price:,.0f}", cost.currency, "to buy"))
+        if cost.price > 0:
+            tiles.append((f"{cost.price:,.0f}", cost.currency, "to buy"))
         tiles.append((f"{cost.bill.total:,.0f}", cost.currency, "a month, all in"))
     return tiles
 
