@@ -49,6 +49,16 @@ class Home:
         return self.root / "quarantine"
 
     @property
+    def probes(self) -> Path:
+        """Standard questions: a YAML file a name, written by people."""
+        return self.root / "probes"
+
+    @property
+    def reports(self) -> Path:
+        """What came of the standard questions: a CSV file a name, and its baseline."""
+        return self.root / "reports"
+
+    @property
     def checkpoints(self) -> Path:
         """What the journal was at a moment, signed: a file a day."""
         return self.root / "checkpoints"
@@ -57,6 +67,11 @@ class Home:
     def signing_key_file(self) -> Path:
         """The private key that signs what leaves this home."""
         return self.root / "signing.key"
+
+    @property
+    def backup_work(self) -> Path:
+        """What a backup or a trial restore has in hand; cleared by the next one."""
+        return self.root / ".backup"
 
     @property
     def logs(self) -> Path:
@@ -107,7 +122,16 @@ class Home:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.root.stat().st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, "everybody may write to it; chmod o-w", str(self.root))
-        for folder in (self.blobs, self.quarantine, self.checkpoints, self.logs, self.run, self.engines):
+        for folder in (
+            self.blobs,
+            self.quarantine,
+            self.checkpoints,
+            self.probes,
+            self.reports,
+            self.logs,
+            self.run,
+            self.engines,
+        ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             seen = folder.lstat()
             if stat.S_ISLNK(seen.st_mode):
