@@ -158,6 +158,9 @@ class PlanningSettings(Section):
         None, ge=0, description="What an hour of the same device costs in a cloud, in the currency."
     )
     host_price: float | None = Field(None, ge=0, description="Dollars for the computer around a card.")
+    machine_price: float | None = Field(None, ge=0, description="Dollars for one whole machine, whatever it is.")
+    machine_watts: float | None = Field(None, ge=0, description="Power of one machine at full load.")
+    idle_watts: float | None = Field(None, ge=0, description="Power of one machine when idle.")
 
 
 class JournalSettings(Section):
@@ -169,6 +172,28 @@ class JournalSettings(Section):
     checkpoint_folder: Path | None = Field(
         None, description="A folder on another machine that gets a copy of each checkpoint."
     )
+
+
+class BackupSettings(Section):
+    """Backups of this home: where to, how often, how many are kept."""
+
+    folder: Path | None = Field(
+        None, description="Folder of the backups, on another disk or machine; none is made without."
+    )
+    key_file: Path | None = Field(
+        None, description="The key that encrypts them, as `undercroft backup key FILE` made it."
+    )
+    unencrypted: bool = Field(
+        False, description="Backups without a key may be made: whoever has the folder reads them."
+    )
+    hours: float = Field(24.0, ge=0, le=8760, description="The server makes one this often; 0 is never.")
+    trial_days: float = Field(
+        7.0, ge=0, le=365, description="The newest one is restored on trial this often by the server; 0 is never."
+    )
+    keep_last: int = Field(3, ge=0, le=10_000, description="Newest backups that are kept.")
+    keep_daily: int = Field(7, ge=0, le=10_000, description="Days of which the newest backup is kept.")
+    keep_weekly: int = Field(5, ge=0, le=10_000, description="Weeks of which the newest backup is kept.")
+    keep_monthly: int = Field(12, ge=0, le=10_000, description="Months of which the newest backup is kept.")
 
 
 class UsageSettings(Section):
@@ -197,6 +222,7 @@ class Settings(Section):
     registry: RegistrySettings = RegistrySettings()
     planning: PlanningSettings = PlanningSettings()
     journal: JournalSettings = JournalSettings()
+    backup: BackupSettings = BackupSettings()
     usage: UsageSettings = UsageSettings()
     logging: LoggingSettings = LoggingSettings()
 

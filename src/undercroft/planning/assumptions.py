@@ -95,6 +95,18 @@ class Assumptions:
         "dollars for the computer around a card, where given; else the default host's",
         "assumption: 1,400 for a workstation, 9,000 for a server",
     )
+    machine_price: float = _assumed(
+        0.0,
+        "USD",
+        "dollars for one whole machine, where given; else list prices; not for --need",
+        "list prices, see undercroft plan devices",
+    )
+    machine_watts: float = _assumed(
+        0.0, "W", "power of one machine at full load, where given; not for --need", "data sheets and the default host"
+    )
+    idle_watts: float = _assumed(
+        0.0, "W", "power of one machine when idle, where given; not for --need", "a share of full load"
+    )
     given: frozenset[str] = frozenset()
 
     @property

@@ -137,6 +137,7 @@ def make_plan(
         InvalidError: A context, number of users or machines below 1, or a context that the model was not made for.
     """
     _check(subject, site, workload, users)
+    site = _with_own_figures(site, assumed or Assumptions())
     is_embedding = workload.is_embedding or subject.shape.is_encoder
     work = replace(workload, slots=-(-users // site.machines), is_embedding=is_embedding)
     judge = _Judge(subject.shape, site.target, learnt or Corrections())
@@ -216,6 +217,18 @@ def _cost(site: Site, speed: SpeedForecast, work: Workload, users: int, assumed:
         speed.first_token.value,
     )
     return cost_of(machines_of(site), pace, work, users, assumed)
+
+
+def _with_own_figures(site: Site, assumed: Assumptions) -> Site:
+    """With the price and the power that somebody knows of the machine in place of those of lists."""
+    target = site.target
+    if assumed.is_given("machine_price"):
+        target = replace(target, price_usd=assumed.machine_price)
+    if assumed.is_given("machine_watts"):
+        target = replace(target, watts=assumed.machine_watts)
+    if assumed.is_given("idle_watts"):
+        target = replace(target, idle_watts=assumed.idle_watts)
+    return replace(site, target=replace(target, idle_watts=min(target.idle_watts, target.watts)))
 
 
 def machines_of(site: Site) -> Machines:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tests.unit.planning.published import LLAMA_8B, MINI_LM, QWEN_7B
 from undercroft.core.errors import InvalidError
 from undercroft.hardware.catalogue import load_devices
+from undercroft.planning.assumptions import Assumptions, changed
+from undercroft.planning.cost import HOURS_PER_MONTH
 from undercroft.planning.fitting import Verdict, fit_of
 from undercroft.planning.forecasts import MemoryForecast, Term, Workload
 from undercroft.planning.plan import Plan, Site, Subject, make_plan
@@ -114,6 +116,18 @@ def test_an_encoder_is_planned_without_answers() -> None:
     assert found.speed is not None
     assert found.speed.decode.value == 0
     assert found.speed.first_token.value < 1
+
+
+def test_price_and_power_of_ones_own_machine_count() -> None:
+    """An offer and a measured power take the place of list and data sheet; idle is never above full load."""
+    subject, site = Subject("model", QWEN_7B), Site(target_of_device(DEVICES["nvidia-h100-sxm"]))
+    assert make_plan(subject, site, Workload()).cost.bill is None  # type: ignore[union-attr]
+    assumed = changed(Assumptions(), ["machine-price=30000", "machine-watts=90"])
+    cost = make_plan(subject, site, Workload(), assumed=assumed).cost
+    assert cost is not None
+    assert cost.bill is not None
+    assert cost.price == 30_000
+    assert cost.bill.electricity == pytest.approx(0.090 * HOURS_PER_MONTH * 0.20, rel=0.01)
 
 
 def test_an_encoder_writes_nothing_whatever_was_asked() -> None:
