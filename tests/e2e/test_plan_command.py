@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.cellar import Cellar
 from tests.support.ggufs import write_chat_model
+from tests.support.hub import Repository, running_hub
 from undercroft.planning.calibration import Kind, Pair, Quantity
 from undercroft.serving.accuracy import Observation, keep
 from undercroft.storage.database import Database
@@ -103,6 +104,21 @@ def test_a_file_and_a_registered_model_on_this_machine(cellar: Cellar, tmp_path:
     registered = cellar.json("mine")
     assert (registered["model"]["origin"], registered["licence"]["licence"]) == ("registry", "mit")
     assert registered["verdict"] == "fits"
+
+
+def test_a_model_on_a_hub_is_planned_from_its_header(cellar: Cellar, tmp_path: Path) -> None:
+    """By quantization, with the licence of its card; its weights are not fetched and no home is made."""
+    weights = write_chat_model(tmp_path / "m.gguf", width=256, layers=4).read_bytes()
+    repository = Repository({"m-Q8_0.gguf": weights}, large={"m-Q8_0.gguf"}, card={"license": "apache-2.0"})
+    with running_hub({"org/public": repository}) as hub:
+        cellar.environment["HF_ENDPOINT"] = hub.url
+        found = cellar.json("hf://org/public:q8_0", "--device", "nvidia-l4")
+        missing = cellar.run("hf://org/nothing", expected=3).stderr
+    assert (found["model"]["origin"], found["verdict"]) == ("hub", "fits")
+    assert found["licence"]["licence"] == "apache-2.0"
+    assert sum(hub.sent_bytes.values()) < len(weights)
+    assert "org/nothing" in missing
+    assert not cellar.home.exists()
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,8 @@ def _print_plan(made: Made, *, explain: bool) -> None:
         _print(["", *cost_sentences(plan, width)])
         chart = chart_lines(plan, width)
         _print(["", *chart] if chart else [])
+    else:
+        _print(["", *reach_lines(plan, width)])
     _print(["", *licence_lines(plan, width), "", *note_lines(plan, width)])
     if explain:
         _print(["", *(piece for line in explanation(plan) for piece in _indented(line, width))])

@@ -52,6 +52,11 @@ def cost_sentences(plan: Plan, width: int) -> list[str]:
     if cost is None:
         return []
     sentences = []
+    if cost.tokens_per_day > cost.capacity_tokens_per_day:
+        sentences.append(
+            f"The expected load, {format_count(round(cost.tokens_per_day))} tokens a day, is more than the "
+            f"{format_count(round(cost.capacity_tokens_per_day))} that can be done: take more machines or a faster one."
+        )
     if cost.per_million is not None and cost.per_million_full is not None:
         sentences.append(
             f"A million tokens cost {money(cost.per_million, cost.currency)} at this load, "
@@ -94,6 +99,8 @@ def chart_lines(plan: Plan, width: int) -> list[str]:
     cloud = [load * DAYS_PER_MONTH * per_token for load in loads]
     machines = machines_of(plan.site)
     own = [owned_month(machines, load, cost, plan.assumptions) or 0.0 for load in loads]
+    if not any((*own, *cloud)):
+        return []  # everything is free: nothing to compare
     first, last = format_count(round(loads[0])), format_count(round(loads[-1]))
     title = wrapped(
         f"{cost.currency} a month over tokens a day: {_OWN} owning, {_CLOUD} cloud, {_BOTH} both; | expected load",

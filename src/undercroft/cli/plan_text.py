@@ -11,6 +11,7 @@ from undercroft.planning.forecasts import Term
 from undercroft.planning.plan import Choice, Plan
 from undercroft.planning.quality import BY_NAME
 from undercroft.planning.targets import Rate
+from undercroft.planning.weights import parameter_count
 
 MOST_COLUMNS = 100
 _INDENT = "  "
@@ -183,15 +184,28 @@ def _choice_verdict(choice: Choice) -> str:
 
 
 def reach_lines(plan: Plan, width: int) -> list[str]:
-    """How far it goes: the largest context, the most users, load time."""
+    """How far it goes: the largest context and the most users; where it does not fit, what might."""
     if plan.fit.verdict is Verdict.NO:
-        return []
+        return wrapped(_way_out(plan), width)
     users = "user" if plan.users == 1 else "users"
     return wrapped(
         f"With {plan.users:,} {users} the context may have {plan.largest_context:,} tokens for each; with "
         f"{plan.workload.context_tokens:,} tokens for each there is room for {plan.most_users:,} at once.",
         width,
     )
+
+
+def _way_out(plan: Plan) -> str:
+    """What to change, and the command that finds machines."""
+    work, shape = plan.workload, plan.subject.shape
+    changes = ["fewer --users"] if work.slots > 1 else []
+    changes += ["a shorter --context"]
+    changes += ["--cache-type q8_0"] if work.engine == "llama.cpp" and work.cache_type in ("f16", "bf16", "f32") else []
+    task = ",task=embed" if work.is_embedding else ""
+    count = shape.parameters or parameter_count(shape)
+    parameters = f"{count // 10**8 / 10:g}B" if count >= 10**9 else f"{count // 10**6}M"  # rounded down: it counts, too
+    need = f"users={plan.users}{task},parameters={parameters},context={work.context_tokens}"
+    return f"Try {', '.join(changes)}, or see which machines would do: undercroft plan --need '{need}'"
 
 
 SPEED_COLUMNS = ("speed", ">about", ">range", "=unit")

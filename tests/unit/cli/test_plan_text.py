@@ -31,6 +31,7 @@ from undercroft.hardware.catalogue import load_devices
 from undercroft.planning.assumptions import Assumptions, changed
 from undercroft.planning.fitting import PoolFit
 from undercroft.planning.forecasts import Term, Workload
+from undercroft.planning.needs import parse_need
 from undercroft.planning.plan import Plan, Site, Subject, make_plan
 from undercroft.planning.targets_of import target_of_device
 
@@ -70,7 +71,9 @@ def test_what_does_not_fit_says_by_how_much_and_what_would() -> None:
         [],
         [],
     )
-    assert reach_lines(nothing, 80) == []
+    out = " ".join(reach_lines(nothing, 80))
+    assert "--cache-type q8_0" in out
+    assert parse_need(out.partition("'")[2].rstrip("'")).parameters == 70_500_000_000
 
 
 def test_layers_on_the_processor_are_said_to_be_there() -> None:
@@ -129,6 +132,18 @@ def test_the_bill_adds_up_and_stands_beside_cloud_and_rent() -> None:
     assert "paid back against the cloud after" in said
     cheap = " ".join(cost_sentences(planned("llama-3.1-8b", "nvidia-rtx-4090"), 200))
     assert "never paid back against the cloud" in cheap
+
+
+def test_a_load_beyond_the_machine_is_said_to_be_that() -> None:
+    """Who expects more tokens a day than can be computed is told so."""
+    plan = planned("llama-3.1-8b", "raspberry-pi-5-8gb", assumed="requests_per_user=100000", context_tokens=1024)
+    assert "is more than the" in " ".join(cost_sentences(plan, 200))
+
+
+def test_where_everything_is_free_there_is_no_chart() -> None:
+    """Nothing can be drawn on a scale of powers of ten, and nothing breaks."""
+    free = "kwh=0 upkeep_hours=0 upkeep_share=0 residual=1 cloud_input=0 cloud_output=0"
+    assert chart_lines(planned("llama-3.1-8b", "nvidia-l4", assumed=free), 80) == []
 
 
 def test_the_chart_has_both_curves_and_the_expected_load() -> None:
