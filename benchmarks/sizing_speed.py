@@ -38,7 +38,7 @@ TITLE = "sizing_speed: speed as forecast, beside speed as measured"
 CALIBRATING = Load("qwen2.5-0.5b", "Q4_K_M", CONTEXT_TOKENS)
 _MOST_MEDIAN, _LEAST_IN_RANGE = 0.10, 0.90
 _PEER = "bandwidth / file"
-_QUICK_EFFORT, _FULL_EFFORT = Effort(8.0, 2, 8), Effort(20.0, 3, 12)
+_QUICK_EFFORT, _FULL_EFFORT = Effort(6.0, 2, 8), Effort(12.0, 3, 12)
 _QUICK = {
     "qwen2.5-0.5b": ("Q4_K_M",),
     "smollm2-135m": ("Q8_0",),

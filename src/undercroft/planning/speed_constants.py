@@ -7,6 +7,7 @@ which ``tests/unit/planning/test_speed_published.py`` keeps. The processor's wer
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from undercroft.planning.targets import Rate
 
@@ -73,28 +74,58 @@ OTHER_LAYER_OVERHEAD = Rate(120e-6, 40e-6, 400e-6, "assumption: a young software
 SAMPLING_SECONDS_PER_TOKEN = Rate(2e-9, 0.7e-9, 6e-9, "measured here: llama.cpp's default samplers")
 STEP_SECONDS = Rate(0.15e-3, 0.05e-3, 0.5e-3, "measured here: server loop, one frame through the door 0.024 ms")
 
-# FP32 operations (of the assumed peak, see targets_of) that a processor spends on a weight, by type: one sequence, and
-# per token of a long prompt. Measured here on an EPYC with AVX-512, one thread, CPU time, two Llamas, 2026-11.
-PROCESSOR_SOURCE = "measured here: EPYC, AVX-512, llama.cpp wheel, CPU time a weight and token, 2026-11-21"
-PROCESSOR_OPERATIONS: Mapping[str, tuple[float, float]] = {
-    "F32": (16.0, 9.0),
-    "F16": (12.3, 7.3),
-    "BF16": (12.3, 7.3),
-    "Q8_0": (9.0, 4.3),
-    "Q6_K": (8.0, 3.65),
-    "Q5_K": (9.5, 3.25),
-    "Q5_0": (11.0, 7.7),
-    "Q5_1": (11.0, 7.7),
-    "Q4_K": (6.0, 4.25),
-    "Q4_0": (6.2, 4.3),
-    "Q4_1": (8.0, 6.0),
-    "IQ4_NL": (5.8, 4.2),
-    "IQ4_XS": (8.0, 3.4),
-    "Q3_K": (8.0, 3.1),
-    "Q2_K": (6.5, 3.5),
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What a processor spends on a weight of a type, in FP32 operations of the assumed peak (see ``targets_of``).
+
+    Args:
+        alone: For the one token of one sequence.
+        together: For each of two to fifteen tokens.
+        prompt: For each of `PROMPT_COLUMNS` tokens and more.
+        is_tiled: Two tokens and more are multiplied with four rows at a time, which memory delivers slowly.
+    """
+
+    alone: float
+    together: float
+    prompt: float
+    is_tiled: bool = False
+
+
+# One core of an EPYC of 2024 with AVX-512 (192e9 FP32 operations a second assumed), ggml's own kernels called one by
+# one, weights in the core's cache, best of many: seconds a weight times the assumed peak. Types that llama.cpp
+# rearranges for AVX2 (Q4_0, Q4_K, IQ4_NL) as they are then. 2026-11-21, xllamacpp 2026.10.
+PROCESSOR_SOURCE = "measured here: kernels of the llama.cpp wheel, EPYC, AVX-512, 2026-11-21"
+PROCESSOR_KERNELS: Mapping[str, Kernel] = {
+    "F32": Kernel(14.0, 6.9, 6.7, is_tiled=True),
+    "F16": Kernel(7.4, 4.9, 6.7, is_tiled=True),
+    "BF16": Kernel(10.8, 5.7, 6.7, is_tiled=True),
+    "Q8_0": Kernel(6.4, 4.1, 4.4, is_tiled=True),
+    "Q6_K": Kernel(6.3, 6.2, 3.5),
+    "Q5_K": Kernel(7.5, 7.5, 3.4),
+    "Q5_0": Kernel(8.9, 6.4, 6.3, is_tiled=True),
+    "Q5_1": Kernel(8.6, 8.6, 8.0),
+    "Q4_K": Kernel(4.2, 4.1, 3.4),
+    "Q4_0": Kernel(5.6, 4.8, 3.7),
+    "Q4_1": Kernel(8.0, 8.0, 6.0),
+    "IQ4_NL": Kernel(5.6, 4.8, 3.7),
+    "IQ4_XS": Kernel(7.5, 7.2, 3.7),
+    "Q3_K": Kernel(7.1, 7.1, 3.4),
+    "Q2_K": Kernel(5.8, 5.8, 3.4),
 }
-OTHER_PROCESSOR_OPERATIONS = (13.0, 7.0)
-PROCESSOR_SPREAD = (0.65, 1.6)  # of the arithmetic above, on other processors
+# The same for a product with many tokens of weights as they lie in their file, which `hardware measure` computes.
+PRODUCT_OPERATIONS: Mapping[str, float] = {
+    "f32": 6.7,
+    "f16": 6.7,
+    "bf16": 6.7,
+    "q8_0": 4.4,
+    "q6_k": 3.5,
+    "q4_k": 3.3,
+    "q4_0": 4.9,
+}
+OTHER_KERNEL = Kernel(13.0, 13.0, 7.0)
+PROMPT_COLUMNS = 16
+PROCESSOR_SPREAD = (0.65, 1.6)  # of the arithmetic above, on processors that were not measured
 
 # Share of the dense tensor rate that a long prompt gets. llama.cpp's share falls on large cards: rate x share /
 # (1 + rate / knee). RTX 3090 Ti 53, RTX 4090 91 to 146, M4 2.9 TFLOP/s (llama.cpp #4812, #4766, #7716, #4167).

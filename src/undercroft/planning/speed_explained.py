@@ -67,7 +67,7 @@ def _reading(job: Job, part: Part) -> list[str]:
         experts = job.shape.experts
         lines.append(f"  {experts.used} of {experts.count} experts a token; {_distinct(job)}")
     if pool.kind == "cpu":
-        seconds = computed_load(job, part).step_operations / processor_rate(pool, BEST)
+        seconds = computed_load(job, part).alone_operations / processor_rate(pool, BEST)
         lines.append(f"  arithmetic of a token {_time(seconds)}, overlaps reading: {constants.PROCESSOR_SOURCE}")
     else:
         lines += [_unpacking(part, name) for name in sorted(read)]

@@ -12,23 +12,20 @@ from dataclasses import dataclass, replace
 from undercroft.catalog.shapes import ModelShape
 from undercroft.planning import speed_constants as constants
 from undercroft.planning.forecasts import Workload
+from undercroft.planning.processor_steps import ATTENTION_OF_PROMPT, StepWork, step_seconds
 from undercroft.planning.targets import Pool, Rate, Target
 from undercroft.planning.traffic import (
     NO_LOAD,
     Load,
     Traffic,
     attention_operations,
+    attention_products,
     cache_read_bytes,
     distinct_experts_share,
     efficiency_of,
     traffic_of,
 )
 
-# Attention over a prompt on a processor takes twice the operations that it would need.
-_ATTENTION_OPERATIONS = 2.0
-_OVERLAP = (
-    3.0  # exponent of the mean that joins reading and arithmetic of a processor: 1 adds, infinity takes the larger
-)
 _RATE_NAMES: dict[str, tuple[str, ...]] = {
     "llama.cpp": ("bf16", "fp16", "int8", "fp32"),
     "onnxruntime": ("fp16", "bf16", "fp32", "int8"),
@@ -127,21 +124,20 @@ def decode_seconds(job: Job, sequences: int, context_tokens: float, levels: Leve
         context_tokens: Present in the cache of each.
         levels: Of the constants.
     """
-    cache_bytes = cache_read_bytes(job.shape, job.workload.cache_type, context_tokens) * sequences
-    total = sum(_part_seconds(job, part, sequences, cache_bytes, levels) for part in job.parts)
+    total = sum(_part_seconds(job, part, sequences, context_tokens, levels) for part in job.parts)
     sampling = at(constants.SAMPLING_SECONDS_PER_TOKEN, -levels.overhead) * job.shape.vocabulary * sequences
     return total + sampling + at(constants.STEP_SECONDS, -levels.overhead)
 
 
-def _part_seconds(job: Job, part: Part, sequences: int, cache_bytes: float, levels: Levels) -> float:
+def _part_seconds(job: Job, part: Part, sequences: int, context_tokens: float, levels: Levels) -> float:
+    cache_bytes = cache_read_bytes(job.shape, job.workload.cache_type, context_tokens) * sequences
     overhead = job.shape.layers * part.share * at(layer_overhead(part.pool), -levels.overhead)
     read, reach = read_load(job, part, sequences), bandwidth(part, levels)
     cache = cache_bytes * part.share / reach
     if part.pool.kind == "cpu":
-        reading = read.size_bytes / reach + cache
-        operations = sequences * computed_load(job, part).step_operations
-        arithmetic = operations / processor_rate(part.pool, levels)
-        return overhead + float((reading**_OVERLAP + arithmetic**_OVERLAP) ** (1 / _OVERLAP))
+        attention = attention_products(job.shape, context_tokens) * sequences * part.share
+        work = StepWork(read, computed_load(job, part), sequences, cache_bytes * part.share, attention)
+        return overhead + step_seconds(work, reach, processor_rate(part.pool, levels))
     slowed = (read.size_bytes + read.unpacking_bytes * shortfall_scale(part.pool, levels)) / reach
     further = 0.0
     if sequences > 1:
@@ -172,7 +168,7 @@ def _prompt_part_seconds(job: Job, part: Part, tokens: int, piece: int, attentio
     reading = read_load(job, part, piece).size_bytes / bandwidth(part, levels) * pieces
     computed = computed_load(job, part, with_output=False)
     if part.pool.kind == "cpu":
-        operations = tokens * computed.prompt_operations + _ATTENTION_OPERATIONS * attention * part.share
+        operations = tokens * computed.prompt_operations + ATTENTION_OF_PROMPT * attention * part.share
         return overhead + max(operations / processor_rate(part.pool, levels), reading)
     operations = 2.0 * tokens * computed.elements + attention * part.share
     return overhead + max(operations / prompt_rate(job, part, levels), reading)
@@ -232,8 +228,11 @@ def shortfall_scale(pool: Pool, levels: Levels = BEST) -> float:
 
 def processor_rate(pool: Pool, levels: Levels) -> float:
     """FP32 operations a second that a processor's arithmetic is counted in."""
+    rate = pool.compute.get("fp32", _WEAK_RATE)
+    if rate.low < rate.value < rate.high:
+        return at(rate, levels.arithmetic)
     slow, fast = constants.PROCESSOR_SPREAD
-    return pool.compute.get("fp32", _WEAK_RATE).value * (slow, 1.0, fast)[levels.arithmetic + 1]
+    return rate.value * (slow, 1.0, fast)[levels.arithmetic + 1]
 
 
 def tensor_rate(job: Job, pool: Pool) -> tuple[str, Rate]:

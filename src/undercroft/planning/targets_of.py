@@ -6,12 +6,14 @@ with the share of it that streaming reads reach, a measured one is taken as it i
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from undercroft.core.errors import InvalidError
 from undercroft.hardware.devices import Device
 from undercroft.hardware.machine import Accelerator, Machine, Processor
+from undercroft.planning.speed_constants import PRODUCT_OPERATIONS
 from undercroft.planning.targets import Pool, Rate, Target
 
 _GIB = 1024**3
@@ -41,6 +43,8 @@ _FIRST_CORE_BANDWIDTH, _NEXT_CORE_BANDWIDTH, _MOST_BANDWIDTH = 25e9, 5e9, 80e9
 # Single-precision operations a cycle and core by instruction set (two multiply-add units of that width), at 3 GHz.
 _OPERATIONS_PER_CYCLE = (("avx512f", 64), ("avx2", 32), ("sve", 32), ("neon", 16))
 _ASSUMED_HERTZ = 3e9
+# Of a processor whose products were measured, how far a type may lie from the middle of all, assumption.
+_SLOWER_TYPE, _FASTER_TYPE = 0.75, 1.30
 
 # Share of its power that an idle card takes: L4 16 of 72 W, A100 50 of 400 W, RTX 4090 20 of 450 W (nvidia-smi).
 _IDLE_SHARE = 0.12
@@ -112,7 +116,7 @@ def target_of_machine(machine: Machine, measured: Measured, devices: Mapping[str
         total_bytes=memory.total_bytes,
         available_bytes=min(memory.available_bytes, memory.total_bytes),
         bandwidth=measured.memory or _guessed_bandwidth(processor),
-        compute={"fp32": _guessed_compute(processor)},
+        compute={"fp32": _measured_compute(measured.matrix) or _guessed_compute(processor)},
     )
     pools = tuple(_detected_pool(a, devices) for a in machine.accelerators if (a.memory_bytes or 0) > 0)
     kinds = {pool.kind for pool in pools}
@@ -290,6 +294,20 @@ def _from_data_sheet(peak: float, kind: str) -> Rate:
 def _compute(device: Device) -> dict[str, Rate]:
     source = f"data sheet of {device.name}"
     return {name: Rate(t * 1e12, t * 1e12, t * 1e12, source) for name, t in device.tflops.items() if t > 0}
+
+
+def _measured_compute(matrix: Mapping[str, Rate]) -> Rate | None:
+    """The rate that a processor's arithmetic is counted in, out of products whose operations a weight are known."""
+    found = [
+        (rate.value / 2 * operations, rate.source)  # a multiply-add was counted as two operations
+        for name, operations in PRODUCT_OPERATIONS.items()
+        if (rate := matrix.get(name)) is not None
+    ]
+    if not found:
+        return None
+    value = statistics.median(figure for figure, _ in found)
+    source = f"{found[0][1]}, products of {len(found)} types of weights"
+    return Rate(value, value * _SLOWER_TYPE, value * _FASTER_TYPE, source)
 
 
 def _guessed_bandwidth(processor: Processor) -> Rate:

@@ -67,15 +67,19 @@ class Load:
         size_bytes: Read.
         unpacking_bytes: Read beyond that by a device of the table's balance, in time: what unpacking costs.
         elements: A multiply-add each and token.
-        step_operations: Of a processor, for one sequence.
+        alone_operations: Of a processor, for the token of one sequence.
+        together_operations: Of a processor, for each token of a few sequences.
         prompt_operations: Of a processor, for a token of a long prompt.
+        tiled_elements: Weights that a processor reads four rows at a time, where there are two tokens and more.
     """
 
     size_bytes: float
     unpacking_bytes: float
     elements: float
-    step_operations: float
+    alone_operations: float
+    together_operations: float
     prompt_operations: float
+    tiled_elements: float
 
     def plus(self, other: Load, share: float) -> Load:
         """With a share of another one."""
@@ -83,25 +87,35 @@ class Load:
             self.size_bytes + other.size_bytes * share,
             self.unpacking_bytes + other.unpacking_bytes * share,
             self.elements + other.elements * share,
-            self.step_operations + other.step_operations * share,
+            self.alone_operations + other.alone_operations * share,
+            self.together_operations + other.together_operations * share,
             self.prompt_operations + other.prompt_operations * share,
+            self.tiled_elements + other.tiled_elements * share,
         )
 
 
-NO_LOAD = Load(0.0, 0.0, 0.0, 0.0, 0.0)
+NO_LOAD = Load(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def load_of(matrices: Sequence[Matrices]) -> Load:
-    """Adds up matrices."""
-    operations = [
-        constants.PROCESSOR_OPERATIONS.get(m.type_name, constants.OTHER_PROCESSOR_OPERATIONS) for m in matrices
-    ]
+def load_of(matrices: Sequence[Matrices], *, is_experts: bool = False) -> Load:
+    """Adds up matrices.
+
+    Args:
+        matrices: By type.
+        is_experts: Of a mixture of experts; a processor multiplies an expert with one token after the other.
+    """
+    kernels = [constants.PROCESSOR_KERNELS.get(m.type_name, constants.OTHER_KERNEL) for m in matrices]
+    if is_experts:
+        kernels = [constants.Kernel(kernel.alone, kernel.alone, kernel.alone) for kernel in kernels]
+    spent = list(zip(matrices, kernels, strict=True))
     return Load(
-        float(sum(m.size_bytes for m in matrices)),
-        sum(m.size_bytes * (1 / efficiency_of(m.type_name) - 1) for m in matrices),
-        float(sum(m.elements for m in matrices)),
-        sum(m.elements * step for m, (step, _) in zip(matrices, operations, strict=True)),
-        sum(m.elements * prompt for m, (_, prompt) in zip(matrices, operations, strict=True)),
+        size_bytes=float(sum(m.size_bytes for m in matrices)),
+        unpacking_bytes=sum(m.size_bytes * (1 / efficiency_of(m.type_name) - 1) for m in matrices),
+        elements=float(sum(m.elements for m in matrices)),
+        alone_operations=sum(m.elements * kernel.alone for m, kernel in spent),
+        together_operations=sum(m.elements * kernel.together for m, kernel in spent),
+        prompt_operations=sum(m.elements * kernel.prompt for m, kernel in spent),
+        tiled_elements=float(sum(m.elements for m, kernel in spent if kernel.is_tiled)),
     )
 
 
@@ -210,7 +224,7 @@ def _traffic(shape: ModelShape, tensors: Sequence[StoredTensor]) -> Traffic:
         active_elements=block_elements + sum(m.elements for m in output),
         block_elements=block_elements,
         block_load=load_of(blocks),
-        expert_load=load_of(experts),
+        expert_load=load_of(experts, is_experts=True),
         output_load=load_of(output),
         dense_load=load_of((*blocks, *output)),
     )
@@ -274,6 +288,19 @@ def _values_of(key: ShapeKey) -> _CacheValues:
         is_windowed = bool(windows) and layer in shape.window_layers
         sums[is_windowed] += heads * (shape.head_dim + shape.value_head_dim)
     return _CacheValues(sums[0], sums[1], windows)
+
+
+def attention_products(shape: ModelShape, context_tokens: float) -> float:
+    """Multiply-adds of attention in one decode step of one sequence: each query head meets each key and each value.
+
+    Args:
+        shape: Of the network.
+        context_tokens: Present in the cache.
+    """
+    width = shape.heads * (shape.head_dim + shape.value_head_dim)
+    windows = _values_of(ShapeKey(shape)).windows
+    seen = min(context_tokens, shape.window_tokens)
+    return width * (context_tokens * (shape.layers - windows) + seen * windows)
 
 
 def attention_operations(shape: ModelShape, prompt_tokens: int) -> float:
