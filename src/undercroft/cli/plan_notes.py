@@ -56,8 +56,13 @@ def _of_device(plan: Plan, device: Device) -> list[str]:
             f"Counted with a {host.name}, {price:,.0f} USD without the card and {host.watts:.0f} W; change its price "
             "with --assume host-price=N."
         )
-    if device.price is None:
-        notes.append("No list price of it was found, so owning is not priced; put yours into devices.yaml in the home.")
+    if plan.assumptions.is_given("machine_price"):
+        notes.append("The price of a machine is the one that was given.")
+    elif device.price is None:
+        notes.append(
+            "No list price of it was found, so owning is not priced; with yours: --assume machine-price=N, or "
+            "devices.yaml in the home."
+        )
     else:
         notes.append(f"Price of the {device.price.what}: {device.price.usd:,.0f} USD, {device.price.year}.")
     return notes
@@ -78,7 +83,7 @@ def _of_machine(plan: Plan, *, has_gpu_engine: bool) -> list[str]:
             "The memory bandwidth is guessed from the processor's cores; for a narrower range: undercroft hardware "
             "measure"
         )
-    if not plan.assumptions.host_price:
+    if not (plan.assumptions.host_price or plan.assumptions.machine_price):
         notes.append("This machine is there already, so no price counts; with one: --assume host-price=N.")
     notes.append(f"Its power is taken to be {target.watts:,.0f} W at full load, {target.idle_watts:,.0f} W idle.")
     return notes

@@ -132,3 +132,14 @@ def test_a_plan_is_faster_where_more_bandwidth_was_measured(tmp_path: Path) -> N
     assert plans[1].speed.decode.value > 1.5 * plans[0].speed.decode.value
     assert not any("guessed" in note for note in plans[0].notes)
     assert any("4.0 GB/s: measured here" in line for line in explanation(plans[0]))
+
+
+def test_an_offer_takes_the_place_of_a_price_that_nobody_published(around: Surroundings) -> None:
+    """Without a list price the notes say how to give one; with it owning is priced and the note is gone."""
+    unpriced = plan_for(Asked("qwen2.5-7b", device="nvidia-h200"), around).plan
+    priced = plan_for(Asked("qwen2.5-7b", device="nvidia-h200", assumed=("machine-price=41000",)), around).plan
+    assert unpriced.cost is not None
+    assert priced.cost is not None
+    assert (unpriced.cost.price, priced.cost.price) == (None, 41_000)
+    assert any("--assume machine-price=N" in note for note in unpriced.notes)
+    assert not any("machine-price=N" in note for note in priced.notes)
