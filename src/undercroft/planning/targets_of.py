@@ -27,6 +27,8 @@ _STREAMING: Mapping[str, tuple[float, float, float]] = {
     "unified": (0.86, 0.62, 0.96),
     "npu": (0.60, 0.35, 0.85),
     "cpu": (0.75, 0.55, 0.88),
+    # Cores of a small computer: 8B Q4_K_M at 1.87 to 2.17 tokens/s on a Raspberry Pi 5 (geerlingguy, ai-benchmarks #7).
+    "soc": (0.62, 0.48, 0.80),
 }
 # A CUDA context takes 107 MiB (RTX 4060 Ti) to 555 MiB (RTX PRO 6000); measured, shared/design/facts.
 _SMALL_CONTEXT_BYTES, _LARGE_CONTEXT_BYTES = 300 * 1024**2, 555 * 1024**2
@@ -188,7 +190,8 @@ def _computer(device: Device) -> Target:
     available = total - int(max(_RESERVE_SHARE * total, min(_RESERVE_LEAST_BYTES, total / 4)))
     if device.vendor == "apple":
         available = min(available, int(total * _apple_share(total)))
-    bandwidth = _from_data_sheet(device.bandwidth_bytes or WORKSTATION.bandwidth, kind)
+    reading = "soc" if (kind, device.kind) == ("cpu", "soc") else kind
+    bandwidth = _from_data_sheet(device.bandwidth_bytes or WORKSTATION.bandwidth, reading)
     compute = _compute(device)
     host = Pool("host", device.name, "cpu", total, available, bandwidth, compute, device_id=device.id)
     pools: tuple[Pool, ...] = ()
