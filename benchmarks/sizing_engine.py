@@ -27,7 +27,7 @@ _ANSWER_TOKENS = 8
 # prompt of any length writes has then been written, but for the mask over the rest of the context.
 _PROMPT_TOKENS, _PROMPTS_TOKENS, _SHORTEST_TOKENS = 576, 1152, 80
 # Turns of one conversation: each adds snapshots of a slot where the network has a sliding window or keeps a state.
-_TURN_TOKENS, _FORGETFUL_TURNS = 40, 3
+_TURN_TOKENS, _FORGETFUL_TURNS = 40, 5
 _FIRST_TOKEN_ID = 300
 
 
@@ -145,8 +145,11 @@ def _prompt_tokens(model: ModelShape, load: Load, turns: int) -> int:
     """Of each slot; an encoder computes its whole text in one piece, so that only a full one shows the peak."""
     if model.is_encoder:
         return load.context_tokens
+    most = load.context_tokens - turns * (_TURN_TOKENS + _ANSWER_TOKENS)
+    if load.is_filled:
+        return most
     wanted = _PROMPT_TOKENS if load.slots == 1 else max(_SHORTEST_TOKENS, _PROMPTS_TOKENS // load.slots)
-    return min(wanted, load.context_tokens - turns * (_TURN_TOKENS + _ANSWER_TOKENS))
+    return min(wanted, most)
 
 
 def _requests(model: ModelShape, tokens: int, turns: int, slot: int) -> list[tuple[str, dict[str, Any]]]:

@@ -185,14 +185,14 @@ def _write_experts(writer: gguf.GGUFWriter, model: ModelShape) -> None:
 def _write_vocabulary(writer: gguf.GGUFWriter, model: ModelShape, seed: int) -> None:
     if model.is_encoder:
         _write_words(writer, model, seed)
-    elif model.vocabulary > _LARGEST_PIECES and not model.architecture.startswith("gemma"):
+    elif model.vocabulary > LARGEST_PIECES and not model.architecture.startswith("gemma"):
         _write_merges(writer, model, seed)
     else:
         _write_pieces(writer, model, seed)
 
 
 # Smaller vocabularies are mostly SentencePiece (Llama 2, Mistral); larger ones merge bytes (Llama 3, Qwen).
-_LARGEST_PIECES = 33_000
+LARGEST_PIECES = 33_000
 
 
 @lru_cache(maxsize=4)

@@ -6,11 +6,19 @@ import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
 
+from benchmarks.sizing_files import LARGEST_PIECES
 from undercroft.catalog.families import Catalogue, load_catalogue
 from undercroft.catalog.shapes import CacheType, Experts, LatentAttention, ModelShape
 
-# Merges that the real tokenizers list; a file's header says them, the catalogue does not.
-_MERGES = {"llama-3": 280_147, "qwen": 151_387, "smollm": 48_900, "granite": 48_891, "olmoe": 50_009}
+# Merges that the real tokenizers list; a file's header says them, the catalogue does not. Others get one a token.
+_MERGES = {
+    "llama-3": 280_147,
+    "qwen": 151_387,
+    "smollm3": 280_147,
+    "smollm": 48_900,
+    "granite": 48_891,
+    "olmoe": 50_009,
+}
 
 _GRANITE_MOE = ModelShape(
     architecture="granitemoe",
@@ -86,6 +94,7 @@ class Load:
         context_tokens: Of one slot.
         slots: Count.
         cache_type: Of keys and values.
+        is_filled: The prompt of each slot fills its context, which takes long; else it is a piece and a little more.
     """
 
     model: str
@@ -93,6 +102,7 @@ class Load:
     context_tokens: int
     slots: int = 1
     cache_type: CacheType = "f16"
+    is_filled: bool = False
 
 
 QUICK = (
@@ -138,6 +148,8 @@ FULL = (
     Load("tinyllama-1.1b", "Q5_K_M", 2048, 2),
     Load("qwen2.5-1.5b", "IQ4_XS", 32_768, 1, "q4_0"),
     Load("llama-3.2-1b", "Q2_K", 4096),
+    Load("smollm2-135m", "Q4_0", 8192, is_filled=True),
+    Load("gemma-3-270m", "Q8_0", 4096, is_filled=True),
 )
 # Not looked at while the formulas were made.
 HELD_BACK = (
@@ -159,9 +171,9 @@ HELD_BACK = (
 def shape_of(load: Load) -> ModelShape:
     """The shape with its real number of merges, as the header of the real file would give it."""
     shape = _OTHERS.get(load.model) or _cut(load.model) or _catalogue().find(load.model).shape
-    merges = next((count for start, count in _MERGES.items() if load.model.startswith(start)), None)
-    if merges is None:
+    if shape.is_encoder or shape.vocabulary <= LARGEST_PIECES or shape.architecture.startswith("gemma"):
         return shape
+    merges = next((n for start, n in _MERGES.items() if load.model.startswith(start)), shape.vocabulary - 257)
     return dataclasses.replace(shape, extra={**shape.extra, "merge_count": merges})
 
 

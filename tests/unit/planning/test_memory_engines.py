@@ -93,6 +93,19 @@ def test_minilm_in_single_precision_by_hand() -> None:
     assert term(found, "weights", "host") == 4 * (MINILM.parameters - 385 * 384)
 
 
+def test_the_largest_tensor_is_there_twice_while_it_is_read() -> None:
+    """Short texts need less than the embedding table of multilingual-e5: 250,037 x 384 x 4 bytes."""
+    shape = CATALOGUE.find("multilingual-e5-small").shape
+    found = forecast_memory(shape, Workload(engine="onnxruntime", context_tokens=32), target(0))
+    assert term(found, "compute buffers", "host") == 250_037 * 384 * 4
+
+
+def test_the_arena_of_two_runs_by_hand() -> None:
+    """MiniLM, 512 tokens: 2 x 512 x (2 x 12 heads x 512 scores + 4 x 384) x 4 bytes are 54 MiB; measured were 54.3."""
+    found = forecast_memory(MINILM, Workload(engine="onnxruntime", context_tokens=512), target(0))
+    assert term(found, "compute buffers", "host") == 54 * 1024**2
+
+
 def test_int8_takes_a_quarter_of_the_weights() -> None:
     """Norms and biases stay as they are."""
     whole, small = (
