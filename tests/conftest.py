@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +20,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _openmp(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests that run an engine without the product find OpenMP on minimal systems as the product does."""
     os.environ.update(with_library(dict(os.environ), tmp_path_factory.mktemp("openmp")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sockets_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Homes of tests have long paths, so their sockets lie in the folder for temporary files: one of our own, which is
+    removed in the end."""
+    tmp_path_factory.getbasetemp()
+    folder = tempfile.mkdtemp(prefix="uc-")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ class Cellar:
         self._noun = noun
         self.environment = {
             "PATH": os.environ["PATH"],
+            "TMPDIR": os.environ["TMPDIR"],
             "HOME": str(self.user_home),
             "UNDERCROFT_HOME": str(self.home),
             "COLUMNS": "80",

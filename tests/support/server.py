@@ -58,6 +58,7 @@ class Server:
         self.prefix: tuple[str, ...] = ()  # words before every command
         self.environment = {
             "PATH": os.environ["PATH"],
+            "TMPDIR": os.environ["TMPDIR"],
             "HOME": str(home.parent),
             "UNDERCROFT_HOME": str(home),
             "UNDERCROFT_GATEWAY__PORT": str(self.port),
