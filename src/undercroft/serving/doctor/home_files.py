@@ -128,6 +128,7 @@ def find_secrets(settings: Settings) -> list[tuple[str, Entry | None, str]]:
     named = {
         "gateway.tls_key_file": settings.gateway.tls_key_file,
         "registry.hub_token_file": settings.registry.hub_token_file,
+        "backup.key_file": settings.backup.key_file,
     }
     return [(setting, look_at(path), str(path)) for setting, path in named.items() if path is not None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from undercroft.serving.doctor import (
+    backups,
     clock,
     disks,
     engine,
@@ -26,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     *server.CHECKS,
     *stored_state.CHECKS,
     *home_files.CHECKS,
+    *backups.CHECKS,
     *disks.CHECKS,
     *memory.CHECKS,
     *processor.CHECKS,

@@ -1,0 +1,1 @@
+"""Coming back: backups that were tried, and restores that compare every digest."""
