@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "hardware": ("undercroft.cli.hardware", "Show and measure this machine; list devices one could buy."),
     "doctor": ("undercroft.cli.doctor", "Check this machine and this home for what goes wrong most."),
     "journal": ("undercroft.cli.journal", "Show and verify the diary of every change."),
+    "backup": ("undercroft.cli.backup", "Make, list, verify, try, restore and remove backups."),
+    "recovery": ("undercroft.cli.recovery", "Practise coming back: RTO and RPO with a clock."),
     "config": ("undercroft.cli.config", "Show the settings and where each came from."),
 }
 
