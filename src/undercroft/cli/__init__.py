@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "model": ("undercroft.cli.model", "Pull, list, show, verify and remove models."),
     "licence": ("undercroft.cli.licence", "Show what licences permit, and accept them for a use."),
     "deployment": ("undercroft.cli.deployment", "Say which models are served, and how."),
+    "probe": ("undercroft.cli.probe", "Ask standard questions and report how the answers are."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
     "plan": ("undercroft.cli.plan", "Say whether a model fits, how fast, at what cost, and whether it may be used."),
     "hardware": ("undercroft.cli.hardware", "Show and measure this machine; list devices one could buy."),

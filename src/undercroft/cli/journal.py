@@ -19,14 +19,13 @@ from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
 from undercroft.core.clock import parse_moment, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from undercroft.core.files import write_atomically
+from undercroft.core.spreadsheets import BYTE_ORDER_MARK, safe_cell
 from undercroft.storage import checkpoints, journal
 from undercroft.storage.journal import Entry, Search
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 _COLUMNS = ("seq", "at", "actor", "action", "subject", "before", "after", "reason", "previous", "hash")
-# A cell that begins with one of these is computed by spreadsheets (OWASP, CSV injection).
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 Text = Annotated[str | None, typer.Argument(help="Stands anywhere in an entry.", callback=typed, show_default=False)]
 Actor = Annotated[str | None, typer.Option("--actor", help="Who: cli:anna, key:key_…, system.", callback=typed)]
@@ -216,7 +215,7 @@ def _json_lines(found: Sequence[tuple[Entry, str]]) -> Iterator[str]:
 
 
 def _csv_lines(found: Sequence[tuple[Entry, str]]) -> Iterator[str]:
-    yield "\ufeff"  # spreadsheets take a file without it for one in an old code page
+    yield BYTE_ORDER_MARK
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(_COLUMNS)
@@ -229,5 +228,4 @@ def _csv_lines(found: Sequence[tuple[Entry, str]]) -> Iterator[str]:
 def _cell(value: object) -> object:
     if value is None or isinstance(value, int):
         return "" if value is None else value
-    text = _short(value)
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return safe_cell(_short(value))

@@ -21,6 +21,7 @@ class Trace:
         "first_token_at",
         "headers",
         "inter_token",
+        "is_background",
         "prompt_tokens",
         "queue_seconds",
         "replica",
@@ -41,3 +42,4 @@ class Trace:
         self.ended_at = 0.0
         self.headers: list[tuple[bytes, bytes]] = []
         self.inter_token: Histogram | None = None
+        self.is_background = False

@@ -30,12 +30,14 @@ class KeyEntry:
         models: Names it may use; None is all.
         expires_at: Unix seconds; None is never.
         is_admin: It opens ``/admin``.
+        is_background: Its requests wait until nobody else does.
     """
 
     id: str
     models: tuple[str, ...] | None
     expires_at: float | None
     is_admin: bool
+    is_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,11 +61,12 @@ def _refuse_growth(raw: bytes) -> None:
     depth = 0
     event: Any
     for event in yaml.parse(raw, Loader=_LOADER):
+        line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"line {event.start_mark.line + 1}: aliases such as *name cannot be used here")
+            raise ValueError(f"line {line}: aliases such as *name cannot be used here")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEPTH_LIMIT:
-            raise ValueError(f"line {event.start_mark.line + 1}: it is nested deeper than {_DEPTH_LIMIT}")
+            raise ValueError(f"line {line}: it is nested deeper than {_DEPTH_LIMIT}")
 
 
 def _refuse_twice(node: Any) -> None:

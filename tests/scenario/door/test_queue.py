@@ -13,6 +13,8 @@ from pathlib import Path
 from tests.scenario.door.conftest import CHAT, ROUTE
 from tests.support.doors import DoorProcess, deployment, replica
 from tests.support.upstream import Received, Upstream, answer_json, completion, write_json
+from undercroft.core.ids import new_api_key
+from undercroft.serving.snapshot import KeyEntry
 
 
 class Gate:
@@ -242,3 +244,32 @@ def test_readiness_follows_the_states(door: DoorProcess, engine: Upstream) -> No
         reply = door.get("/readyz", key=None)
         assert reply.status == status, reply.text
         assert "secret-name" not in reply.text
+
+
+def test_requests_in_the_background_wait_for_everybody_else(
+    make_door: Callable[[str], DoorProcess], engine: Upstream
+) -> None:
+    """A standard question that was first in the queue is computed after a person's, and is answered all the same."""
+    door = make_door("")
+    probe_key = new_api_key()
+    keys = {probe_key: KeyEntry("key_probe", None, None, False, is_background=True)}
+    door.start(door.snapshot(deployment("bot", replica(socket_path=str(engine.socket_path), slots=1)), keys=keys))
+    gate = Gate()
+    engine.behaviour = gate
+
+    def probe() -> int:
+        body = {"model": "bot", "messages": [{"role": "user", "content": "probe"}]}
+        return door.post(ROUTE, body, key=probe_key).status
+
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(ask, door, "1")
+        assert gate.arrived.acquire(timeout=10)
+        asked = threads.submit(probe)
+        wait_for(lambda: queue_depth(door) == 1)
+        second = threads.submit(ask, door, "2")
+        wait_for(lambda: queue_depth(door) == 2)
+        engine.call(gate.waiting[0].set)
+        assert gate.arrived.acquire(timeout=10)
+        assert gate.order == ["1", "2"]
+        gate.open(engine)
+        assert [first.result()[0], second.result()[0], asked.result()] == [200, 200, 200]

@@ -32,7 +32,17 @@ async def refresh(parts: Parts) -> dict[str, Any]:
 @router.post("/local-key")
 async def issue_local_key(parts: Parts) -> dict[str, Any]:
     """A short-lived key for the command line of the owner of this home."""
-    secret = parts.local_keys.issue()
+    return await _issued(parts, is_for_probes=False)
+
+
+@router.post("/probe-key")
+async def issue_probe_key(parts: Parts) -> dict[str, Any]:
+    """A short-lived key for standard questions, which wait behind everybody else's."""
+    return await _issued(parts, is_for_probes=True)
+
+
+async def _issued(parts: Parts, *, is_for_probes: bool) -> dict[str, Any]:
+    secret = parts.local_keys.issue(is_for_probes=is_for_probes)
     version = await asyncio.to_thread(parts.reconciler.refresh)
     await parts.doors.wait_for(version, timeout_seconds=_ACK_SECONDS)
     return {"key": secret}

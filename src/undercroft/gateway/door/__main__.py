@@ -99,6 +99,7 @@ class Door:
         if route.entrance is Entrance.OPEN:
             return
         exchange.key = self._keys.authenticate(exchange.headers)
+        exchange.trace.is_background = exchange.key.is_background
         if route.entrance is Entrance.ADMIN:
             check_admin(exchange.key)
 
@@ -161,7 +162,7 @@ class Door:
     def _gather(self) -> list[dict[str, Any]]:
         now = time.time()
         for name, deployment in self.dispatcher.deployments.items():
-            if deployment.in_flight or deployment.waiting:
+            if deployment.in_flight or deployment.waiting or deployment.background:
                 self._active[name] = now
         events: list[dict[str, Any]] = [{"type": "metrics", "door": self.id, "families": self.families()}]
         if self._active:

@@ -146,7 +146,7 @@ class Dispatcher:
         deployment.last_active = time.time()
         pace = (now - lease.started_at) / max(1, sum(r.load.capacity for r in deployment.replicas.values()))
         deployment.service_seconds += _SERVICE_WEIGHT * (pace - deployment.service_seconds)
-        if deployment.waiting:
+        if deployment.waiting or deployment.background:
             self._pump(deployment)
 
     def broke(self, lease: Lease) -> None:
@@ -183,7 +183,7 @@ class Dispatcher:
     def depths(self) -> Iterator[tuple[str, int, int]]:
         """Deployment, requests in flight, requests waiting."""
         for name, deployment in self.deployments.items():
-            yield name, deployment.in_flight, len(deployment.waiting)
+            yield name, deployment.in_flight, len(deployment.waiting) + len(deployment.background)
 
     def replica_ids(self) -> set[str]:
         """All replicas there are."""
@@ -206,7 +206,8 @@ class Dispatcher:
     async def _acquire(self, deployment: Deployment, trace: Trace, *, is_retry: bool) -> Replica:
         began = time.monotonic()
         deployment.last_active = time.time()
-        if not deployment.waiting:
+        queue = deployment.background if trace.is_background else deployment.waiting
+        if not deployment.waiting and not queue:
             replica = deployment.take(began)
             if replica is not None:
                 return replica
@@ -216,13 +217,13 @@ class Dispatcher:
             self._emit({"type": "demand", "deployment": entry.name})
         limit = balance.wait_limit_seconds(
             entry,
-            waiting=-1 if is_retry else len(deployment.waiting),  # who was in already is not sent away
+            waiting=-1 if is_retry else len(queue),  # who was in already is not sent away
             limits=self.limits,
             loading_seconds=loading_seconds,
             service_seconds=deployment.service_seconds,
         )
         turn: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
-        deployment.waiting.append(turn)
+        queue.append(turn)
         try:
             async with asyncio.timeout(limit):
                 return await turn
@@ -239,8 +240,9 @@ class Dispatcher:
 
     def _abandon(self, deployment: Deployment, turn: asyncio.Future[Replica]) -> None:
         """Leaves the queue; a place that was given at the very same moment goes to the next."""
-        if turn in deployment.waiting:
-            deployment.waiting.remove(turn)
+        for queue in (deployment.waiting, deployment.background):
+            if turn in queue:
+                queue.remove(turn)
         if turn.done() and not turn.cancelled() and turn.exception() is None:
             turn.result().load.in_flight -= 1
             self._pump(deployment)
@@ -255,14 +257,15 @@ class Dispatcher:
 
     def _pump(self, deployment: Deployment) -> None:
         now = time.monotonic()
-        while deployment.waiting:
-            if deployment.waiting[0].done():
-                deployment.waiting.popleft()
-                continue
-            replica = deployment.take(now)
-            if replica is None:
-                return
-            deployment.waiting.popleft().set_result(replica)
+        for queue in (deployment.waiting, deployment.background):
+            while queue:
+                if queue[0].done():
+                    queue.popleft()
+                    continue
+                replica = deployment.take(now)
+                if replica is None:
+                    return
+                queue.popleft().set_result(replica)
 
     def _pump_all(self) -> None:
         for deployment in self.deployments.values():
@@ -285,7 +288,7 @@ class Dispatcher:
                     source="engine",
                 ),
             )
-        elif entry.state == "unloaded" and deployment.waiting:
+        elif entry.state == "unloaded" and (deployment.waiting or deployment.background):
             self._emit({"type": "demand", "deployment": entry.name})
         self._pump(deployment)
 
@@ -309,10 +312,11 @@ class Dispatcher:
 
 
 def _refuse_waiting(deployment: Deployment, error: DoorError) -> None:
-    while deployment.waiting:
-        turn = deployment.waiting.popleft()
-        if not turn.done():
-            turn.set_exception(error)
+    for queue in (deployment.waiting, deployment.background):
+        while queue:
+            turn = queue.popleft()
+            if not turn.done():
+                turn.set_exception(error)
 
 
 def _no_longer_served(name: str) -> DoorError:

@@ -70,14 +70,24 @@ class Replica:
 
 
 class Deployment:
-    """A name, its replicas, and the requests that wait for them."""
+    """A name, its replicas, and the requests that wait for them; those in the background when nobody else does."""
 
-    __slots__ = ("entry", "isolation", "last_active", "loading_since", "replicas", "service_seconds", "waiting")
+    __slots__ = (
+        "background",
+        "entry",
+        "isolation",
+        "last_active",
+        "loading_since",
+        "replicas",
+        "service_seconds",
+        "waiting",
+    )
 
     def __init__(self, entry: DeploymentEntry) -> None:
         self.entry = entry
         self.replicas: dict[str, Replica] = {}
         self.waiting: deque[asyncio.Future[Replica]] = deque()
+        self.background: deque[asyncio.Future[Replica]] = deque()
         self.isolation = asyncio.Lock()
         self.loading_since: float | None = None
         self.service_seconds = 1.0

@@ -1,0 +1,125 @@
+"""Asks the questions of a probe through the door, one after the other, and judges what comes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from undercroft.core.clock import utc_now
+from undercroft.core.errors import UnavailableError
+from undercroft.watch.baselines import Baseline
+from undercroft.watch.check_kinds import JudgeCheck, LanguageCheck, SimilarityCheck
+from undercroft.watch.checks import Opinions
+from undercroft.watch.door_client import Answer, DoorClient, RefusedAnswerError
+from undercroft.watch.json_answers import text_at
+from undercroft.watch.languages import check_language
+from undercroft.watch.outcomes import Outcome, judged
+from undercroft.watch.probe_files import Question
+
+_JUDGE_TOKENS = 8
+_MARK = re.compile(r"\d+(?:\.\d+)?")
+
+
+def check_languages(questions: Sequence[Question]) -> None:
+    """Refuses a check for a language that cannot be told, before anything is asked.
+
+    Raises:
+        InvalidError: ``unknown-language``.
+    """
+    for question in questions:
+        for check in question.checks:
+            if isinstance(check, LanguageCheck):
+                for code in (check.language, *check.among):
+                    check_language(code)
+
+
+def ask_all(
+    client: DoorClient,
+    model: str,
+    questions: Sequence[Question],
+    baseline: Baseline | None,
+    release: str,
+    now: Callable[[], datetime] = utc_now,
+) -> Iterator[Outcome]:
+    """Each question's outcome as it comes; never two at a time, so that people need not wait for a probe.
+
+    Once nobody answers at the door, the questions that are left are outcomes with that error, and none is asked.
+
+    Args:
+        client: Of the door.
+        model: Deployment.
+        questions: In their order.
+        baseline: To compare with; None where none was taken.
+        release: What serves the deployment.
+        now: The clock.
+    """
+    away: UnavailableError | None = None
+    for question in questions:
+        at = now()
+        if away is None:
+            try:
+                yield _ask(client, model, question, baseline, release, at)
+                continue
+            except UnavailableError as error:
+                away = error
+            except RefusedAnswerError as error:
+                yield _unanswered(question, release, at, error.code, error.message)
+                continue
+        yield _unanswered(question, release, at, away.code, away.message)
+
+
+def unreached(questions: Sequence[Question], release: str, error: UnavailableError, at: datetime) -> list[Outcome]:
+    """What came of questions that could not even be asked.
+
+    Args:
+        questions: All of them.
+        release: What should have served.
+        error: Why not.
+        at: The time.
+    """
+    return [_unanswered(question, release, at, error.code, error.message) for question in questions]
+
+
+def _unanswered(question: Question, release: str, at: datetime, code: str, message: str) -> Outcome:
+    return Outcome(at, release, question.id, question.weight, error=code, message=message)
+
+
+def _ask(
+    client: DoorClient, model: str, question: Question, baseline: Baseline | None, release: str, at: datetime
+) -> Outcome:
+    answer = client.chat(model, question.turns(), max_tokens=question.max_tokens)
+    known = baseline.of(question.id, question.digest()) if baseline is not None else None
+    return judged(question, answer, _opinions(client, question, answer), known, at, release)
+
+
+def _opinions(client: DoorClient, question: Question, answer: Answer) -> Opinions:
+    """Asks the encoders and judges that the checks name; one that refuses is left out, and its check says so."""
+    vectors: dict[tuple[str, str], list[float]] = {}
+    judgements: dict[tuple[str, str], float] = {}
+    for check in question.checks:
+        try:
+            if isinstance(check, SimilarityCheck) and check.encoder is not None:
+                text = text_at(answer.text, check.at)
+                if text:
+                    texts = [text, check.reference]
+                    found = client.embed(check.encoder, texts)
+                    vectors |= {(check.encoder, one): vector for one, vector in zip(texts, found, strict=True)}
+            elif isinstance(check, JudgeCheck):
+                mark = _mark(client, check, question, answer.text)
+                if mark is not None:
+                    judgements[check.model, check.criterion] = mark
+        except (RefusedAnswerError, ValueError):
+            continue
+    return Opinions(vectors, judgements)
+
+
+def _mark(client: DoorClient, check: JudgeCheck, question: Question, answer: str) -> float | None:
+    asked = "\n".join(turn["content"] for turn in question.turns() if turn["role"] == "user")
+    task = (
+        "You grade an answer by one criterion. Say one number from 0 (not at all) to 10 (fully) and nothing else.\n\n"
+        f"Criterion: {check.criterion}\n\nQuestion:\n{asked}\n\nAnswer:\n{answer}\n\nNumber:"
+    )
+    said = client.chat(check.model, [{"role": "user", "content": task}], max_tokens=_JUDGE_TOKENS).text
+    match = _MARK.search(said)
+    return float(match[0]) / 10 if match is not None and float(match[0]) <= 10 else None

@@ -1,0 +1,188 @@
+"""Asking the door, as every client does: over HTTP, with a key, an answer as a stream."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from undercroft.core.errors import UnavailableError
+
+# As long as the door itself waits for an engine, and a little more, so that its own words are heard.
+_TIMEOUT_SECONDS = 660.0
+_ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+class RefusedAnswerError(Exception):
+    """The door answered with an error.
+
+    Args:
+        code: Of the door's error.
+        message: What it said.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back.
+
+    Args:
+        text: The whole answer.
+        first_token_seconds: From sending to the first piece of text; None where no text came.
+        total_seconds: From sending to the end.
+        prompt_tokens: As the engine counted; None where it did not tell.
+        answer_tokens: As the engine counted; None where it did not tell.
+    """
+
+    text: str
+    first_token_seconds: float | None
+    total_seconds: float
+    prompt_tokens: int | None
+    answer_tokens: int | None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Speed after the first token; None where there are not two, or it is not known."""
+        if self.answer_tokens is None or self.answer_tokens < 2 or self.first_token_seconds is None:
+            return None
+        seconds = self.total_seconds - self.first_token_seconds
+        return (self.answer_tokens - 1) / seconds if seconds > 0 else None
+
+
+class DoorClient:
+    """The door of a server.
+
+    Args:
+        url: ``http://127.0.0.1:8440``.
+        key: One that it knows.
+        certificate_file: Trusted beside those of the system, for a door with a certificate of its own.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        certificate_file: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = urlsplit(url)
+        self._key = key
+        self._certificate_file = certificate_file
+        self._clock = clock
+
+    def chat(self, model: str, messages: Sequence[dict[str, str]], *, max_tokens: int) -> Answer:
+        """One answer, as deterministic as the engine makes it: temperature 0, seed 1.
+
+        Args:
+            model: Deployment.
+            messages: ``role`` and ``content`` of each turn.
+            max_tokens: Longest answer.
+
+        Raises:
+            RefusedAnswerError: The door answered with an error, or the answer broke off.
+            UnavailableError: ``door-away``: nobody answers there.
+        """
+        body = {
+            "model": model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "seed": 1,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        connection = self._connect()
+        try:
+            began = self._clock()
+            response = self._send(connection, "/v1/chat/completions", body)
+            return self._collect(response, began)
+        except (OSError, HTTPException, ValueError) as error:
+            raise RefusedAnswerError("answer-broke-off", str(error) or type(error).__name__) from error
+        finally:
+            connection.close()
+
+    def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text.
+
+        Args:
+            model: Deployment that makes embeddings.
+            texts: At least one.
+
+        Raises:
+            RefusedAnswerError: The door answered with an error, or with something else.
+            UnavailableError: ``door-away``: nobody answers there.
+        """
+        connection = self._connect()
+        try:
+            response = self._send(connection, "/v1/embeddings", {"model": model, "input": list(texts)})
+            found = json.loads(response.read(_ANSWER_LIMIT_BYTES))["data"]
+            return [[float(value) for value in item["embedding"]] for item in found]
+        except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+            raise RefusedAnswerError("bad-answer", str(error) or type(error).__name__) from error
+        finally:
+            connection.close()
+
+    def _connect(self) -> HTTPConnection:
+        host, port = self._url.hostname or "127.0.0.1", self._url.port
+        if self._url.scheme == "https":
+            context = ssl.create_default_context()
+            if self._certificate_file is not None:
+                context.load_verify_locations(self._certificate_file)
+            connection: HTTPConnection = HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
+        else:
+            connection = HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise UnavailableError(
+                "door-away", f"nobody answers at {self._url.geturl()}: {error}", hint="undercroft status"
+            ) from error
+        return connection
+
+    def _send(self, connection: HTTPConnection, path: str, body: dict[str, Any]) -> HTTPResponse:
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        connection.request("POST", path, json.dumps(body).encode(), headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            raise _refused(response.read(_ANSWER_LIMIT_BYTES))
+        return response
+
+    def _collect(self, response: HTTPResponse, began: float) -> Answer:
+        pieces: list[str] = []
+        first: float | None = None
+        usage: dict[str, Any] = {}
+        for line in response:
+            if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+                continue
+            event = json.loads(line[6:])
+            if "error" in event:
+                raise _refused(line[6:])
+            usage = event.get("usage") or usage
+            for choice in event.get("choices", ()):
+                piece = choice.get("delta", {}).get("content") or ""
+                if piece and first is None:
+                    first = self._clock() - began
+                pieces.append(piece)
+        total = self._clock() - began
+        return Answer("".join(pieces), first, total, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+
+
+def _refused(content: bytes) -> RefusedAnswerError:
+    try:
+        error = json.loads(content)["error"]
+        return RefusedAnswerError(str(error.get("code") or "refused"), str(error["message"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return RefusedAnswerError("bad-answer", content[:200].decode(errors="replace"))

@@ -1,0 +1,129 @@
+"""One run of a probe: asks, writes each row as it comes, and remembers in the database how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from undercroft.core.clock import utc_now
+from undercroft.core.environment import environment
+from undercroft.core.errors import UnavailableError
+from undercroft.core.home import Home
+from undercroft.core.settings import Settings
+from undercroft.serving.keeper_client import ask_control, is_running
+from undercroft.serving.listening import url_of
+from undercroft.storage.database import Database
+from undercroft.watch.asking import ask_all, check_languages, unreached
+from undercroft.watch.baselines import Baseline
+from undercroft.watch.door_client import DoorClient
+from undercroft.watch.outcomes import Outcome, mean_score
+from undercroft.watch.probe_files import Probe
+from undercroft.watch.report_files import append_line, report_file
+from undercroft.watch.report_rows import row_line
+from undercroft.watch.served import served_release
+
+# Errors that mean that nobody could be asked at all, apart from anything that the deployment did.
+_UNREACHED = frozenset({"not-running", "control-away", "door-away"})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that has ended.
+
+    Args:
+        probe: Its name.
+        release: What served it.
+        outcomes: One a question, in their order.
+        report: The CSV file that has the rows.
+    """
+
+    probe: str
+    release: str
+    outcomes: tuple[Outcome, ...]
+    report: Path
+
+    @property
+    def passed(self) -> int:
+        """Questions that passed; count."""
+        return sum(outcome.has_passed for outcome in self.outcomes)
+
+    @property
+    def score(self) -> float:
+        """0.0 to 1.0, by the weights of the questions."""
+        return mean_score(self.outcomes)
+
+    @property
+    def is_unreached(self) -> bool:
+        """Whether the door could not be asked, at the beginning or later."""
+        return any(outcome.error in _UNREACHED for outcome in self.outcomes)
+
+
+def reach_door(home: Home, settings: Settings) -> DoorClient:
+    """A client of this home's server, with a key whose requests wait behind all others.
+
+    ``UNDERCROFT_KEY`` takes its place where it is set.
+
+    Raises:
+        UnavailableError: ``not-running`` or ``control-away``.
+    """
+    if not is_running(home):
+        raise UnavailableError("not-running", f"no Undercroft runs on the home {home.root}", hint="undercroft up")
+    key = environment().get("UNDERCROFT_KEY")
+    if not key:
+        answer = ask_control(home, "POST", "/internal/probe-key")
+        if answer is None:
+            raise UnavailableError("control-away", "the control process is away just now", hint="undercroft status")
+        key = str(answer["key"])
+    return DoorClient(url_of(settings.gateway), key, certificate_file=settings.gateway.tls_cert_file)
+
+
+def run_probe(
+    home: Home,
+    settings: Settings,
+    database: Database,
+    name: str,
+    probe: Probe,
+    baseline: Baseline | None,
+    tell: Callable[[Outcome], None],
+) -> Run:
+    """Asks every question and writes a row for each, one by one, so that a run that is killed keeps those it has.
+
+    Where the server cannot be reached, the rows say so: a report without them would look like a day off.
+
+    Args:
+        home: Prepared.
+        settings: In force.
+        database: Of the home.
+        name: Of the probe.
+        probe: Its questions.
+        baseline: To compare with; None where none was taken.
+        tell: Gets each outcome as it comes.
+
+    Raises:
+        InvalidError: A check is for a language that cannot be told.
+        ConflictError: The report has other columns.
+        UnavailableError: The report cannot be written.
+    """
+    check_languages(probe.questions)
+    model = probe.model or name
+    with database.read() as connection:
+        release = served_release(connection, model)
+    report = report_file(home, name)
+    outcomes = []
+    for outcome in _outcomes(home, settings, model, probe, baseline, release):
+        append_line(report, row_line(outcome, probe.time_zone, keep_answer=probe.keep_answers))
+        outcomes.append(outcome)
+        tell(outcome)
+    return Run(name, release, tuple(outcomes), report)
+
+
+def _outcomes(
+    home: Home, settings: Settings, model: str, probe: Probe, baseline: Baseline | None, release: str
+) -> Iterator[Outcome]:
+    try:
+        client = reach_door(home, settings)
+    except UnavailableError as error:
+        yield from unreached(probe.questions, release, error, utc_now())
+        return
+    yield from ask_all(client, model, probe.questions, baseline, release)

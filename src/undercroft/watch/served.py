@@ -1,0 +1,38 @@
+"""What serves a name just now, in a word that changes when it does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from sqlalchemy import Connection
+
+from undercroft.core.errors import NotFoundError
+from undercroft.registry import models
+from undercroft.serving import deployments
+
+
+def served_release(connection: Connection, name: str) -> str:
+    """``ticket-pilot@3f9a2c11``: the deployment and a digest of its model and settings.
+
+    Where there is no such deployment it is the name alone.
+
+    Args:
+        connection: To read.
+        name: The deployment.
+
+    Returns:
+        The same as long as the same files are served with the same settings; the memory's priority and how many
+        replicas there are do not count.
+    """
+    try:
+        deployment = deployments.get(connection, name)
+        model = models.get(connection, deployment.model) if deployment.model else None
+    except NotFoundError:
+        return name
+    settings = deployment.settings.model_dump(
+        mode="json", exclude={"priority", "is_pinned", "load", "idle_unload_seconds", "memory_limit_bytes"}
+    )
+    plain = {"engine": deployment.engine, "model": model.digest if model else None, "settings": settings}
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return f"{name}@{digest[:8]}"
