@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import typer
 
 from undercroft.cli.opening import running_home
 from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
+from undercroft.core.clock import from_iso, utc_now
 from undercroft.core.errors import UnavailableError
 from undercroft.core.units import format_bytes, format_duration
 from undercroft.serving.keeper_client import ask, ask_control
@@ -45,6 +48,30 @@ def status(as_json: AsJson = False) -> None:
         print_table(["replica", "of", "state", ">memory", ">forecast", ">load", "network"], rows, empty="")
     for deployment in answer["deployments"]:
         _say_notes(deployment)
+    sentence = backup_sentence(answer["backup"], utc_now())
+    if sentence:
+        typer.echo()
+        print_wrapped(sentence)
+
+
+def backup_sentence(backup: Mapping[str, Any], now: datetime) -> str:
+    """How backups go; empty where none are set up and none was made.
+
+    Args:
+        backup: As control tells it.
+        now: The time.
+    """
+
+    def ago(moment: str) -> str:
+        return f"{format_duration(max(0.0, (now - from_iso(moment)).total_seconds()))} ago"
+
+    if backup["is_failing"]:
+        return f"BACKUP FAILED {ago(backup['failed_at'])}: {backup['failure']}"
+    if backup["created_at"] is None:
+        return "No backup was made yet." if backup["is_set_up"] else ""
+    tried = f"restored on trial {ago(backup['tried_at'])}" if backup["tried_at"] else "none was restored on trial yet"
+    lacks = f"; it LACKS {backup['missing']} stored files" if backup["missing"] else ""
+    return f"Last backup {ago(backup['created_at'])} ({backup['created_id']}){lacks}; {tried}."
 
 
 def _deployment_row(deployment: dict[str, Any]) -> list[object]:

@@ -33,6 +33,7 @@ from undercroft.gateway.admin.app import create_app
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.admin.parts import ControlParts
 from undercroft.gateway.doors import DoorLink
+from undercroft.recovery.supervision import look_after_backups
 from undercroft.registry.models import clean_quarantine, scrub
 from undercroft.serving import keys
 from undercroft.serving.reconciler import Reconciler
@@ -108,6 +109,7 @@ class Control:
         threading.Thread(target=self._scrub, name="scrub", daemon=True).start()
         threading.Thread(target=self._learn, name="learn", daemon=True).start()
         threading.Thread(target=self._sign, name="sign", daemon=True).start()
+        threading.Thread(target=self._back_up, name="backup", daemon=True).start()
         serving = asyncio.create_task(server.serve())
         gc.freeze()
         _log.info("control runs", home=str(self.home.root))
@@ -179,6 +181,10 @@ class Control:
                     checkpoints.copy_missing(self.home.checkpoints, settings.checkpoint_folder)
             except (UndercroftError, OSError) as error:
                 _log.error("checkpoint failed", error=str(error))
+
+    def _back_up(self) -> None:
+        """Makes and tries backups when they are due, each in a process of its own."""
+        look_after_backups(self.home, self.database, self.settings.backup, self._ending)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.doors import DoorLink
+from undercroft.serving.backups import read_state
 from undercroft.serving.listening import url_of
 from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.status import deployments_status, ledger_status
@@ -50,10 +51,16 @@ class ControlParts:
             },
             "ledger": ledger_status(ledger),
             "usage_rows_dropped": self.usage.dropped_rows,
+            "backup": self._backup(),
             "deployments": deployments_status(
                 wanted, [replica.view for replica in replicas], courses, snapshot, self.usage.totals(), ledger
             ),
         }
+
+    def _backup(self) -> dict[str, Any]:
+        with self.database.read() as connection:
+            state = read_state(connection)
+        return {"is_set_up": self.settings.backup.folder is not None, **state.to_dict()}
 
 
 def _parts(request: Request) -> ControlParts:
