@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
-from benchmarks.sizing import compare, error_of
+from benchmarks import sizing_files
+from benchmarks.sizing import compare, error_of, this_host, workload
 from benchmarks.sizing_models import Load
 
 from undercroft.catalog.shapes import Experts, ModelShape
+from undercroft.planning.memory import forecast_memory
+from undercroft.registry.inspection.gguf import read_gguf
+from undercroft.registry.shapes_gguf import shape_of_gguf
 
 MIB = 1024**2
 # What an engine takes apart from its model differs by a few MiB from system to system.
@@ -100,6 +107,18 @@ def assert_close(shape: ModelShape, load: Load) -> None:
 def test_memory_is_as_forecast(shape: ModelShape, load: Load) -> None:
     """Private memory, mapped pages and their sum are each within 6 % or 12 MiB of what the engine took."""
     assert_close(shape, load)
+
+
+@pytest.mark.parametrize(("shape", "load"), [*EVERYDAY, LONG[-1]])
+def test_a_header_says_as_much_as_a_shape(shape: ModelShape, load: Load, tmp_path: Path) -> None:
+    """Each term is the same bytes, whether a shape is known or only the header of a file is read."""
+    path = tmp_path / "model.gguf"
+    sizing_files.write(path, shape, load.quantization)
+    read = shape_of_gguf([read_gguf(path, path.name, with_tokens=False)])
+    known = dataclasses.replace(shape, extra={**shape.extra, "merge_count": read.extra.get("merge_count", 0)})
+    wanted = forecast_memory(known, workload(known, load), this_host())
+    found = forecast_memory(read, dataclasses.replace(workload(read, load), quantization=""), this_host())
+    assert [(t.name, t.size_bytes) for t in found.terms] == [(t.name, t.size_bytes) for t in wanted.terms]
 
 
 @pytest.mark.long
