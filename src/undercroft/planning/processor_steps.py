@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from undercroft.catalog.shapes import ModelShape
 from undercroft.planning.speed_constants import PROMPT_COLUMNS
-from undercroft.planning.traffic import Load
+from undercroft.planning.traffic import Load, attention_pairs, prompt_attention_pairs
 
 # Exponent of the mean that joins reading and arithmetic: 1 adds, infinity takes the larger.
 _OVERLAP = 3.0
-# FP32 operations of the assumed peak (see `speed_constants`) for a multiply-add of attention over the cache.
-_ATTENTION_OF_STEP = 7.4
-# The same for each operation of attention over a prompt; a multiply-add is two.
-ATTENTION_OF_PROMPT = 2.0
+# FP32 operations of the assumed peak (see `speed_constants`) for a query head that meets a key: once, and for each
+# multiply-add with the key and the value. Measured with ggml's flash attention on a core of an EPYC with AVX-512, heads
+# of 64 to 256, 256 to 2,048 keys in F16, 2026-11-21: of a step, and of a prompt, whose masked keys it passes over.
+_STEP_PAIR, _STEP_PRODUCT = 2100.0, 11.2
+_PROMPT_PAIR, _PROMPT_PRODUCT = 500.0, 5.6
 # Four rows at a time are not what a core's prefetching follows: operations that pass while a weight is waited for.
 _TILED_WAITING = 33.0
 
@@ -26,7 +28,7 @@ class StepWork:
         computed: Weights that each token is multiplied with.
         sequences: Tokens; one each.
         cache_bytes: Of keys and values, all sequences together.
-        attention: Multiply-adds over them.
+        attention: Operations over them, see `step_attention`.
     """
 
     read: Load
@@ -34,6 +36,28 @@ class StepWork:
     sequences: int
     cache_bytes: float
     attention: float
+
+
+def step_attention(shape: ModelShape, context_tokens: float) -> float:
+    """Operations of attention in a step of one sequence.
+
+    Args:
+        shape: Of the network.
+        context_tokens: Present in the cache.
+    """
+    width = shape.head_dim + shape.value_head_dim
+    return attention_pairs(shape, context_tokens) * (_STEP_PAIR + _STEP_PRODUCT * width)
+
+
+def prompt_attention(shape: ModelShape, prompt_tokens: int) -> float:
+    """Operations of attention over a prompt.
+
+    Args:
+        shape: Of the network.
+        prompt_tokens: Its length.
+    """
+    width = shape.head_dim + shape.value_head_dim
+    return prompt_attention_pairs(shape, prompt_tokens) * (_PROMPT_PAIR + _PROMPT_PRODUCT * width)
 
 
 def step_seconds(work: StepWork, bandwidth: float, rate: float) -> float:
@@ -44,8 +68,11 @@ def step_seconds(work: StepWork, bandwidth: float, rate: float) -> float:
         bandwidth: Bytes a second.
         rate: FP32 operations a second that arithmetic is counted in.
     """
-    reading = (work.read.size_bytes + work.cache_bytes) / bandwidth
-    arithmetic = (_matrix_operations(work) + work.attention * _ATTENTION_OF_STEP) / rate
+    matrices = _joined(work.read.size_bytes / bandwidth, _matrix_operations(work) / rate)
+    return matrices + _joined(work.cache_bytes / bandwidth, work.attention / rate)
+
+
+def _joined(reading: float, arithmetic: float) -> float:
     return float((reading**_OVERLAP + arithmetic**_OVERLAP) ** (1 / _OVERLAP))
 
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from undercroft.catalog.shapes import ModelShape
 from undercroft.planning import speed_constants as constants
 from undercroft.planning.forecasts import Workload
-from undercroft.planning.processor_steps import ATTENTION_OF_PROMPT, StepWork, step_seconds
+from undercroft.planning.processor_steps import StepWork, prompt_attention, step_attention, step_seconds
 from undercroft.planning.targets import Pool, Rate, Target
 from undercroft.planning.traffic import (
     NO_LOAD,
     Load,
     Traffic,
     attention_operations,
-    attention_products,
     cache_read_bytes,
     distinct_experts_share,
     efficiency_of,
@@ -135,7 +134,7 @@ def _part_seconds(job: Job, part: Part, sequences: int, context_tokens: float, l
     read, reach = read_load(job, part, sequences), bandwidth(part, levels)
     cache = cache_bytes * part.share / reach
     if part.pool.kind == "cpu":
-        attention = attention_products(job.shape, context_tokens) * sequences * part.share
+        attention = step_attention(job.shape, context_tokens) * sequences * part.share
         work = StepWork(read, computed_load(job, part), sequences, cache_bytes * part.share, attention)
         return overhead + step_seconds(work, reach, processor_rate(part.pool, levels))
     slowed = (read.size_bytes + read.unpacking_bytes * shortfall_scale(part.pool, levels)) / reach
@@ -158,19 +157,18 @@ def prompt_seconds(job: Job, prompt_tokens: int, levels: Levels = BEST) -> float
     piece = max(1, min(job.workload.micro_batch_tokens, prompt_tokens))
     if job.shape.is_encoder or job.workload.is_embedding:
         piece = prompt_tokens
-    attention = attention_operations(job.shape, prompt_tokens)
-    return sum(_prompt_part_seconds(job, part, prompt_tokens, piece, attention, levels) for part in job.parts)
+    return sum(_prompt_part_seconds(job, part, prompt_tokens, piece, levels) for part in job.parts)
 
 
-def _prompt_part_seconds(job: Job, part: Part, tokens: int, piece: int, attention: float, levels: Levels) -> float:
+def _prompt_part_seconds(job: Job, part: Part, tokens: int, piece: int, levels: Levels) -> float:
     pieces = -(-tokens // piece)
     overhead = pieces * job.shape.layers * part.share * at(layer_overhead(part.pool), -levels.overhead)
     reading = read_load(job, part, piece).size_bytes / bandwidth(part, levels) * pieces
     computed = computed_load(job, part, with_output=False)
     if part.pool.kind == "cpu":
-        operations = tokens * computed.prompt_operations + ATTENTION_OF_PROMPT * attention * part.share
+        operations = tokens * computed.prompt_operations + prompt_attention(job.shape, tokens) * part.share
         return overhead + max(operations / processor_rate(part.pool, levels), reading)
-    operations = 2.0 * tokens * computed.elements + attention * part.share
+    operations = 2.0 * tokens * computed.elements + attention_operations(job.shape, tokens) * part.share
     return overhead + max(operations / prompt_rate(job, part, levels), reading)
 
 

@@ -290,26 +290,37 @@ def _values_of(key: ShapeKey) -> _CacheValues:
     return _CacheValues(sums[0], sums[1], windows)
 
 
-def attention_products(shape: ModelShape, context_tokens: float) -> float:
-    """Multiply-adds of attention in one decode step of one sequence: each query head meets each key and each value.
+def attention_pairs(shape: ModelShape, context_tokens: float) -> float:
+    """How often a query head meets a key in one decode step of one sequence.
 
     Args:
         shape: Of the network.
         context_tokens: Present in the cache.
     """
-    width = shape.heads * (shape.head_dim + shape.value_head_dim)
     windows = _values_of(ShapeKey(shape)).windows
     seen = min(context_tokens, shape.window_tokens)
-    return width * (context_tokens * (shape.layers - windows) + seen * windows)
+    return shape.heads * (context_tokens * (shape.layers - windows) + seen * windows)
 
 
-def attention_operations(shape: ModelShape, prompt_tokens: int) -> float:
-    """Operations of attention over a prompt, beside its matrices: two products of heads x head size a pair of tokens.
+def prompt_attention_pairs(shape: ModelShape, prompt_tokens: int) -> float:
+    """How often a query head meets a key over a prompt; a decoder looks at the past only.
 
-    Counted once for both triangles of a causal mask would be twice; a decoder looks at the past only.
+    Args:
+        shape: Of the network.
+        prompt_tokens: Its length.
     """
-    width = shape.heads * (shape.head_dim + shape.value_head_dim)
     pairs = prompt_tokens * prompt_tokens / (1 if shape.is_encoder else 2)
     windows = _values_of(ShapeKey(shape)).windows
     seen = min(pairs, float(prompt_tokens * shape.window_tokens))
-    return 2.0 * width * (pairs * (shape.layers - windows) + seen * windows)
+    return shape.heads * (pairs * (shape.layers - windows) + seen * windows)
+
+
+def attention_operations(shape: ModelShape, prompt_tokens: int) -> float:
+    """Operations of attention over a prompt, beside its matrices: two products of a head's size a pair; a multiply-add
+    is two operations.
+
+    Args:
+        shape: Of the network.
+        prompt_tokens: Its length.
+    """
+    return 2.0 * (shape.head_dim + shape.value_head_dim) * prompt_attention_pairs(shape, prompt_tokens)
