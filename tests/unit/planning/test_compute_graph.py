@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from undercroft.catalog.families import load_catalogue
-from undercroft.catalog.shapes import Experts, ModelShape
+from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape
 from undercroft.planning.compute_buffers import graph_buffer, work_buffer_bytes
 from undercroft.planning.compute_graph import Piece
 from undercroft.planning.graph_allocator import BufferSize, Graph
@@ -40,6 +40,20 @@ GRANITE = ModelShape(
     context_tokens=4096,
     is_tied=True,
     experts=Experts(count=32, used=8, feed_forward=512),
+)
+DEEPSEEK = ModelShape(
+    architecture="deepseek2",
+    layers=3,
+    width=2048,
+    heads=16,
+    kv_heads=(1,) * 3,
+    head_dim=192,
+    value_head_dim=128,
+    feed_forward=10_944,
+    vocabulary=32_000,
+    context_tokens=163_840,
+    experts=Experts(count=16, used=6, feed_forward=1408, shared=2, shared_feed_forward=2816, dense_layers=1),
+    latent=LatentAttention(kv_rank=512, rope_dim=64, query_rank=768),
 )
 ENCODING = {"has_logits": False, "has_pooling": True}
 
@@ -103,10 +117,18 @@ def test_a_branch_that_is_only_kept_ready_is_reserved_and_never_written() -> Non
         (cut(shape_of("gemma-3-1b"), 7), Piece(512, 1, 8192, 1024), 60.78),
         (cut(shape_of("phi-3-mini-4k"), 3), Piece(512, 1, 4096), 82.02),
         (GRANITE, Piece(512, 1, 2048), 36.02),
+        (cut(shape_of("glm-4-9b-0414"), 3), Piece(512, 1, 4096), 124.27),
+        (cut(shape_of("chatglm3-6b"), 3), Piece(512, 1, 4096), 124.27),
+        (cut(shape_of("ministral-3-3b"), 3), Piece(512, 1, 4096), 88.02),
+        (cut(shape_of("smollm3-3b"), 3), Piece(512, 2, 4096, has_rotation=True), 88.60),
+        (DEEPSEEK, Piece(512, 1, 4096), 88.14),
         (cut(shape_of("bge-small-en"), 3), Piece(512, 512, 512, **ENCODING), 7.26),
         (cut(shape_of("multilingual-e5-small"), 3), Piece(512, 512, 512, **ENCODING), 7.26),
     ],
-    ids=["llama", "qwen2", "qwen3", "llama-slots", "smollm", "gemma2", "gemma3", "phi3", "experts", "bge", "e5"],
+    ids=[
+        *("llama", "qwen2", "qwen3", "llama-slots", "smollm", "gemma2", "gemma3", "phi3", "experts"),
+        *("glm4", "chatglm", "mistral3", "smollm3", "latent", "bge", "e5"),
+    ],
 )
 def test_the_buffer_is_what_the_engine_reserves(shape: ModelShape, piece: Piece, reserved_mib: float) -> None:
     """llama.cpp's log of 2026-11-21 says ``CPU compute buffer size``; indices, which are not counted, take 0.1 MiB."""
