@@ -211,11 +211,8 @@ class FolderStore:
         return self.root / folder / backup_id
 
     def _read(self, path: Path, limit_bytes: int) -> bytes:
-        """At most one byte more than the limit. A link is not followed, a pipe not waited for."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                return file.read(limit_bytes + 1) or b""
+            return _read_bounded(path, limit_bytes)
         except FileNotFoundError as error:
             raise DamagedError("it is gone") from error
         except OSError as error:
@@ -234,6 +231,13 @@ class FolderStore:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def _read_bounded(path: Path, limit_bytes: int) -> bytes:
+    """At most one byte more than the limit. A link is not followed, a pipe not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(limit_bytes + 1) or b""
 
 
 def _took(descriptor: int, kind: int) -> bool:
@@ -259,8 +263,7 @@ def open_store(root: Path, key: BackupKey | None) -> FolderStore:
     """
     marker = root / _MARKER
     try:
-        with marker.open("rb") as file:
-            content = file.read(_MARKER_LIMIT_BYTES)
+        content = _read_bounded(marker, _MARKER_LIMIT_BYTES)
     except FileNotFoundError as error:
         raise NotFoundError(
             "no-backups", f"there are no backups in {root}", hint=f"undercroft backup create --to {root}"

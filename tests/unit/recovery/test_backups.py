@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from undercroft.core.home import Home
 from undercroft.recovery.checks import find, list_backups
 from undercroft.recovery.gathering import work_folder
 from undercroft.recovery.keys import BackupKey
+from undercroft.recovery.manifests import Piece, StoredFile
 from undercroft.recovery.pruning import prune
 from undercroft.recovery.reading import Verified, verify
 from undercroft.recovery.restoring import try_restore
@@ -380,3 +382,60 @@ def test_ids_are_found_by_their_beginning(sealed_cellar: Cellar) -> None:
         find(store, "2026")
     with pytest.raises(NotFoundError, match=r"no backup begins with '../'"):
         find(store, "../")
+
+
+@pytest.mark.parametrize("path", ["../outside", "/tmp/outside", "a/../../outside", "undercroft.db/x"])
+def test_hostile_manifests_write_nothing(cellar: Cellar, path: str) -> None:
+    """Sealed by somebody who has the key: listed as damaged, and a restore is refused before it writes."""
+    made = cellar.back_up().manifest
+    store = cellar.store()
+    hostile = replace(made, files=(*made.files, replace(made.files[0], path=path)))
+    store.put_document("backups", made.id, hostile.to_bytes())
+    assert states(cellar) == ["damaged"]
+    before = sorted(cellar.folder.rglob("*"))
+    with pytest.raises(ConflictError, match="backup-damaged"):
+        cellar.restore()
+    assert sorted(cellar.folder.rglob("*")) == before
+
+
+def test_a_manifest_that_wants_more_than_the_disk_is_refused_at_once(cellar: Cellar) -> None:
+    """A hundred thousand times one object that is there: a bomb of 1.6 TB."""
+    made = cellar.back_up().manifest
+    store = cellar.store()
+    piece = Piece(made.files[0].pieces[0].digest, 16 * 1024**2)
+    bomb = replace(made, files=(*made.files, StoredFile("bomb", made.files[0].digest, (piece,) * 100_000)))
+    store.put_document("backups", made.id, bomb.to_bytes())
+    with pytest.raises(UndercroftError, match="disk-full"):
+        cellar.restore()
+    assert not list(cellar.folder.glob("*restored*"))
+
+
+def test_pieces_in_another_order_are_found(sealed_cellar: Cellar) -> None:
+    """Each piece is whole by itself; the file that they make is not."""
+    made = sealed_cellar.back_up().manifest
+    file = made.files[0]
+    pieces = (*file.pieces, Piece(made.files[1].pieces[0].digest, made.files[1].pieces[0].size_bytes))
+    store = sealed_cellar.store()
+    store.put_document("backups", made.id, replace(made, files=(replace(file, pieces=pieces[::-1]),)).to_bytes())
+    with pytest.raises(ConflictError, match="its pieces together are not the file"):
+        sealed_cellar.restore()
+
+
+@pytest.mark.parametrize("place", ["objects", "backups", "undercroft-backups.json"])
+def test_a_pipe_in_the_store_is_not_waited_for(cellar: Cellar, place: str) -> None:
+    """Whoever puts one there makes a backup damaged, not a reader hang."""
+    cellar.back_up()
+    path = next(path for path in stored(cellar) if place in str(path.relative_to(cellar.store_folder)))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConflictError, match="damaged"):
+        cellar.restore()
+
+
+def test_a_backup_of_a_newer_version_is_refused(sealed_cellar: Cellar) -> None:
+    """Before anything is written."""
+    made = sealed_cellar.back_up().manifest
+    newer = replace(made, schema="9999", version="9.0.0")
+    sealed_cellar.store().put_document("backups", made.id, newer.to_bytes())
+    with pytest.raises(ConflictError, match=r"database-newer.*Undercroft 9\.0\.0 with schema 9999"):
+        sealed_cellar.restore()
