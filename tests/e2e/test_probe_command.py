@@ -103,3 +103,50 @@ def test_a_wrong_probe_is_said_before_anything_is_asked(cellar: Cellar) -> None:
     assert "no-such-probe" in cellar.run("run", "bott", expected=4).stderr
     assert "which-probe" in cellar.run("run", expected=2).stderr
     assert not (cellar.home / "reports" / "bot.csv").exists()
+
+
+def test_a_first_probe_is_written_out_of_accepted_answers(server: Server) -> None:
+    """Five tickets, shown with their answers; only what was accepted stands in the file, and it passes."""
+    shown = server.run("probe", "init", "first", "--model", "ticket-pilot", stdin="y\nn\n\nn\ny\n")
+    assert "5 of 5: 请给我订单" in shown.stdout
+    assert "3 questions are in" in shown.stdout
+    ran = server.json("probe", "run", "first")[0]
+    assert [outcome["question"] for outcome in ran["outcomes"]] == [
+        "order-status-english",
+        "cancel-malay",
+        "invoice-chinese",
+    ]
+    assert ran["passed"] == 3
+    again = server.run("probe", "init", "first", "--model", "ticket-pilot", "--yes", check=False)
+    assert again.returncode == 5
+    assert "probe-exists" in again.stderr
+
+
+def test_nothing_is_written_where_nothing_was_confirmed(server: Server) -> None:
+    """Neither when all were declined, nor when the input ends in the middle."""
+    declined = server.run("probe", "init", "declined", "--model", "ticket-pilot", stdin="n\n" * 5, check=False)
+    assert declined.returncode == 4
+    ended = server.run("probe", "init", "declined", "--model", "ticket-pilot", stdin="y\n", check=False)
+    assert ended.returncode == 130
+    assert not (server.home / "probes" / "declined.yaml").exists()
+
+
+def test_a_baseline_and_a_report(server: Server) -> None:
+    """The starter answers the same each time; likeness is in the rows that follow, and the report has both days."""
+    write_probe(server, "daily", _PROBE.replace("time_zone", "model: ticket-pilot\ntime_zone"))
+    taken = server.json("probe", "baseline", "daily", "--runs", "2")
+    assert taken["questions"]["good"]["noisy"] == []
+    assert taken["questions"]["good"]["checks"]["exact"]["passed"] == 2
+    shown = server.run("probe", "baseline", "daily", "--runs", "2").stdout
+    assert "Never passed, and will fail every run: bad: contains" in shown
+    server.run("probe", "run", "daily", check=False)
+    assert [row["likeness"] for row in report_rows(server, "daily")] == ["1.000", "1.000"]
+    page = server.home / "daily.html"
+    shown = server.run("probe", "report", "daily", "--html", str(page)).stdout
+    assert "1 of 2 questions" in shown
+    assert all(len(line) <= 80 or str(server.home) in line for line in shown.splitlines())
+    assert "<svg" in page.read_text(encoding="utf-8")
+    assert "# daily: standard questions" in server.run("probe", "report", "daily", "--markdown", "-").stdout
+    assert server.json("probe", "report", "daily")["whole"]["asked"] == 2
+    assert "no-rows" in server.run("probe", "report", "daily", "--since", "2099-01-01", check=False).stderr
+    assert "bad-time" in server.run("probe", "report", "daily", "--since", "soon", check=False).stderr

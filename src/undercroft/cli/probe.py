@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from undercroft.cli.encoding import typed
+from undercroft.cli.first_run import STARTER
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
-from undercroft.core.clock import to_iso
-from undercroft.core.errors import InvalidError, NotFoundError
-from undercroft.watch.baselines import load_baseline
-from undercroft.watch.outcomes import Outcome
-from undercroft.watch.probe_files import load_probe, probe_names
-from undercroft.watch.running import Run, run_probe
+from undercroft.cli.probe_text import plain_run, plain_summary, print_run
+from undercroft.cli.report_files import write_report
+from undercroft.core.clock import parse_moment, to_iso, utc_now
+from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
+from undercroft.core.files import write_atomically
+from undercroft.serving import deployments
+from undercroft.watch import proposals
+from undercroft.watch.asking import answers_to, check_languages
+from undercroft.watch.baselines import load_baseline, save_baseline
+from undercroft.watch.baselining import take_baseline
+from undercroft.watch.probe_files import load_probe, parse_probe, probe_file, probe_names
+from undercroft.watch.report_files import read_report, report_file
+from undercroft.watch.report_pages import COLUMNS, figure_cells, headline, html_of, markdown_of
+from undercroft.watch.report_rows import read_rows
+from undercroft.watch.report_summary import summarize
+from undercroft.watch.running import reach_door, run_probe
+from undercroft.watch.served import served_release
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -43,101 +57,145 @@ def run(
     settings = settings_of(home)
     runs = [run_probe(home, settings, database, *each, tell=lambda _outcome: None) for each in loaded]
     if as_json:
-        print_json([_plain_run(made) for made in runs])
+        print_json([plain_run(made) for made in runs])
     else:
         for made in runs:
-            _print_run(made)
+            print_run(made)
     if any(made.is_unreached for made in runs):
         raise typer.Exit(_EXIT_UNREACHED)
     if any(made.passed < len(made.outcomes) for made in runs):
         raise typer.Exit(_EXIT_FAILED)
 
 
-def _print_run(made: Run) -> None:
-    typer.echo(f"{made.probe}: {made.passed} of {len(made.outcomes)} passed, score {made.score:.2f}, by {made.release}")
+@app.command()
+def baseline(
+    name: Name,
+    runs: Annotated[int, typer.Option(min=2, max=100, help="How many times each question is asked.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Take the baseline: ask everything several times while all is well, and see which checks waver.
+
+    A check that passes at one time and fails at another is noisy: from then on it is shown, and fails nothing.
+    """
+    home, database = open_database()
+    probe = load_probe(home, name)
+    check_languages(probe.questions)
+    model = probe.model or name
+    with database.read() as connection:
+        release = served_release(connection, model)
+    client = reach_door(home, settings_of(home))
+
+    def tell(done: int) -> None:
+        if not as_json:
+            typer.echo(f"  {done} of {runs} runs", err=True)
+
+    found = take_baseline(client, model, probe.questions, runs, release, tell)
+    path = save_baseline(home, name, found, release, utc_now())
+    if as_json:
+        print_json(
+            {"probe": name, "release": release, "runs": runs, "file": str(path)}
+            | {
+                "questions": {
+                    each: {**seen.model_dump(exclude={"sketches"}), "noisy": sorted(seen.noisy_checks())}
+                    for each, seen in found.items()
+                }
+            }
+        )
+        return
     print_table(
-        ["=question", "passed", ">score", ">first token", ">total", ">tokens/s", ">likeness"],
+        ["=question", ">answers", "checks, passed of all runs", "noisy"],
         [
             [
-                outcome.question,
-                "yes" if outcome.has_passed else "NO",
-                f"{outcome.score:.2f}",
-                _seconds(outcome.answer.first_token_seconds if outcome.answer else None),
-                _seconds(outcome.answer.total_seconds if outcome.answer else None),
-                _shown(outcome.answer.tokens_per_second if outcome.answer else None, 0),
-                _shown(outcome.likeness, 2),
+                each,
+                str(len(seen.answers)),
+                ", ".join(f"{check} {one.passed}/{seen.runs}" for check, one in seen.checks.items()),
+                ", ".join(sorted(seen.noisy_checks())) or "none",
             ]
-            for outcome in made.outcomes
+            for each, seen in found.items()
         ],
         empty="No question was asked.",
     )
-    for outcome in made.outcomes:
-        for line in problem_lines(outcome):
-            print_wrapped(line, indent="    ")
-    print_wrapped(f"Added to {made.report}", indent="  ")
+    never = [f"{each}: {check}" for each, seen in found.items() for check, one in seen.checks.items() if not one.passed]
+    if never:
+        print_wrapped(f"  Never passed, and will fail every run: {', '.join(never)}", indent="  ")
+    print_wrapped(f"Kept in {path}, without the text of any answer.", indent="  ")
 
 
-def problem_lines(outcome: Outcome) -> list[str]:
-    """What is wrong with an outcome, a sentence each; noisy checks that failed are said to be so.
-
-    Args:
-        outcome: Any; one that is well gives no line.
-    """
-    if outcome.error:
-        return [f"  {outcome.question}: {outcome.error}: {outcome.message}"]
-    lines = [f"  {outcome.question}: {result.name}: {result.detail}" for result in outcome.failed]
-    noisy = [result.name for result in outcome.results if result.name in outcome.noisy and not result.has_passed]
-    if noisy:
-        lines.append(
-            f"  {outcome.question}: {', '.join(noisy)} failed and does not count: it was noisy in the baseline"
+@app.command()
+def report(
+    name: Name,
+    since: Annotated[str, typer.Option(help="7d, 12h, 2026-11-20 or an ISO 8601 time.")] = "7d",
+    html: Annotated[Path | None, typer.Option(help="Write it as a page with plots.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write it as Markdown; - is standard output.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the answers were, day by day and question by question."""
+    home, _ = open_database()
+    begin = parse_moment(since, utc_now())
+    if begin is None:
+        raise InvalidError(
+            "bad-time", f"--since: expected a period such as 7d, a day, or an ISO 8601 time, got {since[:40]!r}"
         )
-    return lines
+    rows, damaged = read_rows(read_report(report_file(home, name)))
+    rows = [row for row in rows if row.at >= begin]
+    if not rows:
+        raise NotFoundError("no-rows", f"nothing was asked of '{name}' since {to_iso(begin)}", hint="--since 30d")
+    summary = summarize(rows)
+    made_at = to_iso(utc_now())[:16].replace("T", " ") + " UTC"
+    if html is not None:
+        write_report(html, html_of(name, summary, made_at))
+    if markdown is not None and str(markdown) != "-":
+        write_report(markdown, markdown_of(name, summary, made_at))
+    if as_json:
+        print_json({"probe": name, "since": to_iso(begin), "damaged_lines": damaged} | plain_summary(summary))
+    elif str(markdown) == "-":
+        typer.echo(markdown_of(name, summary, made_at))
+    else:
+        print_wrapped(f"{name}: {headline(summary)[1]}", indent="  ")
+        for first, figures in (("day", summary.days), ("question", summary.questions)):
+            heads = [f"={first}", *(f">{column}" for column in COLUMNS)]
+            print_table(heads, [[key, *figure_cells(each)] for key, each in figures.items()], empty="")
+        if damaged:
+            typer.echo(f"{damaged} lines of the report could not be read.", err=True)
+    for file in (html, markdown):
+        if file is not None and str(file) != "-" and not as_json:
+            print_wrapped(f"Written to {file}", indent="  ")
 
 
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} s"
+@app.command()
+def init(
+    name: Name,
+    model: Annotated[str | None, typer.Option(help="Deployment; the one that is called as the probe.")] = None,
+    question: Annotated[
+        list[str] | None, typer.Option("--question", callback=_typed_all, help="Your own instead of the five; repeat.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept every answer, for scripts.")] = False,
+) -> None:
+    """Write a probe to begin with: questions whose answers you accept become the standard."""
+    home, database = open_database()
+    path = probe_file(home, name)
+    if path.exists():
+        raise ConflictError("probe-exists", f"there is a probe already: {path}", hint="edit it, or choose another name")
+    with database.read() as connection:
+        deployment = deployments.get(connection, model or name)
+    client = reach_door(home, settings_of(home))
+    asked = proposals.proposed_questions(question, is_starter=deployment.model == STARTER)
+    accepted = []
+    for number, (key, text) in enumerate(asked, 1):
+        answers = answers_to(client, deployment.name, text)
+        print_wrapped(f"{number} of {len(asked)}: {text}", indent="    ")
+        typer.echo(f"    {answers[0].strip()}")
+        if yes or typer.confirm("Is this answer good, and the standard from now on?", default=True):
+            checks = proposals.derived_checks(answers)
+            accepted.append({"id": key, "text": text, "checks": checks})
+            print_wrapped(f"  checks: {', '.join(check['kind'] for check in checks)}", indent="    ")
+    if not accepted:
+        raise NotFoundError("nothing-accepted", "no answer was accepted, so no probe was written")
+    content = proposals.probe_text(model if model != name else None, accepted).encode()
+    parse_probe(content, path)
+    write_atomically(path, content)
+    typer.echo(f"{len(accepted)} questions are in {path}\nTry: undercroft probe run {name}")
 
 
-def _shown(value: float | None, decimals: int) -> str:
-    return "-" if value is None else f"{value:.{decimals}f}"
-
-
-def _plain_run(made: Run) -> dict[str, Any]:
-    return {
-        "probe": made.probe,
-        "release": made.release,
-        "passed": made.passed,
-        "questions": len(made.outcomes),
-        "score": round(made.score, 4),
-        "report": str(made.report),
-        "outcomes": [_plain_outcome(outcome) for outcome in made.outcomes],
-    }
-
-
-def _plain_outcome(outcome: Outcome) -> dict[str, Any]:
-    answer = outcome.answer
-    return {
-        "at": to_iso(outcome.at),
-        "question": outcome.question,
-        "has_passed": outcome.has_passed,
-        "score": round(outcome.score, 4),
-        "checks": [
-            {
-                "name": result.name,
-                "score": round(result.score, 4),
-                "has_passed": result.has_passed,
-                "is_noisy": result.name in outcome.noisy,
-                "detail": result.detail,
-            }
-            for result in outcome.results
-        ],
-        "first_token_seconds": answer.first_token_seconds if answer else None,
-        "total_seconds": answer.total_seconds if answer else None,
-        "tokens_per_second": answer.tokens_per_second if answer else None,
-        "prompt_tokens": answer.prompt_tokens if answer else None,
-        "answer_tokens": answer.answer_tokens if answer else None,
-        "likeness": outcome.likeness,
-        "answer_digest": outcome.answer_digest or None,
-        "error": outcome.error or None,
-        "message": outcome.message or None,
-    }
+def _typed_all(given: list[str] | None) -> list[str] | None:
+    return [typed(each) or "" for each in given] if given else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from undercroft.core.clock import utc_now
-from undercroft.core.errors import UnavailableError
+from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.watch.baselines import Baseline
 from undercroft.watch.check_kinds import JudgeCheck, LanguageCheck, SimilarityCheck
 from undercroft.watch.checks import Opinions
@@ -79,6 +79,29 @@ def unreached(questions: Sequence[Question], release: str, error: UnavailableErr
         at: The time.
     """
     return [_unanswered(question, release, at, error.code, error.message) for question in questions]
+
+
+def answers_to(client: DoorClient, model: str, text: str, *, times: int = 3, max_tokens: int = 512) -> list[str]:
+    """Answers to the same question, asked several times.
+
+    Args:
+        client: Of the door.
+        model: Deployment.
+        text: The question.
+        times: How many answers.
+        max_tokens: Longest answer.
+
+    Raises:
+        ConflictError: ``not-answered``: the door refused it.
+        UnavailableError: Nobody answers at the door.
+    """
+    try:
+        messages = [{"role": "user", "content": text}]
+        return [client.chat(model, messages, max_tokens=max_tokens).text for _ in range(times)]
+    except RefusedAnswerError as error:
+        raise ConflictError(
+            "not-answered", f"'{model}' did not answer: {error.code}: {error.message}", hint="undercroft status"
+        ) from error
 
 
 def _unanswered(question: Question, release: str, at: datetime, code: str, message: str) -> Outcome:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from undercroft import __version__
 from undercroft.planning.assumptions import Assumptions
 from undercroft.planning.plan import Plan
 from undercroft.planning.ranking import Ranking
 from undercroft.planning.report import tables
-from undercroft.planning.report.drawing import Drawing, sheet
+from undercroft.planning.report.drawing import sheet
+from undercroft.planning.report.layout import render_page, shown_drawing
 from undercroft.planning.report.memory_plots import memory_plot, quantization_plot
 from undercroft.planning.report.money_plots import even_load_sentence, even_month_sentences, load_plot, months_plot
-from undercroft.planning.report.palette import plot_style
 from undercroft.planning.report.ranking_plots import choices_plot, larger_ones, reasons_plot
 from undercroft.planning.report.ranking_tables import candidate_rows, reason_rows, rejection_groups
-from undercroft.planning.report.words import clean
 
-_FOLDER = Path(__file__).parent
 _SHOWN_CANDIDATES = 25
 
 
@@ -40,7 +31,7 @@ def html_of_plan(plan: Plan, explained: Sequence[str], made_at: str) -> str:
     """
     tone, headline, sentence = tables.verdict_of(plan)
     cost = plan.cost
-    return _page(
+    return render_page(
         "plan.html.j2",
         title=f"{plan.subject.name} on {plan.site.target.name}",
         subtitle=tables.subtitle_of(plan),
@@ -48,13 +39,13 @@ def html_of_plan(plan: Plan, explained: Sequence[str], made_at: str) -> str:
         headline=headline,
         sentence=sentence,
         tiles=tables.tiles_of(plan),
-        memory=_shown(memory_plot(plan)),
+        memory=shown_drawing(memory_plot(plan)),
         memory_rows=tables.memory_rows(plan),
-        quantizations=_shown(quantization_plot(plan)),
+        quantizations=shown_drawing(quantization_plot(plan)),
         choice_rows=tables.choice_rows(plan),
         speed_rows=tables.speed_rows(plan),
-        load=_shown(load_plot(plan, cost)) if cost is not None else None,
-        months=_shown(months_plot(plan, cost)) if cost is not None else None,
+        load=shown_drawing(load_plot(plan, cost)) if cost is not None else None,
+        months=shown_drawing(months_plot(plan, cost)) if cost is not None else None,
         bill_rows=tables.bill_rows(cost) if cost is not None else [],
         comparison_rows=tables.comparison_rows(cost) if cost is not None else [],
         even_sentences=[even_load_sentence(cost), *even_month_sentences(cost, plan.assumptions.years)]
@@ -108,7 +99,7 @@ def html_of_ranking(
     rows = candidate_rows(ranking.candidates)
     rank_of = {id(found): rank for rank, found in enumerate(ranking.candidates, 1)}
     larger = [found for _, _, found in larger_ones(ranking.candidates)]
-    return _page(
+    return render_page(
         "ranking.html.j2",
         title="What does it, the cheapest first",
         need=need_text,
@@ -118,35 +109,9 @@ def html_of_ranking(
         first_rows=rows[:_SHOWN_CANDIDATES],
         larger_rows=candidate_rows(larger, [rank_of[id(found)] for found in larger]),
         further_rows=rows[_SHOWN_CANDIDATES:],
-        choices=_shown(choices_plot(ranking.candidates)) if ranking.candidates else None,
-        reasons=_shown(reasons_plot(ranking)) if ranking.rejections else None,
+        choices=shown_drawing(choices_plot(ranking.candidates)) if ranking.candidates else None,
+        reasons=shown_drawing(reasons_plot(ranking)) if ranking.rejections else None,
         reason_rows=reason_rows(ranking),
         rejections=rejection_groups(ranking.rejections),
         made_at=made_at,
     )
-
-
-def _shown(drawing: Drawing) -> dict[str, Any]:
-    """Markup comes from an XML writer, which has escaped every text in it."""
-    return {"title": drawing.title, "markup": Markup(drawing.markup())}
-
-
-def _page(template: str, **shown: Any) -> str:
-    style = (_FOLDER / "page.css").read_text(encoding="utf-8") + plot_style()
-    return _templates().get_template(template).render(style=Markup(style), version=__version__, **shown)
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finished,
-    )
-
-
-def _finished(value: object) -> object:
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
