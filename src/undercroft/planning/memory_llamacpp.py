@@ -33,6 +33,8 @@ HOST = "host"
 # Batch of a generating replica and snapshots of a slot, as in `undercroft.engines.llamacpp_options`.
 _GENERATE_BATCH_TOKENS = 2048
 _CHECKPOINTS = 4
+# A turn makes two snapshots; of earlier turns one stays in so many tokens.
+_CHECKPOINTS_OF_TURN, _CHECKPOINT_STEP_TOKENS = 2, 8192
 # Heads of whole groups of so many values are rotated before a cache keeps them in few bits.
 _ROTATED_VALUES = 64
 
@@ -263,14 +265,13 @@ class Parts:
         """What a slot can go back to, where a block forgets; on the host wherever the block lies."""
         model, kept = self.model, 0
         size = sum(self.states)
+        count = min(_CHECKPOINTS, _CHECKPOINTS_OF_TURN + -(-self.room.full // _CHECKPOINT_STEP_TOKENS))
         if has_window(model):
             kept = min(self.room.window, model.window_tokens)
             windowed = sum(self.cache[layer] for layer in model.window_layers if layer < len(self.cache))
             size += windowed // max(self.room.window, 1) * kept
-        formula = (
-            f"{_CHECKPOINTS} snapshots of {self.room.slots} slots x {kept:,} cells of windows and all recurrent states"
-        )
-        return Term("state", HOST, size * _CHECKPOINTS, False, formula, _STATE)
+        formula = f"{count} snapshots of {self.room.slots} slots x {kept:,} cells of windows and all recurrent states"
+        return Term("state", HOST, size * count, False, formula, _STATE)
 
 
 # Measured on the wheel 2026.10 on Linux x86-64: a process, and what it keeps of a vocabulary, fitted to the seven real
@@ -291,7 +292,7 @@ _COMPUTE = "ggml-alloc.c, step by step; ggml-cpu.c ggml_graph_plan"
 _RUNTIME = "measured with benchmarks/sizing.py"
 _OUTPUT = "llama-context.cpp output_reserve; common/sampling.cpp"
 _RECURRENT = "llama-memory-recurrent.cpp: n_embd_r and n_embd_s of llama-hparams.cpp"
-_STATE = "server-context.cpp create_checkpoint; n_ctx_checkpoints"
+_STATE = "server-context.cpp create_checkpoint; n_ctx_checkpoints, checkpoint_min_step"
 _ADAPTERS = "llama-adapter.cpp"
 _CONTEXT = "the driver's own, as the device says"
 
