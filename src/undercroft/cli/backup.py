@@ -76,7 +76,7 @@ def create(
     if as_json:
         print_json({**backup_text.created_json(created), "counts": tried is not None and not created.manifest.missing})
         return
-    backup_text.say_created(created, place.folder)
+    backup_text.say_created(created, place.folder, is_tried_next=trial)
     if tried is not None:
         backup_text.say_tried(tried)
 

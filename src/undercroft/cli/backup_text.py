@@ -99,17 +99,27 @@ def drill_json(drill: Drill) -> dict[str, Any]:
     }
 
 
-def say_created(created: Created, folder: Path) -> None:
-    """What a new backup holds, and what is not in it."""
+def say_created(created: Created, folder: Path, *, is_tried_next: bool) -> None:
+    """What a new backup holds, and what is not in it.
+
+    Args:
+        created: The backup.
+        folder: Of the store.
+        is_tried_next: Whether a trial follows, so that nobody need be told to make one.
+    """
     manifest = created.manifest
     how = "encrypted" if manifest.is_encrypted else "NOT ENCRYPTED"
     print_wrapped(
-        f"Backup {manifest.id} is in {folder}: {len(manifest.files)} files, {format_bytes(manifest.size_bytes)}, "
-        f"{how}; {format_bytes(created.written_bytes)} were written."
+        f"Backup {manifest.id} is in {folder}: {_counted(len(manifest.files), 'file')}, "
+        f"{format_bytes(manifest.size_bytes)}, {how}; {format_bytes(created.written_bytes)} were written."
     )
     _say_gaps(manifest)
-    if not manifest.missing:
-        print_wrapped(f"It counts when it was restored on trial: undercroft backup trial {manifest.id}")
+    if not (manifest.missing or is_tried_next):
+        typer.echo("It counts when it was restored on trial: undercroft backup trial")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _say_gaps(manifest: Manifest) -> None:
@@ -122,9 +132,12 @@ def _say_gaps(manifest: Manifest) -> None:
 
 def say_list(found: Sequence[Listed]) -> None:
     """A table of backups, then what is wrong with which."""
+    origins = {one.manifest.origin for one in found if one.manifest is not None}
+    with_origin = len(origins) > 1
+    columns = ["=id", "=state", "=tried", ">files", ">=size", *(["of"] if with_origin else []), "why"]
     print_table(
-        ["=id", "state", "=tried", ">files", ">size", "of", "why"],
-        [_row(one) for one in found],
+        columns,
+        [_row(one, with_origin=with_origin) for one in found],
         empty="There is no backup yet. Try: undercroft backup create",
     )
     for one in found:
@@ -134,21 +147,27 @@ def say_list(found: Sequence[Listed]) -> None:
             print_wrapped(f"{one.id} lacks {line}", indent="  ")
 
 
-def _row(one: Listed) -> list[object]:
+def _row(one: Listed, *, with_origin: bool) -> list[object]:
     manifest = one.manifest
-    if manifest is None:
-        return [one.id, one.state, "-", "-", "-", "-", ""]
-    tried = (one.check.trial_at or "never")[:10]
     state = one.state.upper() if one.state == "damaged" else one.state
-    size = format_bytes(manifest.size_bytes)
-    return [one.id, state, tried, len(manifest.files), size, manifest.origin, manifest.reason or ""]
+    if manifest is None:
+        return [one.id, state, "-", "-", "-", *(["-"] if with_origin else []), ""]
+    return [
+        one.id,
+        state,
+        (one.check.trial_at or "never")[:10],
+        len(manifest.files),
+        format_bytes(manifest.size_bytes),
+        *([manifest.origin] if with_origin else []),
+        manifest.reason or "",
+    ]
 
 
 def say_verified(verified: Verified) -> None:
     """What was read, then everything that is damaged."""
-    several = "backup" if verified.backups == 1 else "backups"
+    objects, size = _counted(verified.objects, "object"), format_bytes(verified.read_bytes)
     print_wrapped(
-        f"{verified.backups} {several}: {verified.objects:,} objects, {format_bytes(verified.read_bytes)} read, "
+        f"{_counted(verified.backups, 'backup')}: {objects}, {size} read, "
         f"their digests compared{'' if verified.problems else '; all of it is whole'}."
     )
     for backup_id, problems in verified.problems.items():
@@ -165,7 +184,7 @@ def say_tried(tried: Tried) -> None:
     restored = tried.restored
     manifest = restored.manifest
     print_wrapped(
-        f"Backup {manifest.id} was restored into a scratch home: {restored.files} files, "
+        f"Backup {manifest.id} was restored into a scratch home: {_counted(restored.files, 'file')}, "
         f"{format_bytes(restored.size_bytes)}, every digest compared."
     )
     if manifest.missing:
@@ -178,7 +197,7 @@ def say_restored(restored: Restored, into: Path, *, is_default: bool) -> None:
     """What to do next."""
     manifest = restored.manifest
     print_wrapped(
-        f"Backup {manifest.id} of {manifest.origin} is in {into}: {restored.files} files, "
+        f"Backup {manifest.id} of {manifest.origin} is in {into}: {_counted(restored.files, 'file')}, "
         f"{format_bytes(restored.size_bytes)}, every digest compared."
     )
     _say_gaps(manifest)
@@ -192,7 +211,8 @@ def say_pruned(pruned: Pruned, *, is_dry_run: bool) -> None:
     for backup_id in pruned.removed:
         typer.echo(f"{'would remove' if is_dry_run else 'removed'} {backup_id}")
     would = "would be freed" if is_dry_run else "were freed"
-    typer.echo(f"{pruned.objects:,} objects that no backup needs, {format_bytes(pruned.freed_bytes)}, {would}.")
+    freed = format_bytes(pruned.freed_bytes)
+    typer.echo(f"{freed} in {_counted(pruned.objects, 'object')} that no backup needs {would}.")
 
 
 def say_drill(drill: Drill) -> None:
@@ -203,7 +223,7 @@ def say_drill(drill: Drill) -> None:
         typer.echo(f"backup    {format_duration(drill.create_seconds):>9}  {restored.manifest.id}, {written} written")
     size = format_bytes(restored.size_bytes)
     restoring = format_duration(drill.restore_seconds)
-    typer.echo(f"restore   {restoring:>9}  {restored.files} files, {size}, every digest compared")
+    typer.echo(f"restore   {restoring:>9}  {_counted(restored.files, 'file')}, {size}, every digest compared")
     typer.echo(f"RTO       {restoring:>9}  until a new home is written; start and load come on top")
     loss = drill.worst_loss_seconds
     if loss is None:

@@ -76,8 +76,8 @@ def place_of(
     if is_new and key is None and not (is_unencrypted or settings.unencrypted):
         raise InvalidError(
             "needs-key",
-            "a backup leaves the house and holds every key and setting: expected --key-file, or --unencrypted to say "
-            "that whoever has the folder may read it",
+            "a backup usually leaves the house, and the journal and the settings with it: expected --key-file, or "
+            "--unencrypted to say that whoever has the folder may read it",
             hint="undercroft backup key FILE; keep a copy of it on paper, far from the backups",
         )
     return Place(where.expanduser().absolute(), None if key is None else key.expanduser().absolute())
