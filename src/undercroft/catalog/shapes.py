@@ -94,6 +94,7 @@ class ModelShape:
         position_rows: Rows of a table of learned positions; 0 for rotary ones.
         recurrent_layers: Blocks that keep one state of a text, however long it is (Mamba, short convolutions).
         recurrent_values: Values of such a state in one block.
+        is_guessed: Its kind is not known; read as Llama's.
         parameters: Elements of all tensors where a file or its publisher says it; 0 is to be computed.
         tensors: As a file stores them; empty for a shape from a catalogue or a ``config.json``.
         extra: What an architecture needs beyond this, by llama.cpp's key without the architecture's prefix.
@@ -121,6 +122,7 @@ class ModelShape:
     position_rows: int = 0
     recurrent_layers: frozenset[int] = frozenset()
     recurrent_values: int = 0
+    is_guessed: bool = False
     parameters: int = 0
     tensors: tuple[StoredTensor, ...] = ()
     extra: Mapping[str, float] = field(default_factory=dict)

@@ -91,6 +91,11 @@ def _of_machine(plan: Plan, *, has_gpu_engine: bool) -> list[str]:
 
 def _of_model(plan: Plan, found: Subject) -> list[str]:
     notes = []
+    if found.shape.is_guessed:
+        notes.append(
+            f"Its kind, {found.shape.architecture}, is not one that we know: counted as a network of Llama's kind. "
+            "Whether an engine runs it is for the engine's own list to say; a GGUF of it is counted tensor by tensor."
+        )
     stored = found.stored_type if found.shape.tensors else ""
     if stored and not plan.subject.stored:
         notes.append(

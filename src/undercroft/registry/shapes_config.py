@@ -1,16 +1,18 @@
-"""The shape of a network from a Hugging Face ``config.json``, for the kinds that engines here know.
+"""The shape of a network from a Hugging Face ``config.json``.
 
-Where a key is missing, the default of the kind's configuration class in transformers 4.57 holds.
+Where a key is missing, the default of the kind's configuration class holds, see `config_kinds`. A kind that is not
+known is read as Llama's, and the shape says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from undercroft.catalog.entries import windowed
 from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape
+from undercroft.core.errors import InvalidError
+from undercroft.registry.config_kinds import KINDS, LATE_POSITIONS, OTHER_NAMES, STATE_KEYS, Kind, guessed
 from undercroft.registry.inspection.reading import refuse
 
 _LAYERS_LIMIT = 1024
@@ -26,11 +28,11 @@ class Config:
     """
 
     def __init__(self, values: Mapping[str, Any], name: str) -> None:
-        self.values, self._name = values, name
+        self.values, self.name = values, name
 
     def fail(self, problem: str) -> NoReturn:
         """Refuses the file."""
-        refuse("bad-config", "model configuration", self._name, problem)
+        refuse("bad-config", "model configuration", self.name, problem)
 
     def count(self, *keys: str, default: int = 0) -> int:
         """The first of the keys that is there, a number from 0 on."""
@@ -46,73 +48,16 @@ class Config:
     def needed(self, *keys: str, default: int = 0) -> int:
         """`count` of something that every network has."""
         found = self.count(*keys, default=default)
-        return found or self.fail(f"it does not say its {keys[0]}")
+        if found:
+            return found
+        if any(self.values.get(key) == 0 for key in keys):
+            self.fail(f"{keys[0]} is 0, expected at least 1")
+        return self.fail(f"it does not say its {keys[0]}")
 
     def flag(self, key: str, *, default: bool = False) -> bool:
         """A truth value."""
         value = self.values.get(key)
         return value if isinstance(value, bool) else default
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a kind of configuration means where it does not say it.
-
-    Args:
-        architecture: As llama.cpp calls it.
-        is_tied: Default of ``tie_word_embeddings``.
-        has_bias: Query, key and value have biases, whatever ``attention_bias`` says.
-        has_norm: Query and key heads are normalised.
-        pattern: Every n-th block sees everything, the others have the window; 0: all have it.
-        needs_switch: The window holds only where ``use_sliding_window`` is true.
-        defaults: Numbers by key.
-    """
-
-    architecture: str
-    is_tied: bool = False
-    has_bias: bool = False
-    has_norm: bool = False
-    pattern: int = 0
-    needs_switch: bool = False
-    defaults: tuple[tuple[str, int], ...] = ()
-
-
-_GEMMA3 = (
-    ("num_attention_heads", 8),
-    ("num_key_value_heads", 4),
-    ("head_dim", 256),
-    ("vocab_size", 262_208),
-    ("max_position_embeddings", 131_072),
-    ("sliding_window", 4096),
-)
-_KINDS: dict[str, _Kind] = {
-    "llama": _Kind("llama"),
-    "mistral": _Kind("llama"),
-    "mixtral": _Kind("llama"),
-    "ministral3": _Kind("mistral3"),
-    "smollm3": _Kind("smollm3", is_tied=True),
-    "qwen2": _Kind("qwen2", has_bias=True, needs_switch=True),
-    "qwen2_moe": _Kind("qwen2moe", has_bias=True, needs_switch=True),
-    "qwen3": _Kind("qwen3", has_norm=True, needs_switch=True),
-    "qwen3_moe": _Kind("qwen3moe", has_norm=True, needs_switch=True),
-    "gemma": _Kind("gemma", is_tied=True, defaults=(("head_dim", 256),)),
-    "gemma2": _Kind("gemma2", is_tied=True, pattern=2, defaults=(("head_dim", 256), ("sliding_window", 4096))),
-    "gemma3": _Kind("gemma3", is_tied=True, has_norm=True, pattern=6, defaults=_GEMMA3),
-    "gemma3_text": _Kind("gemma3", is_tied=True, has_norm=True, pattern=6, defaults=_GEMMA3),
-    "phi3": _Kind("phi3"),
-    "chatglm": _Kind("chatglm"),
-    "glm": _Kind("chatglm"),
-    "glm4": _Kind("glm4"),
-    "deepseek_v2": _Kind("deepseek2"),
-    "deepseek_v3": _Kind("deepseek2"),
-    "olmoe": _Kind("olmoe", has_norm=True),
-    "granitemoe": _Kind("granitemoe"),
-    "bert": _Kind("bert"),
-    "roberta": _Kind("bert"),
-    "xlm-roberta": _Kind("bert"),
-    "nomic_bert": _Kind("nomic-bert"),
-}
-KNOWN_KINDS = tuple(sorted(_KINDS))
 
 
 def shape_of_config(document: Any, *, name: str = "config.json") -> ModelShape:
@@ -130,63 +75,120 @@ def shape_of_config(document: Any, *, name: str = "config.json") -> ModelShape:
     inner = document.get("text_config")
     # Models that see or hear keep the language model's numbers one level down, without those of the outer kind.
     values = {**inner} if isinstance(inner, dict) else dict(document)
-    kind_name = values.get("model_type") or document.get("model_type")
-    kind = _KINDS.get(kind_name) if isinstance(kind_name, str) else None
-    if kind is None:
-        known = ", ".join(KNOWN_KINDS)
-        refuse(
-            "bad-config", "model configuration", name, f"its model_type is {str(kind_name)[:40]!r}, known are {known}"
-        )
+    kind_name = values.get("model_type") or document.get("model_type") or ""
+    if not isinstance(kind_name, str):
+        refuse("bad-config", "model configuration", name, f"its model_type is {str(kind_name)[:40]!r}, expected a text")
+    kind = KINDS.get(kind_name) or guessed(kind_name)
     if "tie_word_embeddings" not in values and "tie_word_embeddings" in document:
         values["tie_word_embeddings"] = document["tie_word_embeddings"]
-    config = Config({**dict(kind.defaults), **{k: v for k, v in values.items() if v is not None}}, name)
+    config = Config({**dict(kind.defaults), **_by_first_names(values)}, name)
+    _refuse_what_is_hidden(config, kind, kind_name, document)
     if kind.architecture in ("bert", "nomic-bert"):
         return _encoder(config, kind, document)
-    return _decoder(config, kind, str(kind_name))
+    return _decoder(config, kind, kind_name)
 
 
-def _decoder(config: Config, kind: _Kind, kind_name: str) -> ModelShape:
-    layers = config.needed("num_hidden_layers", "num_layers")
+def _by_first_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that say something, each size by the name that most kinds have for it."""
+    said = {key: value for key, value in values.items() if value is not None}
+    for first, others in OTHER_NAMES.items():
+        found = next((said[key] for key in (first, *others) if key in said), None)
+        if found is not None:
+            said[first] = found
+    return said
+
+
+def _refuse_what_is_hidden(config: Config, kind: Kind, kind_name: str, document: Mapping[str, Any]) -> None:
+    """Raises for networks whose memory a configuration alone does not show."""
+    names = document.get("architectures")
+    if kind.is_guessed and ("type_vocab_size" in config.values or "ForMaskedLM" in str(names)):
+        _refuse_kind(
+            config, kind_name, "only encodes, in a way of its own", hint="plan a GGUF of it: its tensors show all"
+        )
+    types = config.values.get("layer_types")
+    has_others = isinstance(types, list) and any(
+        one not in ("full_attention", "sliding_attention", "chunked_attention") for one in types
+    )
+    if "mamba" in kind_name or "rwkv" in kind_name or has_others or any(key in config.values for key in STATE_KEYS):
+        _refuse_kind(
+            config, kind_name, "keeps a state in some of its blocks", hint="plan a GGUF of it: its tensors show all"
+        )
+    if config.flag("is_encoder_decoder") or kind_name in ("t5", "mt5", "umt5", "whisper", "bart", "mbart"):
+        _refuse_kind(
+            config,
+            kind_name,
+            "has an encoder and a decoder",
+            hint="choose a model that only decodes or only encodes: undercroft plan models",
+        )
+
+
+def _refuse_kind(config: Config, kind_name: str, what: str, *, hint: str) -> NoReturn:
+    raise InvalidError(
+        "unknown-kind",
+        f"{config.name!r} is of a kind that cannot be planned from its configuration: model_type "
+        f"{kind_name[:40]!r} {what}",
+        hint=hint,
+    )
+
+
+def _decoder(config: Config, kind: Kind, kind_name: str) -> ModelShape:
+    layers = config.needed("num_hidden_layers")
     if layers > _LAYERS_LIMIT:
         config.fail(f"num_hidden_layers is {layers:,}, expected at most {_LAYERS_LIMIT:,}")
     width, heads = config.needed("hidden_size"), config.needed("num_attention_heads")
     latent = _latent(config)
     head_dim = config.count("head_dim", "kv_channels") or width // heads
-    experts = _experts(config, kind_name)
-    context = config.needed("max_position_embeddings", "seq_length")
+    experts = _experts(config, kind, kind_name)
+    context = config.needed("max_position_embeddings")
     window, window_layers = _window(config, kind, layers, context)
     return ModelShape(
         architecture=kind.architecture,
         layers=layers,
         width=width,
         heads=heads,
-        kv_heads=(_kv_heads(config, heads),) * layers,
+        kv_heads=(_kv_heads(config, kind, heads),) * layers,
         head_dim=head_dim if latent is None else latent.nope_dim + latent.rope_dim,
         value_head_dim=head_dim if latent is None else latent.value_dim,
-        feed_forward=_feed_forward(config, experts, kind_name),
-        vocabulary=config.needed("padded_vocab_size", "vocab_size"),
+        feed_forward=_feed_forward(config, kind, experts, width),
+        vocabulary=config.count("padded_vocab_size") or config.needed("vocab_size"),
         context_tokens=context,
         is_tied=config.flag("tie_word_embeddings", default=kind.is_tied),
-        has_attention_bias=kind.has_bias or config.flag("attention_bias") or config.flag("add_qkv_bias"),
+        is_gated=kind.is_gated,
+        has_attention_bias=kind.has_bias
+        or any(config.flag(key) for key in ("attention_bias", "add_qkv_bias", "use_qkv_bias")),
         has_query_key_norm=kind.has_norm,
         window_tokens=window,
         window_layers=window_layers,
         experts=experts,
         latent=latent,
+        position_rows=_position_rows(kind, context),
+        is_guessed=kind.is_guessed,
         extra={"expert_bias": 1} if config.values.get("topk_method") == "noaux_tc" else {},
     )
 
 
-def _kv_heads(config: Config, heads: int) -> int:
+def _position_rows(kind: Kind, context: int) -> int:
+    # OPT counts positions from 2 on.
+    return context + 2 * (kind.architecture == "opt") if kind.has_positions else 0
+
+
+def _kv_heads(config: Config, kind: Kind, heads: int) -> int:
     if config.flag("multi_query_attention"):
         return config.needed("multi_query_group_num")
-    found = config.count("num_key_value_heads", default=heads) or heads
+    if kind.architecture == "starcoder" and config.flag("multi_query", default=True):
+        return 1
+    is_old_falcon = kind.architecture == "falcon" and not config.flag("new_decoder_architecture")
+    if is_old_falcon and "n_head_kv" not in config.values and config.flag("multi_query", default=True):
+        return 1
+    nested = config.values.get("attn_config")
+    inner = Config(nested, config.name).count("kv_n_heads") if isinstance(nested, dict) else 0
+    found = inner or config.count("num_key_value_heads", default=heads) or heads
     if heads % found:
         config.fail(f"{heads:,} attention heads cannot share {found:,} key/value heads")
     return found
 
 
-def _window(config: Config, kind: _Kind, layers: int, context: int) -> tuple[int, frozenset[int]]:
+def _window(config: Config, kind: Kind, layers: int, context: int) -> tuple[int, frozenset[int]]:
     window = config.count("sliding_window")
     if not window or window >= context or (kind.needs_switch and not config.flag("use_sliding_window")):
         return 0, frozenset()
@@ -200,10 +202,10 @@ def _window(config: Config, kind: _Kind, layers: int, context: int) -> tuple[int
     return window, windowed(layers, config.count("sliding_window_pattern") or kind.pattern)
 
 
-def _feed_forward(config: Config, experts: Experts | None, kind_name: str) -> int:
+def _feed_forward(config: Config, kind: Kind, experts: Experts | None, width: int) -> int:
     if experts is not None and not experts.dense_layers:
         return 0
-    return config.needed("intermediate_size", "ffn_hidden_size")
+    return config.needed("intermediate_size", default=kind.widening * width)
 
 
 def _latent(config: Config) -> LatentAttention | None:
@@ -219,10 +221,15 @@ def _latent(config: Config) -> LatentAttention | None:
     )
 
 
-def _experts(config: Config, kind_name: str) -> Experts | None:
+def _experts(config: Config, kind: Kind, kind_name: str) -> Experts | None:
     count = config.count("num_local_experts", "num_experts", "n_routed_experts")
-    reader = _EXPERT_READERS.get(kind_name)
+    reader = _EXPERT_READERS.get(kind_name, _any_experts if kind.is_guessed else None)
     return reader(config, count) if count and reader is not None else None
+
+
+def _any_experts(config: Config, count: int) -> Experts:
+    reader = _qwen2_experts if config.count("shared_expert_intermediate_size") else _deepseek_experts
+    return reader(config, count) if config.count("moe_intermediate_size") else _plain_experts(config, count)
 
 
 def _plain_experts(config: Config, count: int) -> Experts:
@@ -244,24 +251,27 @@ def _deepseek_experts(config: Config, count: int) -> Experts:
 
 _EXPERT_READERS: dict[str, Callable[[Config, int], Experts]] = {
     "mixtral": _plain_experts,
+    "phimoe": _plain_experts,
+    "gpt_oss": _plain_experts,
     "olmoe": _plain_experts,
     "granitemoe": _plain_experts,
     "qwen3_moe": _plain_experts,
     "qwen2_moe": _qwen2_experts,
+    "glm4_moe": _deepseek_experts,
+    "deepseek": _deepseek_experts,
     "deepseek_v2": _deepseek_experts,
     "deepseek_v3": _deepseek_experts,
 }
 
 
-def _encoder(config: Config, kind: _Kind, document: Mapping[str, Any]) -> ModelShape:
-    layers = config.needed("num_hidden_layers", "n_layer")
-    width, heads = config.needed("hidden_size", "n_embd"), config.needed("num_attention_heads", "n_head")
+def _encoder(config: Config, kind: Kind, document: Mapping[str, Any]) -> ModelShape:
+    layers = config.needed("num_hidden_layers")
+    width, heads = config.needed("hidden_size"), config.needed("num_attention_heads")
     if layers > _LAYERS_LIMIT:
         config.fail(f"num_hidden_layers is {layers:,}, expected at most {_LAYERS_LIMIT:,}")
     is_rotary = kind.architecture == "nomic-bert"
-    rows = config.needed("max_position_embeddings", "n_positions")
-    # RoBERTa counts positions from the padding token's on, so two rows stand for no token.
-    is_roberta = config.values.get("model_type") in ("roberta", "xlm-roberta")
+    rows = config.needed("max_position_embeddings")
+    is_roberta = config.values.get("model_type") in LATE_POSITIONS
     names = document.get("architectures")
     has_pooler = isinstance(names, list) and names[:1] in (["BertModel"], ["XLMRobertaModel"], ["RobertaModel"])
     extra: dict[str, float] = {"token_type_count": config.count("type_vocab_size", default=2)}
@@ -273,7 +283,7 @@ def _encoder(config: Config, kind: _Kind, document: Mapping[str, Any]) -> ModelS
         kv_heads=(heads,) * layers,
         head_dim=width // heads,
         value_head_dim=width // heads,
-        feed_forward=config.needed("intermediate_size", "n_inner"),
+        feed_forward=config.needed("intermediate_size"),
         vocabulary=config.needed("vocab_size"),
         context_tokens=rows - 2 if is_roberta else rows,
         is_tied=True,

@@ -10,8 +10,10 @@ import pytest
 from undercroft.catalog.families import load_catalogue
 from undercroft.catalog.shapes import Experts, LatentAttention
 from undercroft.core.errors import InvalidError
+from undercroft.planning.memory_cache import cache_bytes_per_token
 from undercroft.planning.weights import parameter_count
-from undercroft.registry.shapes_config import KNOWN_KINDS, shape_of_config
+from undercroft.registry.config_kinds import KNOWN_KINDS
+from undercroft.registry.shapes_config import shape_of_config
 
 CATALOGUE = load_catalogue()
 
@@ -132,11 +134,82 @@ def test_windows_named_block_by_block() -> None:
     assert shape_of_config(qwen).window_layers == frozenset({3})
 
 
+GPT_OSS = config("gpt_oss", 24, 2880, 64, 2880, 201_088, num_key_value_heads=8, head_dim=64, num_local_experts=32,
+                 num_experts_per_tok=4, sliding_window=128, max_position_embeddings=131_072,
+                 tie_word_embeddings=False)  # fmt: skip
+OTHERS: dict[str, tuple[dict[str, Any], int, int]] = {
+    "gpt2": ({"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024,
+              "vocab_size": 50_257}, 124_439_808, 36_864),
+    "falcon-7b": (config("falcon", 32, 4544, 71, 18_176, 65_024, multi_query=True, num_kv_heads=71),
+                  6_921_720_704, 8192),
+    "falcon-40b": (config("falcon", 60, 8192, 128, 32_768, 65_024, new_decoder_architecture=True, num_kv_heads=8),
+                   41_303_293_952, 122_880),
+    "starcoder": ({"model_type": "gpt_bigcode", "n_layer": 40, "n_embd": 6144, "n_head": 48, "n_inner": 24_576,
+                   "n_positions": 8192, "vocab_size": 49_152}, 15_517_456_384, 20_480),
+    "command-r": (config("cohere", 40, 8192, 64, 22_528, 256_000, max_position_embeddings=8192),
+                  34_980_831_232, 1_310_720),
+    "olmo-2-7b": (config("olmo2", 32, 4096, 32, 11_008, 100_352, max_position_embeddings=4096),
+                  7_298_617_344, 524_288),
+    "mpt-7b": ({"model_type": "mpt", "n_layers": 32, "d_model": 4096, "n_heads": 32, "max_seq_len": 2048,
+                "vocab_size": 50_432}, 6_649_286_656, 524_288),
+    "bloom-7b1": ({"model_type": "bloom", "n_layer": 30, "n_embed": 4096, "num_attention_heads": 32,
+                   "vocab_size": 250_880}, 7_069_016_064, 491_520),
+    "deepseek-moe-16b": (config("deepseek", 28, 2048, 16, 10_944, 102_400, n_routed_experts=64, n_shared_experts=2,
+                                num_experts_per_tok=6, moe_intermediate_size=1408, first_k_dense_replace=1,
+                                max_position_embeddings=4096), 16_375_728_128, 229_376),
+    "gpt-oss-20b": (GPT_OSS, 20_914_757_184, 49_152),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(OTHERS))
+def test_kinds_outside_the_catalogue(name: str) -> None:
+    """Parameters as their makers publish them, to 0.1 % (biases and sinks are left out); the cache by hand."""
+    document, parameters, cache_bytes = OTHERS[name]
+    shape = shape_of_config(document)
+    assert parameter_count(shape) == pytest.approx(parameters, rel=1e-3)
+    assert cache_bytes_per_token(shape) == cache_bytes
+    assert not shape.is_guessed
+
+
+def test_every_second_block_of_gpt_oss_has_a_window() -> None:
+    """The window is the kind's own where no list names the blocks."""
+    shape = shape_of_config(GPT_OSS)
+    assert (shape.window_tokens, shape.window_layers) == (128, frozenset(range(0, 24, 2)))
+
+
+@pytest.mark.parametrize("said", [{"model_type": "\x1b[2Jfoo\u202e"}, {"model_type": "2Jfoo"}])
+def test_a_kind_that_nobody_told_us_of(said: dict[str, Any]) -> None:
+    """It is read as Llama's, says so, and its name reaches no terminal as it stands."""
+    shape = shape_of_config({**PUBLISHED["llama-3.2-3b"], **said})
+    assert (shape.is_guessed, shape.architecture) == (True, "2Jfoo")
+    assert parameter_count(shape) == 3_212_749_824
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"model_type": "mamba"}, "its model_type is 'mamba', known are bert, chatglm"),
-        ({"model_type": ["llama"]}, "its model_type is"),
+        ({"model_type": "mamba"}, "model_type 'mamba' keeps a state in some of its blocks"),
+        ({"model_type": "new", "mamba_d_state": 16}, "model_type 'new' keeps a state"),
+        ({"model_type": "new", "layer_types": ["linear_attention"]}, "model_type 'new' keeps a state"),
+        ({"model_type": "t5"}, "model_type 't5' has an encoder and a decoder"),
+        ({"model_type": "new", "is_encoder_decoder": True}, "model_type 'new' has an encoder and a decoder"),
+        ({"model_type": "new", "architectures": ["NewForMaskedLM"]}, "model_type 'new' only encodes"),
+    ],
+)
+def test_a_configuration_that_does_not_show_enough(changes: dict[str, Any], problem: str) -> None:
+    """What cannot be counted from its configuration is not guessed."""
+    with pytest.raises(InvalidError) as caught:
+        shape_of_config({**PUBLISHED["llama-3.2-3b"], **changes})
+    assert caught.value.code == "unknown-kind"
+    assert problem in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"model_type": ["llama"]}, "its model_type is \"['llama']\", expected a text"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0, expected at least 1"),
+        ({"vocab_size": None}, "does not say its vocab_size"),
         ({"num_hidden_layers": None}, "does not say its num_hidden_layers"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000, expected at most 1,024"),
         ({"hidden_size": "4096"}, "hidden_size is '4096', expected a count"),
