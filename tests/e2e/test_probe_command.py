@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.cellar import Cellar
-from tests.support.server import Server
+from tests.support.server import Server, wait_for
 
 _TICKET = "Hi, where is my order SG-4471? I need it today."
 _PROBE = f"""\
@@ -150,3 +153,36 @@ def test_a_baseline_and_a_report(server: Server) -> None:
     assert server.json("probe", "report", "daily")["whole"]["asked"] == 2
     assert "no-rows" in server.run("probe", "report", "daily", "--since", "2099-01-01", check=False).stderr
     assert "bad-time" in server.run("probe", "report", "daily", "--since", "soon", check=False).stderr
+
+
+def test_a_schedule_is_kept_by_the_server(server: Server) -> None:
+    """What was missed since the file was written is asked once, through the door, and the list says how it went."""
+    write_probe(server, "nightly", 'model: ticket-pilot\nschedule: "0 3 * * *"\n' + _PROBE)
+    yesterday = time.time() - 2 * 86_400
+    os.utime(server.home / "probes" / "nightly.yaml", (yesterday, yesterday))
+
+    def entry() -> dict[str, Any]:
+        found: dict[str, Any] = next(each for each in server.json("probe", "list") if each["probe"] == "nightly")
+        return found
+
+    wait_for(lambda: (last := entry()["last"]) and last["finished_at"], "the scheduled run to end")
+    found = entry()
+    assert (found["last"]["asked"], found["last"]["passed"], found["last"]["note"]) == (2, 1, "")
+    assert found["last"]["due_at"] is not None
+    assert found["next"] > found["last"]["due_at"]
+    assert len(report_rows(server, "nightly")) == 2
+    shown = server.run("probe", "list").stdout
+    assert "1 of 2" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_a_probe_that_cannot_be_used_is_listed_as_such(cellar: Cellar) -> None:
+    """With its problem, beside those that can."""
+    write_probe(cellar, "bad", "questions: 5")
+    write_probe(cellar, "good", _PROBE)
+    shown = cellar.run("list").stdout
+    assert "cannot be used" in shown
+    assert "questions: expected a list" in shown
+    assert [each["next"] for each in cellar.json("list")] == [None, None]
+    cellar.run("run", "good", expected=6)
+    assert cellar.json("list")[1]["last"]["note"] == "not-running"

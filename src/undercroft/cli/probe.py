@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,22 +11,24 @@ from undercroft.cli.encoding import typed
 from undercroft.cli.first_run import STARTER
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
-from undercroft.cli.probe_text import plain_run, plain_summary, print_run
+from undercroft.cli.probe_text import list_row, plain_past, plain_run, plain_summary, print_run
 from undercroft.cli.report_files import write_report
 from undercroft.core.clock import parse_moment, to_iso, utc_now
-from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
+from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UndercroftError
 from undercroft.core.files import write_atomically
 from undercroft.serving import deployments
 from undercroft.watch import proposals
 from undercroft.watch.asking import answers_to, check_languages
 from undercroft.watch.baselines import load_baseline, save_baseline
 from undercroft.watch.baselining import take_baseline
+from undercroft.watch.history import begin_run, break_off, last_run
 from undercroft.watch.probe_files import load_probe, parse_probe, probe_file, probe_names
 from undercroft.watch.report_files import read_report, report_file
 from undercroft.watch.report_pages import COLUMNS, figure_cells, headline, html_of, markdown_of
 from undercroft.watch.report_rows import read_rows
 from undercroft.watch.report_summary import summarize
-from undercroft.watch.running import reach_door, run_probe
+from undercroft.watch.running import note_end, reach_door, run_probe
+from undercroft.watch.scheduler import next_start, owed_since
 from undercroft.watch.served import served_release
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -55,7 +57,18 @@ def run(
         raise NotFoundError("no-probe", f"there is no probe in {home.probes}", hint="undercroft probe init NAME")
     loaded = [(each, load_probe(home, each), load_baseline(home, each)) for each in names]
     settings = settings_of(home)
-    runs = [run_probe(home, settings, database, *each, tell=lambda _outcome: None) for each in loaded]
+    runs = []
+    for each in loaded:
+        check_languages(each[1].questions)
+        run_id = begin_run(database, each[0], None, utc_now())
+        assert run_id is not None  # only a time of a schedule can have had its run
+        try:
+            made = run_probe(home, settings, database, *each, tell=lambda _outcome: None)
+        except UndercroftError as error:
+            break_off(database, utc_now(), error.code, run_id=run_id)
+            raise
+        note_end(database, run_id, made)
+        runs.append(made)
     if as_json:
         print_json([plain_run(made) for made in runs])
     else:
@@ -65,6 +78,36 @@ def run(
         raise typer.Exit(_EXIT_UNREACHED)
     if any(made.passed < len(made.outcomes) for made in runs):
         raise typer.Exit(_EXIT_FAILED)
+
+
+@app.command("list")
+def list_probes(as_json: AsJson = False) -> None:
+    """Show probes, how each last went and when it is asked next."""
+    home, database = open_database()
+    found = []
+    for name in probe_names(home):
+        entry: dict[str, Any] = {"probe": name, "problem": None, "questions": None, "schedule": None, "next": None}
+        try:
+            probe = load_probe(home, name)
+            start = next_start(name, probe, owed_since(home, database, name))
+            entry |= {"questions": len(probe.questions), "schedule": probe.schedule, "time_zone": probe.time_zone}
+            entry["next"] = to_iso(start) if start is not None else None
+        except InvalidError as error:
+            entry["problem"] = error.message
+        with database.read() as connection:
+            entry["last"] = plain_past(last_run(connection, name))
+        found.append(entry)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ["=probe", ">questions", "=last run (UTC)", "passed", ">score", "=next run (UTC)"],
+        [list_row(entry) for entry in found],
+        empty="There is no probe. Try: undercroft probe init NAME",
+    )
+    for entry in found:
+        if entry["problem"]:
+            typer.echo(entry["problem"])
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +10,7 @@ import typer
 
 from undercroft.cli.output import print_table, print_wrapped
 from undercroft.core.clock import to_iso
+from undercroft.watch.history import PastRun
 from undercroft.watch.outcomes import Outcome
 from undercroft.watch.report_summary import Summary
 from undercroft.watch.running import Run
@@ -114,3 +116,40 @@ def plain_summary(summary: Summary) -> dict[str, Any]:
         "questions": {question: asdict(figures) for question, figures in summary.questions.items()},
         "releases": [{"release": release, "since": day} for release, day in summary.releases],
     }
+
+
+def plain_past(past: PastRun | None) -> dict[str, Any] | None:
+    """An earlier run for programs; None where there was none."""
+    if past is None:
+        return None
+    return {
+        "started_at": to_iso(past.started_at),
+        "finished_at": to_iso(past.finished_at) if past.finished_at else None,
+        "due_at": to_iso(past.due_at) if past.due_at else None,
+        "asked": past.asked,
+        "passed": past.passed,
+        "score": past.score,
+        "note": past.note,
+    }
+
+
+def list_row(entry: Mapping[str, Any]) -> list[str]:
+    """One probe in the list of them.
+
+    Args:
+        entry: ``probe``, ``questions``, ``problem``, ``last`` as `plain_past` gives it, ``next``.
+    """
+    last = entry["last"]
+    if last is None:
+        passed, score = "never asked", ""
+    elif last["score"] is None:
+        passed, score = last["note"] or "not ended", ""
+    else:
+        passed, score = last["note"] or f"{last['passed']} of {last['asked']}", f"{last['score']:.2f}"
+    upcoming = _minute(entry["next"]) if entry["next"] else "by command" if not entry["problem"] else "cannot be used"
+    began = _minute(last["started_at"]) if last else ""
+    return [entry["probe"], str(entry["questions"] or ""), began, passed, score, upcoming]
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")

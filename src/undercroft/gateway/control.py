@@ -40,6 +40,7 @@ from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.usage import UsageLog
 from undercroft.storage import checkpoints
 from undercroft.storage.database import Database
+from undercroft.watch.scheduler import look_after_probes
 
 _log = structlog.get_logger("control")
 
@@ -110,6 +111,7 @@ class Control:
         threading.Thread(target=self._learn, name="learn", daemon=True).start()
         threading.Thread(target=self._sign, name="sign", daemon=True).start()
         threading.Thread(target=self._back_up, name="backup", daemon=True).start()
+        threading.Thread(target=self._probe, name="probes", daemon=True).start()
         serving = asyncio.create_task(server.serve())
         gc.freeze()
         _log.info("control runs", home=str(self.home.root))
@@ -181,6 +183,10 @@ class Control:
                     checkpoints.copy_missing(self.home.checkpoints, settings.checkpoint_folder)
             except (UndercroftError, OSError) as error:
                 _log.error("checkpoint failed", error=str(error))
+
+    def _probe(self) -> None:
+        """Asks the standard questions that have a schedule, each probe in a process of its own."""
+        look_after_probes(self.home, self.database, self._ending)
 
     def _back_up(self) -> None:
         """Makes and tries backups when they are due, each in a process of its own."""

@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData(
@@ -166,6 +167,23 @@ licence_acceptances = Table(
     Column("use", String(32), primary_key=True),  # the declared use that it was accepted for
     Column("at", String(24), nullable=False),
     Column("actor", String(128), nullable=False),
+)
+
+probe_runs = Table(
+    "probe_runs",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("probe", String(63), nullable=False),
+    Column("due_at", String(24), nullable=True),  # the time of the schedule that it was for; None by command
+    Column("started_at", String(24), nullable=False),
+    Column("finished_at", String(24), nullable=True),
+    Column("release", String(80), nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("passed", Integer, nullable=False),
+    Column("score", Float, nullable=True),  # None until it has ended
+    Column("note", Text, nullable=False),  # why nobody could be asked, or it broke off; else empty
+    UniqueConstraint("probe", "due_at"),  # no time of a schedule is run twice
+    Index("ix_probe_runs_probe_started_at", "probe", "started_at"),
 )
 
 journal = Table(

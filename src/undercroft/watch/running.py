@@ -17,6 +17,7 @@ from undercroft.storage.database import Database
 from undercroft.watch.asking import ask_all, check_languages, unreached
 from undercroft.watch.baselines import Baseline
 from undercroft.watch.door_client import DoorClient
+from undercroft.watch.history import end_run
 from undercroft.watch.outcomes import Outcome, mean_score
 from undercroft.watch.probe_files import Probe
 from undercroft.watch.report_files import append_line, report_file
@@ -116,6 +117,27 @@ def run_probe(
         outcomes.append(outcome)
         tell(outcome)
     return Run(name, release, tuple(outcomes), report)
+
+
+def note_end(database: Database, run_id: int, made: Run) -> None:
+    """Writes down how a run went.
+
+    Args:
+        database: Of the home.
+        run_id: As `history.begin_run` gave it.
+        made: The run.
+    """
+    unreached = next((outcome.error for outcome in made.outcomes if outcome.error in _UNREACHED), "")
+    end_run(
+        database,
+        run_id,
+        utc_now(),
+        release=made.release,
+        asked=len(made.outcomes),
+        passed=made.passed,
+        score=made.score,
+        note=unreached,
+    )
 
 
 def _outcomes(
