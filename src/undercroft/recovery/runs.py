@@ -20,7 +20,7 @@ from undercroft.storage import journal
 from undercroft.storage.database import Database
 
 # Another one works just now, or a person mistyped an id: nothing failed.
-_NO_FAILURE = {"backup-running", "store-busy", "no-such-backup"}
+NO_FAILURE = {"backup-running", "store-busy", "no-such-backup"}
 _REASON_LETTERS = 1000
 
 
@@ -40,7 +40,7 @@ def make_backup(
     Raises:
         UndercroftError: As of `create`, or the store cannot be used.
     """
-    with _telling(database, str(place.folder), actor):
+    with telling(database, str(place.folder), actor):
         created = create(home, place.make(), settings, at=at, reason=reason, must_write=must_write)
     manifest = created.manifest
     with database.write() as connection:
@@ -78,7 +78,7 @@ def make_trial(
     Raises:
         UndercroftError: As of `try_restore`, or the store cannot be used.
     """
-    with _telling(database, str(place.folder), actor):
+    with telling(database, str(place.folder), actor):
         store = place.open()
         with store.shared():
             tried = try_restore(home, store, find(store, backup_id), at=at, actor=actor)
@@ -113,12 +113,21 @@ def make_room(database: Database, place: Place, policy: Policy, *, actor: str, i
 
 
 @contextmanager
-def _telling(database: Database, folder: str, actor: str) -> Iterator[None]:
-    """Writes down what failed. Where the disk is full that fails, too, and the first error is the one that matters."""
+def telling(database: Database, folder: str, actor: str) -> Iterator[None]:
+    """Writes down what failed. Where the disk is full that fails, too, and the first error is the one that matters.
+
+    Args:
+        database: Of the home.
+        folder: Of the store.
+        actor: Who.
+
+    Raises:
+        UndercroftError: What failed.
+    """
     try:
         yield
     except UndercroftError as error:
-        if error.code not in _NO_FAILURE:
+        if error.code not in NO_FAILURE:
             with suppress(UndercroftError), database.write() as connection:
                 reason = f"{error.code}: {error.message}"[:_REASON_LETTERS]
                 journal.record(connection, actor=actor, action=FAIL, subject=folder[:255], reason=reason)

@@ -23,7 +23,7 @@ from undercroft.core.processes import die_with_parent
 from undercroft.core.settings import BackupSettings, load_settings
 from undercroft.recovery.places import place_of
 from undercroft.recovery.retention import Policy
-from undercroft.recovery.runs import make_backup, make_room, make_trial
+from undercroft.recovery.runs import NO_FAILURE, make_backup, make_room, make_trial, telling
 from undercroft.serving.backups import is_backup_due, is_trial_due, read_state
 from undercroft.storage.database import Database
 
@@ -43,21 +43,23 @@ def run_due(home: Home, database: Database) -> list[str]:
         UndercroftError: Something failed; the journal has it.
     """
     settings = load_settings(home.config_file).settings
-    done = []
     with database.read() as connection:
         state = read_state(connection)
-    if is_backup_due(state, settings.backup, utc_now()):
+    with telling(database, str(settings.backup.folder), _ACTOR):
         place = place_of(settings.backup, is_new=True)
+    done = []
+    if is_backup_due(state, settings.backup, utc_now()):
         done.append(make_backup(home, database, settings, place, at=utc_now(), actor=_ACTOR).manifest.id)
-    with database.read() as connection:
-        state = read_state(connection)
-    place = place_of(settings.backup)
+        with database.read() as connection:
+            state = read_state(connection)
     if is_trial_due(state, settings.backup, utc_now()):
-        make_trial(home, database, place, None, at=utc_now(), actor=_ACTOR)
+        # Not the newest of the store: another home may use it, too.
+        make_trial(home, database, place, state.created_id, at=utc_now(), actor=_ACTOR)
         done.append("trial")
     policy = policy_of(settings.backup)
     if done and policy is not None:
-        make_room(database, place, policy, actor=_ACTOR)
+        with telling(database, str(place.folder), _ACTOR):
+            make_room(database, place, policy, actor=_ACTOR)
     return done
 
 
@@ -81,7 +83,7 @@ def main() -> None:
         finally:
             database.close()
     except UndercroftError as error:
-        sys.exit(str(error))
+        sys.exit(None if error.code in NO_FAILURE else str(error))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+"""The server's own backups: what is due is done, and what fails is written down."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from tests.support.backups import Cellar
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.errors import UndercroftError
+from undercroft.core.settings import BackupSettings
+from undercroft.recovery.gathering import work_folder
+from undercroft.recovery.keys import make_key_file
+from undercroft.recovery.retention import Policy
+from undercroft.recovery.scheduled import policy_of, run_due
+from undercroft.serving.backups import BackupState, read_state
+from undercroft.storage.tables import journal
+
+
+def set_up(cellar: Cellar, **settings: object) -> None:
+    """Writes the settings file."""
+    key = cellar.folder / "backup.key"
+    if not key.exists():
+        make_key_file(key)
+    values = {"folder": str(cellar.store_folder), "key_file": str(key), **settings}
+    shown = {name: f"'{value}'" if isinstance(value, str) else value for name, value in values.items()}
+    lines = [f"{name} = {value}" for name, value in shown.items() if values[name] is not None]
+    cellar.home.config_file.write_text("[backup]\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def state(cellar: Cellar) -> BackupState:
+    with cellar.database.read() as connection:
+        return read_state(connection)
+
+
+def make_older(cellar: Cellar, hours: float) -> None:
+    """As if everything that the journal tells of was so long ago."""
+    at = to_iso(utc_now() - timedelta(hours=hours))
+    with cellar.database.write() as connection:
+        connection.execute(update(journal).values(at=at))
+
+
+def test_what_is_due_is_done_once(sealed_cellar: Cellar) -> None:
+    """A backup and its trial; then nothing until the time has come; then a backup alone, and the rules hold."""
+    set_up(sealed_cellar, keep_last=1, keep_daily=0, keep_weekly=0, keep_monthly=0)
+    home, database = sealed_cellar.home, sealed_cellar.database
+    first = run_due(home, database)
+    assert first[1:] == ["trial"]
+    assert state(sealed_cellar).tried_id == first[0]
+    assert run_due(home, database) == []
+    make_older(sealed_cellar, 25)
+    (second,) = run_due(home, database)
+    kept = {path.name for path in (sealed_cellar.store_folder / "backups").iterdir()}
+    assert kept == {first[0], second}, "the newest, and the newest that counts"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"key_file": None}, "needs-key"), ({"key_file": "/nowhere/key"}, "no-backup-key"), ({"folder": "/proc/x"}, "")],
+)
+def test_what_fails_is_written_down(sealed_cellar: Cellar, settings: dict[str, object], reason: str) -> None:
+    """No key, a key that is gone, a folder that cannot be made: status can say why."""
+    set_up(sealed_cellar, **settings)
+    with pytest.raises(UndercroftError):
+        run_due(sealed_cellar.home, sealed_cellar.database)
+    found = state(sealed_cellar)
+    assert found.is_failing
+    assert found.failure.startswith(reason or "store-unusable")
+
+
+def test_prunes_that_fail_are_written_down(sealed_cellar: Cellar) -> None:
+    """A manifest that cannot be read stops them, and somebody has to look."""
+    set_up(sealed_cellar)
+    (first, _) = run_due(sealed_cellar.home, sealed_cellar.database)
+    (sealed_cellar.store_folder / "backups" / first).write_bytes(b"x")
+    make_older(sealed_cellar, 25)
+    with pytest.raises(UndercroftError, match="unreadable-manifest"):
+        run_due(sealed_cellar.home, sealed_cellar.database)
+    assert "unreadable-manifest" in state(sealed_cellar).failure
+
+
+def test_another_backup_that_runs_is_no_failure(sealed_cellar: Cellar) -> None:
+    """Somebody makes one by hand just now: the next look finds it done."""
+    set_up(sealed_cellar)
+    with work_folder(sealed_cellar.home), pytest.raises(UndercroftError, match="backup-running"):
+        run_due(sealed_cellar.home, sealed_cellar.database)
+    assert not state(sealed_cellar).is_failing
+
+
+def test_the_trial_is_of_this_home(sealed_cellar: Cellar) -> None:
+    """A newer backup of another home in the same store is not tried in its place."""
+    set_up(sealed_cellar, trial_days=0)
+    (own,) = run_due(sealed_cellar.home, sealed_cellar.database)
+    other = sealed_cellar.store_folder / "backups" / "29991231T000000Z-zzzzzz"
+    other.write_bytes(b"of another home")
+    set_up(sealed_cellar, keep_last=0, keep_daily=0, keep_weekly=0, keep_monthly=0)
+    assert run_due(sealed_cellar.home, sealed_cellar.database) == ["trial"]
+    assert state(sealed_cellar).tried_id == own
+
+
+def test_rules_all_at_zero_keep_everything() -> None:
+    """In the settings, 0 everywhere means that the server removes nothing."""
+    nothing = BackupSettings(keep_last=0, keep_daily=0, keep_weekly=0, keep_monthly=0)
+    assert policy_of(nothing) is None
+    assert policy_of(BackupSettings()) == Policy(3, 7, 5, 12)
