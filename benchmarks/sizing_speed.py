@@ -38,7 +38,7 @@ TITLE = "sizing_speed: speed as forecast, beside speed as measured"
 CALIBRATING = Load("qwen2.5-0.5b", "Q4_K_M", CONTEXT_TOKENS)
 _MOST_MEDIAN, _LEAST_IN_RANGE = 0.10, 0.90
 _PEER = "bandwidth / file"
-_QUICK_EFFORT, _FULL_EFFORT = Effort(6.0, 2, 8), Effort(12.0, 3, 12)
+_QUICK_EFFORT, _FULL_EFFORT = Effort(6.0, 2, 8), Effort(15.0, 2, 8)
 _QUICK = {
     "qwen2.5-0.5b": ("Q4_K_M",),
     "smollm2-135m": ("Q8_0",),
@@ -48,14 +48,14 @@ _QUICK = {
     "gemma-3-1b": ("Q4_K_M",),
 }
 _FULL = {
-    "qwen2.5-0.5b": ("Q4_K_M", "F16", "Q8_0", "Q6_K", "Q4_0"),
-    "smollm2-135m": ("F16", "Q8_0", "Q4_K_M"),
-    "smollm2-360m": ("F16", "Q8_0", "Q4_K_M", "IQ4_XS"),
+    "qwen2.5-0.5b": ("Q4_K_M", "Q8_0"),
+    "smollm2-135m": ("F16", "Q8_0"),
+    "smollm2-360m": ("Q8_0", "Q4_K_M"),
     "qwen3-0.6b": ("F16", "Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "IQ4_XS", "Q2_K"),
-    "llama-3.2-1b": ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "IQ4_XS", "Q2_K"),
-    "tinyllama-1.1b": ("Q8_0", "Q4_K_M", "Q4_0", "Q2_K"),
-    "gemma-3-1b": ("Q8_0", "Q4_K_M", "Q4_0", "IQ4_XS"),
-    "qwen2.5-1.5b": ("Q8_0", "Q4_K_M", "Q4_0"),
+    "llama-3.2-1b": ("Q8_0", "Q4_K_M", "Q4_0"),
+    "tinyllama-1.1b": ("Q4_K_M", "Q6_K"),
+    "gemma-3-1b": ("Q8_0", "Q4_K_M"),
+    "qwen2.5-1.5b": ("Q4_0", "IQ4_XS"),
     "granite-3.0-1b-a400m": ("Q8_0", "Q4_K_M"),
     "olmoe-1b-7b": ("Q4_K_M",),
 }

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.processes import MissingError
 from undercroft.catalog.shapes import ModelShape
 from undercroft.core.settings import EngineSettings
 from undercroft.engines import wire
-from undercroft.engines.contract import EngineSpec, Health, Task
+from undercroft.engines.contract import EngineRecord, EngineSpec, Health, Task
 from undercroft.engines.llamacpp import LlamaCpp
 
 SLOTS = 4
@@ -58,6 +59,9 @@ SHORT = tuple(Case(True, streams, _SHORT_PROMPT_TOKENS, _SHORT_ANSWER_TOKENS) fo
 PIECE = Case(False, 1, 512, 1)
 LONG = Case(False, 1, 2048, _LONG_ANSWER_TOKENS)
 AFTER_LONG = Case(True, 1, 2048, _LONG_ANSWER_TOKENS)
+# Enough for the kernels of long prompts, and short enough where only a part of one core can be had.
+SHORT_PIECE = Case(False, 1, 160, 1)
+_FEW_TOKENS = 7
 CASES = (*SHORT, PIECE, LONG, AFTER_LONG)
 
 
@@ -112,7 +116,8 @@ def measure(path: Path, model: ModelShape, effort: Effort) -> Rates:
     """
     found = Rates()
     _drop_from_cache(path)
-    with _running(path, found) as endpoint:
+    with _running(path, found) as record:
+        endpoint = wire.endpoint_of(record)
         _touch(endpoint, model)
         begun = time.monotonic()
         for number in range(effort.most_rounds):
@@ -120,6 +125,42 @@ def measure(path: Path, model: ModelShape, effort: Effort) -> Rates:
                 break
             for case, rate in _round(endpoint, model, seed=number).items():
                 found.samples.setdefault(case, []).append(rate)
+    return found
+
+
+def measure_processor_time(path: Path, model: ModelShape, *, rounds: int) -> Rates:
+    """The same with one thread, in seconds of that thread's own processor time: waiting for a core is not counted.
+
+    Args:
+        path: The model.
+        model: Its shape.
+        rounds: Of each case.
+
+    Returns:
+        Answers of one, two and four sequences, and a prompt of `SHORT_PIECE`.
+
+    Raises:
+        MissingError: The engine did not start or did not answer.
+    """
+    found = Rates()
+    with _running(path, found, threads=1) as record:
+        endpoint, pids = wire.endpoint_of(record), machine.tree(record.pid or 0)
+
+        def spent(bodies: Sequence[dict[str, Any]]) -> float:
+            before = machine.cpu_seconds(pids)
+            _ask(endpoint, bodies)
+            return machine.cpu_seconds(pids) - before
+
+        for slot in range(SLOTS):
+            _ask(endpoint, [_body(model, SHORT[0], 0, slot, is_cached=True)])
+        for number in range(rounds):
+            for case in SHORT:
+                bodies = [_body(model, case, 0, slot, is_cached=True) for slot in range(case.streams)]
+                beginning = spent([{**body, "n_predict": 1} for body in bodies])
+                whole = spent([{**body, "n_predict": _FEW_TOKENS} for body in bodies])
+                found.samples.setdefault(case, []).append((_FEW_TOKENS - 1) / (whole - beginning))
+            seconds = spent([_body(model, SHORT_PIECE, number + 1, 0, is_cached=False)])
+            found.samples.setdefault(SHORT_PIECE, []).append(SHORT_PIECE.prompt_tokens / seconds)
     return found
 
 
@@ -133,8 +174,8 @@ def _drop_from_cache(path: Path) -> None:
 
 
 @contextmanager
-def _running(path: Path, found: Rates) -> Iterator[wire.Endpoint]:
-    """The engine as a replica runs it, with as many threads as a replica takes."""
+def _running(path: Path, found: Rates, *, threads: int = 0) -> Iterator[EngineRecord]:
+    """The engine as a replica runs it; with 0 as many threads as a replica takes."""
     with tempfile.TemporaryDirectory(prefix="undercroft-sizing-") as folder:
         engine = LlamaCpp(EngineSettings())
         spec = EngineSpec(
@@ -146,6 +187,7 @@ def _running(path: Path, found: Rates) -> Iterator[wire.Endpoint]:
             model_path=path,
             context_tokens=CONTEXT_TOKENS,
             slots=SLOTS,
+            threads=threads,
             gpu_layers=0,
         )
         begun = time.monotonic()
@@ -159,7 +201,7 @@ def _running(path: Path, found: Rates) -> Iterator[wire.Endpoint]:
                     raise MissingError(f"the engine was not ready after {_START_SECONDS:g} s")
                 time.sleep(_LOOK_SECONDS)
             found.load_seconds = time.monotonic() - begun
-            yield wire.endpoint_of(record)
+            yield record
         finally:
             engine.stop(record, grace_seconds=2.0)
 
@@ -171,11 +213,14 @@ def _touch(endpoint: wire.Endpoint, model: ModelShape) -> None:
 
 
 def _round(endpoint: wire.Endpoint, model: ModelShape, seed: int) -> dict[Case, float]:
-    """Every case once."""
+    """Every case once; the long prompt, which takes longer than all others together, in every other round."""
     found = {case: _decode(endpoint, model, case, seed) for case in SHORT}
     (piece,) = _ask(endpoint, [_body(model, PIECE, seed, 0, is_cached=False)])
-    (long,) = _ask(endpoint, [_body(model, LONG, seed, 0, is_cached=False)])
-    return {**found, PIECE: _prompt_rate(piece), LONG: _prompt_rate(long), AFTER_LONG: _answer_rate(long)}
+    found[PIECE] = _prompt_rate(piece)
+    if seed % 2 == 0:
+        (long,) = _ask(endpoint, [_body(model, LONG, seed, 0, is_cached=False)])
+        found |= {LONG: _prompt_rate(long), AFTER_LONG: _answer_rate(long)}
+    return found
 
 
 def _decode(endpoint: wire.Endpoint, model: ModelShape, case: Case, seed: int) -> float:

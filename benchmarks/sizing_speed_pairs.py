@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.sizing_models import Load
-from benchmarks.sizing_speed_engine import CONTEXT_TOKENS, PIECE, SHORT, Case
+from benchmarks.sizing_speed_engine import CONTEXT_TOKENS, PIECE, SHORT, SHORT_PIECE, Case
 from undercroft.catalog.shapes import ModelShape
 from undercroft.planning.calibration import Corrections, Kind, Pair, Quantity
 from undercroft.planning.forecasts import Workload
@@ -16,7 +16,7 @@ from undercroft.planning.speed import forecast_speed, kind_of
 from undercroft.planning.targets import Rate, Target
 
 # What a server measures of itself, and so all that a forecast may learn from.
-LEARNT_FROM = (SHORT[0], PIECE, None)
+LEARNT_FROM = (SHORT[0], PIECE, SHORT_PIECE, None)
 
 
 @dataclass(frozen=True, slots=True)
