@@ -98,9 +98,8 @@ class Rates:
         return statistics.median(ordered[: (len(ordered) + 1) // 2])
 
     def spread(self, case: Case) -> float:
-        """Slowest of the faster half against the fastest, as a ratio; 0 is no spread."""
-        ordered = sorted(self.samples[case], reverse=True)
-        return 1 - ordered[(len(ordered) + 1) // 2 - 1] / ordered[0]
+        """How far the slowest round lay below the fastest, as a ratio; 0 is no spread."""
+        return 1 - min(self.samples[case]) / max(self.samples[case])
 
 
 def measure(path: Path, model: ModelShape, effort: Effort) -> Rates:
