@@ -232,3 +232,28 @@ def test_help_says_how_to_reach_everything(cellar: Cellar) -> None:
     shown = " ".join(cellar.run("--help").stdout.split())
     for words in ("MODEL", "--device", "accuracy", "./devices", "6 it does not fit"):
         assert words in shown
+
+
+def test_a_declared_use_that_the_licence_does_not_cover_is_refused(cellar: Cellar) -> None:
+    """After the plan, with status 3, however the use was declared; what nobody declared is only told."""
+    words = ("qwen2.5-3b", "--device", "nvidia-l4")
+    refused = cellar.run(*words, "--use", "commercial", expected=3)
+    assert "does not cover commercial use" in " ".join(refused.stdout.split())
+    assert "licence-refuses-use: qwen2.5-3b" in refused.stderr
+    assert not cellar.home.exists()
+    cellar.environment["UNDERCROFT_REGISTRY__USE"] = "commercial"
+    assert "licence-refuses-use" in cellar.run(*words, expected=3).stderr
+    del cellar.environment["UNDERCROFT_REGISTRY__USE"]
+    assert cellar.run("llama-3.2-1b", "--device", "nvidia-l4").stderr == ""
+
+
+def test_accepting_lets_a_plan_pass_and_the_journal_keeps_it(cellar: Cellar, tmp_path: Path) -> None:
+    """From then on the same use passes by itself, another one does not."""
+    words = ("llama-3.2-1b", "--device", "nvidia-l4", "--use")
+    assert "licence-not-accepted" in cellar.run(*words, "commercial", expected=3).stderr
+    cellar.run(*words, "commercial", "--accept-licence", "--because", "counsel, 12 March")
+    assert "was accepted for commercial by" in " ".join(cellar.run(*words, "commercial").stdout.split())
+    assert "licence-not-accepted" in cellar.run(*words, "personal", expected=3).stderr
+    entries = json.loads(Cellar(tmp_path).run("journal", "show", "--json").stdout)
+    assert "licence.accept" in json.dumps(entries)
+    assert "counsel, 12 March" in json.dumps(entries)

@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 from undercroft.cli.devices import devices
 from undercroft.cli.errors import EXIT_STATUS
 from undercroft.cli.need import plan_need
-from undercroft.cli.output import AsJson, console, print_json, print_table
+from undercroft.cli.output import AsJson, Reason, console, print_json, print_table
+from undercroft.cli.plan_gate import check_licence
 from undercroft.cli.plan_json import plan_as_dict
 from undercroft.cli.plan_lists import assumptions, models, plan_accuracy
 from undercroft.cli.plan_money import COST_COLUMNS, chart_lines, cost_rows, cost_sentences, explanation
@@ -53,9 +54,9 @@ from undercroft.cli.plan_text import (
     wrapped,
 )
 from undercroft.cli.report_files import write_report
-from undercroft.cli.use import DeclaredUse
+from undercroft.cli.use import AcceptLicence, DeclaredUse
 from undercroft.core.clock import to_iso, utc_now
-from undercroft.core.errors import InvalidError, UnavailableError
+from undercroft.core.errors import InvalidError, RefusedError, UnavailableError
 from undercroft.planning.fitting import Verdict
 from undercroft.planning.report import html_of_plan, svg_of_plan
 
@@ -71,13 +72,16 @@ _OF_A_PLAN = {
     "prompt_tokens": "--prompt-tokens",
     "answer_tokens": "--answer-tokens",
     "use": "--use",
+    "accept_licence": "--accept-licence",
+    "because": "--because",
     "explain": "--explain",
     "svg_file": "--svg",
 }
 _OF_A_NEED = {"show_all": "--all", "top": "--top"}
 _EPILOG = (
     "The words below Commands come first: a model of such a name is given as ./devices or hf://…. Exit status: "
-    f"0 it fits, {EXIT_STATUS[UnavailableError]} it does not fit or nothing satisfies the need; 2 to 5 as everywhere."
+    f"0 it fits, {EXIT_STATUS[UnavailableError]} it does not fit or nothing satisfies the need, "
+    f"{EXIT_STATUS[RefusedError]} its licence does not cover the declared use; 2, 4 and 5 as everywhere."
 )
 
 
@@ -125,6 +129,8 @@ def plan(
     prompt_tokens: PromptTokens = None,
     answer_tokens: AnswerTokens = None,
     use: DeclaredUse = None,
+    accept_licence: AcceptLicence = False,
+    because: Reason = None,
     assume: Assume = None,
     explain: Explain = False,
     show_all: ShowAll = False,
@@ -168,7 +174,8 @@ def plan(
         use=use,
         assumed=tuple(assume or ()),
     )
-    made = plan_for(asked, surroundings())
+    around = surroundings()
+    made = plan_for(asked, around)
     _write_files(made, html_file, svg_file)
     if as_json:
         print_json(plan_as_dict(made, explanation(made.plan)))
@@ -178,6 +185,7 @@ def plan(
             typer.echo(f"Written: {file}")
     if made.plan.fit.verdict is Verdict.NO:
         raise typer.Exit(EXIT_STATUS[UnavailableError])
+    check_licence(made, use, around, is_accepted=accept_licence, reason=because)
 
 
 def _refuse_both(given: str | None, other: str) -> None:

@@ -56,16 +56,22 @@ def _of_device(plan: Plan, device: Device) -> list[str]:
             f"Counted with a {host.name}, {price:,.0f} USD without the card and {host.watts:.0f} W; change its price "
             "with --assume host-price=N."
         )
-    if plan.assumptions.is_given("machine_price"):
-        notes.append("The price of a machine is the one that was given.")
-    elif device.price is None:
-        notes.append(
-            "No list price of it was found, so owning is not priced; with yours: --assume machine-price=N, or "
-            "devices.yaml in the home."
-        )
-    else:
-        notes.append(f"Price of the {device.price.what}: {device.price.usd:,.0f} USD, {device.price.year}.")
+    notes.append(_of_price(plan, device))
     return notes
+
+
+def _of_price(plan: Plan, device: Device) -> str:
+    asked = device.purchase
+    if plan.assumptions.is_given("machine_price"):
+        return "The price of a machine is the one that was given."
+    if asked is not None:
+        return f"Price of the {asked.what}: {asked.usd:,.0f} USD, {asked.year}."
+    if device.price is not None:
+        return "It is rented only, so owning is not priced."
+    return (
+        "No list price of it was found, so owning is not priced; with yours: --assume machine-price=N, or "
+        "devices.yaml in the home."
+    )
 
 
 def _of_machine(plan: Plan, *, has_gpu_engine: bool) -> list[str]:

@@ -69,3 +69,8 @@ class Device:
     match: tuple[str, ...] = ()
     reported_bytes: int = 0
     rent: Price | None = None
+
+    @property
+    def purchase(self) -> Price | None:
+        """What buying one costs; None for what is only rented, or has no list price."""
+        return None if self.price is None or self.price.what == "hour" else self.price

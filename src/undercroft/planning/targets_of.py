@@ -158,7 +158,7 @@ def target_of_device(device: Device, count: int = 1, *, host_price_usd: float | 
     host = host_for(device, count)
     pools = tuple(_card_pool(device, index) for index in range(count))
     host_price = host.price_usd if host_price_usd is None else host_price_usd
-    price = None if device.price is None else device.price.usd * count + host_price
+    price = None if device.purchase is None else device.purchase.usd * count + host_price
     return Target(
         name=device.name if count == 1 else f"{count} x {device.name}",
         host=_host_pool(host),
@@ -235,11 +235,11 @@ def _apple_share(total_bytes: int) -> float:
 
 
 def _computer_price(device: Device) -> float | None:
-    if device.price is None:
+    if device.purchase is None:
         return None
     # Board, memory, disk, case and power supply around a processor that is sold alone.
     around = {"processor": SERVER.price_usd / 2 if device.watts > 150 else WORKSTATION.price_usd / 2, "card": 0.0}
-    return device.price.usd + around.get(device.price.what, 0.0)
+    return device.purchase.usd + around.get(device.purchase.what, 0.0)
 
 
 def _card_pool(device: Device, index: int) -> Pool:

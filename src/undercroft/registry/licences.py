@@ -109,7 +109,7 @@ class LicenceGate:
         verdicts = judge_each(self._licences, written, self.use)
         to_accept = [verdict for verdict in verdicts if not self._passes(verdict)]
         if to_accept and not self._is_accepted:
-            raise _refusal(to_accept, model, is_one_of_several=len(verdicts) > 1)
+            raise refusal(to_accept, model, is_one_of_several=len(verdicts) > 1)
         for verdict in to_accept:
             _record(self._database, verdict, model, actor=self._actor, reason=self._reason)
         self._passed |= {verdict.licence for verdict in verdicts}
@@ -164,7 +164,14 @@ def _record(database: Database, verdict: Verdict, model: str | None, *, actor: s
         )
 
 
-def _refusal(verdicts: Sequence[Verdict], model: str, *, is_one_of_several: bool) -> RefusedError:
+def refusal(verdicts: Sequence[Verdict], model: str, *, is_one_of_several: bool) -> RefusedError:
+    """What to say where a declared use is not covered.
+
+    Args:
+        verdicts: Those that do not cover it, the strictest first.
+        model: What to call it.
+        is_one_of_several: The model names other licences, too.
+    """
     lines = []
     for verdict in verdicts:
         lines += [f"{model[:200]}: {verdict.summary}", *(f"  - {condition}" for condition in verdict.conditions)]

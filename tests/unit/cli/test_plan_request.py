@@ -143,3 +143,12 @@ def test_an_offer_takes_the_place_of_a_price_that_nobody_published(around: Surro
     assert (unpriced.cost.price, priced.cost.price) == (None, 41_000)
     assert any("--assume machine-price=N" in note for note in unpriced.notes)
     assert not any("machine-price=N" in note for note in priced.notes)
+
+
+def test_what_is_only_rented_is_not_bought(around: Surroundings) -> None:
+    """The price of an hour is not taken for that of the thing: owning is not priced, renting is."""
+    plan = plan_for(Asked("llama-3.1-8b", device="google-tpu-v5e"), around).plan
+    assert plan.cost is not None
+    assert (plan.cost.price, plan.cost.bill) == (None, None)
+    assert plan.cost.rent_month == pytest.approx(1.2 * 730.5 + 180)
+    assert any("rented only" in note for note in plan.notes)
