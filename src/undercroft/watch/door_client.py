@@ -107,8 +107,8 @@ class DoorClient:
         connection = self._connect()
         try:
             began = self._clock()
-            response = self._send(connection, "/v1/chat/completions", body)
-            return self._collect(response, began)
+            with self._send(connection, "/v1/chat/completions", body) as response:
+                return self._collect(response, began)
         except (OSError, HTTPException, ValueError) as error:
             raise RefusedAnswerError("answer-broke-off", str(error) or type(error).__name__) from error
         finally:
@@ -127,8 +127,8 @@ class DoorClient:
         """
         connection = self._connect()
         try:
-            response = self._send(connection, "/v1/embeddings", {"model": model, "input": list(texts)})
-            found = json.loads(response.read(_ANSWER_LIMIT_BYTES))["data"]
+            with self._send(connection, "/v1/embeddings", {"model": model, "input": list(texts)}) as response:
+                found = json.loads(response.read(_ANSWER_LIMIT_BYTES))["data"]
             return [[float(value) for value in item["embedding"]] for item in found]
         except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
             raise RefusedAnswerError("bad-answer", str(error) or type(error).__name__) from error
@@ -157,7 +157,8 @@ class DoorClient:
         connection.request("POST", path, json.dumps(body).encode(), headers)
         response = connection.getresponse()
         if response.status != 200:
-            raise _refused(response.read(_ANSWER_LIMIT_BYTES))
+            with response:
+                raise _refused(response.read(_ANSWER_LIMIT_BYTES))
         return response
 
     def _collect(self, response: HTTPResponse, began: float) -> Answer:

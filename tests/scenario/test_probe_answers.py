@@ -1,0 +1,106 @@
+"""Probes against engines that misbehave, and doors that go away."""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tests.support.server import Server
+from undercroft.core.clock import utc_now
+from undercroft.core.errors import UnavailableError
+from undercroft.watch.asking import ask_all
+from undercroft.watch.door_client import DoorClient, RefusedAnswerError
+from undercroft.watch.probe_files import Question
+
+_PROBE = """\
+questions:
+  - {id: well, text: Hello there, checks: [{kind: contains, text: Hello}]}
+  - {id: slow, text: SLOW one two three, total_seconds: 0.2, checks: [{kind: contains, text: three}]}
+  - {id: broken, text: EXIT, checks: [{kind: no-refusal}]}
+  - {id: after, text: Hello again, checks: [{kind: contains, text: again}]}
+"""
+
+
+def question(name: str) -> Question:
+    return Question.model_validate({"id": name, "text": "Hello", "checks": [{"kind": "no-refusal"}]})
+
+
+def test_a_question_that_ends_the_engine_fails_alone(fake_server: Callable[..., Server]) -> None:
+    """The one before and the one after are answered; a slow one fails by its time; each has its row."""
+    server = fake_server()
+    (server.home / "probes" / "bot.yaml").write_text(_PROBE, encoding="utf-8")
+    shown = server.run("probe", "run", "bot", "--json", check=False)
+    assert shown.returncode == 1
+    content = (server.home / "reports" / "bot.csv").read_text(encoding="utf-8-sig")
+    rows = {row["question"]: row for row in csv.DictReader(io.StringIO(content, newline=""))}
+    assert {name: row["passed"] for name, row in rows.items()} == {
+        "well": "yes",
+        "slow": "no",
+        "broken": "no",
+        "after": "yes",
+    }
+    assert rows["slow"]["failed_checks"] == "total-time"
+    assert 0 < float(rows["slow"]["total_time"]) < 1
+    assert rows["broken"]["error"]
+    assert rows["broken"]["answer_digest"] == ""
+
+
+class _Door(BaseHTTPRequestHandler):
+    """Answers with what the test put there."""
+
+    status = 200
+    content = b""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "code"),
+    [
+        (503, b'{"error": {"code": "model-loading", "message": "wait"}}', "model-loading"),
+        (500, b"<html>", "bad-answer"),
+        (500, b"[]", "bad-answer"),
+        (200, b'data: {"error": {"code": "engine-crashed", "message": "it ended"}}\n\n', "engine-crashed"),
+        (200, b"data: {not json\n\n", "answer-broke-off"),
+    ],
+)
+def test_whatever_the_door_answers_is_an_error_with_a_code(status: int, content: bytes, code: str) -> None:
+    """Of the door's own where it gave one."""
+    handler = type("Door", (_Door,), {"status": status, "content": content})
+    with HTTPServer(("127.0.0.1", 0), handler) as door:
+        thread = threading.Thread(target=door.serve_forever)
+        thread.start()
+        try:
+            client = DoorClient(f"http://127.0.0.1:{door.server_port}", "uc-x")
+            with pytest.raises(RefusedAnswerError) as caught:
+                client.chat("bot", [{"role": "user", "content": "x"}], max_tokens=5)
+            assert caught.value.code == code
+        finally:
+            door.shutdown()
+            thread.join()
+
+
+def test_questions_that_are_left_when_the_door_goes_away_say_so() -> None:
+    """None is lost, and nobody waits for each of them."""
+    with HTTPServer(("127.0.0.1", 0), _Door) as door:
+        port = door.server_port
+    client = DoorClient(f"http://127.0.0.1:{port}", "uc-x")
+    outcomes = list(ask_all(client, "bot", [question("one"), question("two")], None, "bot@1", utc_now))
+    assert [(outcome.question, outcome.error, outcome.has_passed) for outcome in outcomes] == [
+        ("one", "door-away", False),
+        ("two", "door-away", False),
+    ]
+    with pytest.raises(UnavailableError, match="nobody answers"):
+        client.embed("e5", ["x"])
