@@ -40,7 +40,7 @@ from undercroft.recovery.store import FolderStore
 from undercroft.storage.blobs import BlobStore
 
 # Of a database few pages change in a day; small pieces share more with those of the day before.
-_DATABASE_PIECE_BYTES = 1024**2
+_DATABASE_PIECE_BYTES = 128 * 1024
 _LARGE_PIECE_BYTES = PIECE_LIMIT_BYTES
 
 
