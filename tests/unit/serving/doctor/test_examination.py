@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from undercroft.core.errors import UnavailableError
-from undercroft.serving.doctor.examination import examine
+from undercroft.serving.doctor.examination import examine, wait_for_checks
 from undercroft.serving.doctor.findings import Check, Finding, Verdict, fail, fine, warn
 from undercroft.serving.doctor.scene import Scene
 from undercroft.serving.doctor.table import CHECKS
@@ -68,6 +68,30 @@ def test_a_check_that_hangs_is_given_up(made_scene: Callable[..., Scene], stuck:
     checks = [check("a", hang), check("b", lambda _: fine("good")), check("c", hang)]
     findings = examine(made_scene(patience_seconds=1.0), checks)
     assert [(f.name, f.saw) for f in findings] == [("unfinished", "not finished within 1 s: a, c"), ("b", "good")]
+
+
+class Busy(threading.Condition):
+    """Somebody ends a check in every wait, so many times; then nobody does."""
+
+    def __init__(self, results: dict[str, object], ends: int) -> None:
+        super().__init__()
+        self.results, self.left = results, ends
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.left:
+            self.left -= 1
+            self.results[str(self.left)] = None
+            return True
+        return False
+
+
+@pytest.mark.parametrize(("ends", "wanted", "unused"), [(9, 9, 0), (9, 12, 0), (9, 5, 4)])
+def test_checks_are_waited_for_while_any_ends(ends: int, wanted: int, unused: int) -> None:
+    """Not one patience for all: a busy machine is slow with each of them, and none of them hangs."""
+    results: dict[str, object] = {}
+    busy = Busy(results, ends)
+    wait_for_checks(busy, results, wanted, patience_seconds=60.0)
+    assert (len(results), busy.left) == (min(ends, wanted), unused)
 
 
 def test_the_machine_is_looked_at_once(made_scene: Callable[..., Scene]) -> None:
