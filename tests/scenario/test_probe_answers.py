@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -104,3 +105,50 @@ def test_questions_that_are_left_when_the_door_goes_away_say_so() -> None:
     ]
     with pytest.raises(UnavailableError, match="nobody answers"):
         client.embed("e5", ["x"])
+
+
+class _Advisers(BaseHTTPRequestHandler):
+    """A door with a model that says Bonjour, an encoder for which all greetings are alike, and a strict judge."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/v1/embeddings":
+            vectors = [[1.0, 0.2 if text == "Hello" else 0.1] for text in body["input"]]
+            self.wfile.write(json.dumps({"data": [{"embedding": vector} for vector in vectors]}).encode())
+            return
+        said = {"judge": "7", "mute": "I cannot say."}.get(body["model"], "Bonjour")
+        event = {"choices": [{"delta": {"content": said}}]}
+        self.wfile.write(f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_encoders_and_judges_are_asked_at_the_same_door() -> None:
+    """A likeness by vectors where letters share nothing, a mark out of ten, and a judge that gives none."""
+    asked = Question.model_validate(
+        {
+            "id": "greeting",
+            "text": "Say hello",
+            "checks": [
+                {"kind": "similarity", "reference": "Hello", "at_least": 0.9, "encoder": "e5"},
+                {"kind": "similarity", "reference": "Hello", "at_least": 0.9},
+                {"kind": "judge", "model": "judge", "criterion": "It is polite."},
+                {"kind": "judge", "model": "mute", "criterion": "It is polite."},
+            ],
+        }
+    )
+    with HTTPServer(("127.0.0.1", 0), _Advisers) as door:
+        thread = threading.Thread(target=door.serve_forever)
+        thread.start()
+        try:
+            client = DoorClient(f"http://127.0.0.1:{door.server_port}", "uc-x")
+            (outcome,) = ask_all(client, "bot", [asked], None, "bot@1", utc_now)
+        finally:
+            door.shutdown()
+            thread.join()
+    assert [result.has_passed for result in outcome.results] == [True, False, True, False]
+    assert outcome.results[2].score == pytest.approx(0.7)
+    assert "gave no number" in outcome.results[3].detail
