@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import select
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -186,3 +188,24 @@ def test_a_probe_that_cannot_be_used_is_listed_as_such(cellar: Cellar) -> None:
     assert [each["next"] for each in cellar.json("list")] == [None, None]
     cellar.run("run", "good", expected=6)
     assert cellar.json("list")[1]["last"]["note"] == "not-running"
+
+
+def test_rows_can_be_watched_as_they_come(cellar: Cellar) -> None:
+    """Those from before are not shown, each new one is, and Ctrl-C ends it."""
+    write_probe(cellar, "bot", _PROBE)
+    cellar.run("run", "bot", expected=6)
+    watching = cellar.start("watch", "bot")
+    assert watching.stdout is not None
+    assert "Waiting for rows" in watching.stdout.readline()
+    try:
+        # The first look at the file may come after this line and before the next run, or a little later.
+        shown = ""
+        while "good" not in shown:
+            cellar.run("run", "bot", expected=6)
+            if select.select([watching.stdout], [], [], 5)[0]:
+                shown = watching.stdout.readline()
+        assert shown.split("  ")[1:] == ["good", "NO", "0.00", "-", "not-running\n"]
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=60)
+    assert watching.returncode == 130

@@ -11,7 +11,7 @@ from undercroft.cli.encoding import typed
 from undercroft.cli.first_run import STARTER
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
-from undercroft.cli.probe_text import list_row, plain_past, plain_run, plain_summary, print_run
+from undercroft.cli.probe_text import list_row, plain_past, plain_run, plain_summary, print_run, row_sentence
 from undercroft.cli.report_files import write_report
 from undercroft.core.clock import parse_moment, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UndercroftError
@@ -23,7 +23,7 @@ from undercroft.watch.baselines import load_baseline, save_baseline
 from undercroft.watch.baselining import take_baseline
 from undercroft.watch.history import begin_run, break_off, last_run
 from undercroft.watch.probe_files import load_probe, parse_probe, probe_file, probe_names
-from undercroft.watch.report_files import read_report, report_file
+from undercroft.watch.report_files import added_rows, read_report, report_file
 from undercroft.watch.report_pages import COLUMNS, figure_cells, headline, html_of, markdown_of
 from undercroft.watch.report_rows import read_rows
 from undercroft.watch.report_summary import summarize
@@ -203,6 +203,17 @@ def report(
     for file in (html, markdown):
         if file is not None and str(file) != "-" and not as_json:
             print_wrapped(f"Written to {file}", indent="  ")
+
+
+@app.command()
+def watch(name: Name) -> None:
+    """Show rows of the report as they are added, until Ctrl-C."""
+    home, _ = open_database()
+    load_probe(home, name)
+    path = report_file(home, name)
+    typer.echo(f"Waiting for rows of {path}; Ctrl-C ends.")
+    for row in added_rows(path):
+        typer.echo(row_sentence(row))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from undercroft.cli.output import print_table, print_wrapped
 from undercroft.core.clock import to_iso
 from undercroft.watch.history import PastRun
 from undercroft.watch.outcomes import Outcome
+from undercroft.watch.report_rows import Row
 from undercroft.watch.report_summary import Summary
 from undercroft.watch.running import Run
 
@@ -131,6 +132,13 @@ def plain_past(past: PastRun | None) -> dict[str, Any] | None:
         "score": past.score,
         "note": past.note,
     }
+
+
+def row_sentence(row: Row) -> str:
+    """One row of the report as it is watched: ``2026-11-21 07:00:04  opening-hours  yes  1.00  0.06 s``."""
+    why = row.error or " ".join(row.failed_checks)
+    cells = [row.local_time, row.question, "yes" if row.has_passed else "NO", f"{row.score:.2f}"]
+    return "  ".join([*cells, _seconds(row.first_token_seconds), *([why] if why else [])])
 
 
 def list_row(entry: Mapping[str, Any]) -> list[str]:

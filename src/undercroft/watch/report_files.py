@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from undercroft.core.files import sync_folder, write_atomically
 from undercroft.core.home import Home
 from undercroft.core.ids import check_name
 from undercroft.core.spreadsheets import BYTE_ORDER_MARK
-from undercroft.watch.report_rows import header_line
+from undercroft.watch.report_rows import Row, header_line, read_rows
 
 _HEADER_LIMIT_BYTES = 8192
+_POLL_SECONDS = 0.3
 
 
 def report_file(home: Home, probe: str) -> Path:
@@ -79,6 +81,26 @@ def read_report(path: Path) -> str:
         ) from None
     except OSError as error:
         raise UnavailableError("report-unreadable", f"cannot read {path}: {error.strerror or error}") from error
+
+
+def added_rows(path: Path) -> Iterator[Row]:
+    """Rows from now on, as they are added; without an end.
+
+    Args:
+        path: Of the report, which need not be there yet.
+
+    Raises:
+        UnavailableError: ``report-unreadable``.
+    """
+    shown, size = None, -1
+    while True:
+        found = path.stat().st_size if path.exists() else 0
+        if found != size:
+            rows = read_rows(read_report(path))[0] if found else []
+            if shown is not None:
+                yield from rows[shown:]
+            shown, size = len(rows), found
+        time.sleep(_POLL_SECONDS)
 
 
 @contextlib.contextmanager
