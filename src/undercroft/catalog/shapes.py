@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+_EXPERTS_LIMIT = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Experts:
@@ -29,6 +31,20 @@ class Experts:
     shared: int = 0
     shared_feed_forward: int = 0
     dense_layers: int = 0
+
+
+def problem_of_experts(count: int, used: int) -> str | None:
+    """What is wrong with a mixture that a file tells of; None where nothing is.
+
+    Args:
+        count: Experts of a block.
+        used: Experts that a token passes through.
+    """
+    if count > _EXPERTS_LIMIT:
+        return f"it says to have {count:,} experts in a block, expected at most {_EXPERTS_LIMIT:,}"
+    if used > count:
+        return f"a token cannot pass through {used:,} of {count:,} experts"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

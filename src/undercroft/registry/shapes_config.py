@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from undercroft.catalog.entries import windowed
-from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape
+from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape, problem_of_experts
 from undercroft.core.errors import InvalidError
 from undercroft.registry.config_kinds import KINDS, LATE_POSITIONS, OTHER_NAMES, STATE_KEYS, Kind, guessed
 from undercroft.registry.inspection.reading import refuse
@@ -224,7 +224,12 @@ def _latent(config: Config) -> LatentAttention | None:
 def _experts(config: Config, kind: Kind, kind_name: str) -> Experts | None:
     count = config.count("num_local_experts", "num_experts", "n_routed_experts")
     reader = _EXPERT_READERS.get(kind_name, _any_experts if kind.is_guessed else None)
-    return reader(config, count) if count and reader is not None else None
+    if not count or reader is None:
+        return None
+    found = reader(config, count)
+    if (problem := problem_of_experts(found.count, found.used)) is not None:
+        config.fail(problem)
+    return found
 
 
 def _any_experts(config: Config, count: int) -> Experts:

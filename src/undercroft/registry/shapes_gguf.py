@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from undercroft.catalog.entries import windowed
-from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape, StoredTensor
+from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape, StoredTensor, problem_of_experts
 from undercroft.registry.inspection.gguf import GgufHeader
 from undercroft.registry.inspection.gguf_model import ENCODERS
 from undercroft.registry.inspection.reading import refuse
 
 _LAYERS_LIMIT = 1024
+_COUNT_LIMIT = 2**40
 _BLOCK = re.compile(r"blk\.(\d{1,9})\.")
 _KEYS = re.compile(r"blk\.(\d{1,9})\.attn_k\.weight")
 # Tensors of blocks that keep a state in place of keys and values.
@@ -65,6 +66,8 @@ class _Keys:
         experts = self._experts()
         window, window_layers = self._window()
         recurrent = self._recurrent_layers()
+        kv_heads = self._kv_heads(heads, recurrent)
+        self._check_heads(heads, kv_heads, width)
         is_encoder = self.architecture in ENCODERS or self._flag("attention.causal") is False
         positions = self._shapes.get("position_embd.weight")
         return ModelShape(
@@ -72,7 +75,7 @@ class _Keys:
             layers=self.layers,
             width=width,
             heads=heads,
-            kv_heads=self._kv_heads(heads, recurrent),
+            kv_heads=kv_heads,
             head_dim=head_dim,
             value_head_dim=value_dim,
             feed_forward=self._feed_forward(experts),
@@ -102,14 +105,25 @@ class _Keys:
         """An integer, the largest of a list of them, or 0 where there is none."""
         array = self._header.array(f"{self.architecture}.{key}")
         if array is not None:
-            return max((item for item in array.items or () if isinstance(item, int)), default=0)
-        return self._header.integer(f"{self.architecture}.{key}") or 0
+            return self._count(key, max((item for item in array.items or () if isinstance(item, int)), default=0))
+        return self._count(key, self._header.integer(f"{self.architecture}.{key}") or 0)
+
+    def _count(self, key: str, number: int) -> int:
+        if not 0 <= number < _COUNT_LIMIT:
+            self._fail(f"{self.architecture}.{key} is {number:,}, expected a count")
+        return number
 
     def _needed(self, key: str) -> int:
         found = self._number(key)
         if found < 1:
             self._fail(f"it does not say its {self.architecture}.{key}")
         return found
+
+    def _check_heads(self, heads: int, kv_heads: Sequence[int], width: int) -> None:
+        if not self._number("attention.key_length") and heads > width:
+            self._fail(f"{heads:,} attention heads cannot share a width of {width:,}")
+        if max(kv_heads) > heads:
+            self._fail(f"{heads:,} attention heads cannot share {max(kv_heads):,} key/value heads")
 
     def _flag(self, key: str) -> bool | None:
         found = self._header.values.get(f"{self.architecture}.{key}")
@@ -119,7 +133,7 @@ class _Keys:
         """One number a block, however the file says it."""
         array = self._header.array(f"{self.architecture}.{key}")
         if array is None:
-            return (self._header.integer(f"{self.architecture}.{key}") or default,) * self.layers
+            return (self._number(key) or default,) * self.layers
         items = [item for item in array.items or () if isinstance(item, int) and item >= 0]
         if len(items) < self.layers:
             self._fail(f"{self.architecture}.{key} holds {len(items):,} counts, expected {self.layers:,}")
@@ -174,11 +188,14 @@ class _Keys:
         count, inner = self._number("expert_count"), self._first("ffn_up_exps.weight")
         if not count:
             return None
+        used = self._number("expert_used_count")
+        if (problem := problem_of_experts(count, used)) is not None:
+            self._fail(problem)
         shared = self._first("ffn_up_shexp.weight")
         with_experts = [int(m[1]) for name in self._shapes if "_exps." in name and (m := _BLOCK.match(name))]
         return Experts(
             count=count,
-            used=self._number("expert_used_count"),
+            used=used,
             feed_forward=inner[1] if inner is not None and len(inner) > 1 else self._number("feed_forward_length"),
             shared=self._number("expert_shared_count") or int(shared is not None),
             shared_feed_forward=shared[1] if shared is not None and len(shared) > 1 else 0,

@@ -239,3 +239,10 @@ def test_kinds_that_are_known() -> None:
     assert {"llama", "mixtral", "qwen2_moe", "gemma3_text", "deepseek_v3", "xlm-roberta", "granitemoe"} <= {
         *KNOWN_KINDS
     }
+
+
+@pytest.mark.parametrize(("count", "used", "problem"), [(8, 9, "through 9 of 8 experts"), (2**20, 2, "at most 4,096")])
+def test_a_mixture_that_cannot_be(count: int, used: int, problem: str) -> None:
+    """Its forecast would be nonsense, or would not end."""
+    with pytest.raises(InvalidError, match=problem):
+        shape_of_config({**GPT_OSS, "num_local_experts": count, "num_experts_per_tok": used})

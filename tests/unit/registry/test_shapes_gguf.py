@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.raw_gguf import ARRAY, BOOL, STRING, U32, RawGguf, RawTensor, sound
+from tests.support.raw_gguf import ARRAY, BOOL, I32, STRING, U32, U64, RawGguf, RawTensor, sound
 from tests.support.sparse_ggufs import write_sparse
 from undercroft.catalog.families import load_catalogue
 from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape
@@ -160,3 +160,25 @@ def test_a_number_of_blocks_that_cannot_be(tmp_path: Path) -> None:
     made.set("llama.block_count", U32, 2**31)
     with pytest.raises(InvalidError, match="expected at most 1,024"):
         shape_of_raw(made, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "number", "problem"),
+    [
+        ("attention.head_count", I32, -1, "llama.attention.head_count is -1, expected a count"),
+        ("attention.head_count_kv", I32, -1, "llama.attention.head_count_kv is -1, expected a count"),
+        ("attention.head_count_kv", U32, 4, "2 attention heads cannot share 4 key/value heads"),
+        ("attention.head_count", U32, 9, "9 attention heads cannot share a width of 8"),
+        ("context_length", U64, 2**63, "llama.context_length is 9,223,372,036,854,775,808, expected a count"),
+        ("expert_count", U32, 2**31, "2,147,483,648 experts in a block, expected at most 4,096"),
+        ("expert_used_count", U32, 9, "a token cannot pass through 9 of 8 experts"),
+    ],
+)
+def test_counts_that_cannot_be(tmp_path: Path, key: str, kind: int, number: int, problem: str) -> None:
+    """They are refused with both numbers: a forecast of them would be nonsense, or would not end."""
+    made = sound()
+    made.set("llama.expert_count", U32, 8)
+    made.set(f"llama.{key}", kind, number)
+    with pytest.raises(InvalidError) as caught:
+        shape_of_raw(made, tmp_path)
+    assert problem in caught.value.message
