@@ -251,7 +251,8 @@ def test_accepting_lets_a_plan_pass_and_the_journal_keeps_it(cellar: Cellar, tmp
     """From then on the same use passes by itself, another one does not."""
     words = ("llama-3.2-1b", "--device", "nvidia-l4", "--use")
     assert "licence-not-accepted" in cellar.run(*words, "commercial", expected=3).stderr
-    cellar.run(*words, "commercial", "--accept-licence", "--because", "counsel, 12 March")
+    passed = cellar.run(*words, "commercial", "--accept-licence", "--because", "counsel, 12 March").stdout
+    assert passed.endswith("undercroft licence show, undercroft journal show\n")
     assert "was accepted for commercial by" in " ".join(cellar.run(*words, "commercial").stdout.split())
     assert "licence-not-accepted" in cellar.run(*words, "personal", expected=3).stderr
     entries = json.loads(Cellar(tmp_path).run("journal", "show", "--json").stdout)

@@ -32,7 +32,7 @@ def ranking_sentence(ranking: Ranking) -> str:
     devices = f"{ranking.devices} devices" if ranking.devices != 1 else "one device"
     pairs = f"{ranking.models * ranking.devices:,} pairs of {ranking.models} models and {devices}"
     if not ranking.candidates:
-        reasons = ", ".join(f"{kind} ({first:,})" for kind, first, _ in ranking.grouped()[:3])
+        reasons = ", ".join(f"{kind} ({first:,})" for kind, first, _ in ranking.grouped()[:3] if first)
         loosen = [_LOOSER[kind] for kind, _, _ in ranking.grouped() if kind in _LOOSER]
         hint = f" Ask for less of one: {', '.join(dict.fromkeys(loosen[:4]))}." if loosen else ""
         return f"None of {pairs} satisfies the need; most fail for {reasons}.{hint}"

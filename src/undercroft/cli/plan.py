@@ -186,6 +186,8 @@ def plan(
     if made.plan.fit.verdict is Verdict.NO:
         raise typer.Exit(EXIT_STATUS[UnavailableError])
     check_licence(made, use, around, is_accepted=accept_licence, reason=because)
+    if accept_licence and not as_json:
+        typer.echo("\nThe licence is accepted for this use: undercroft licence show, undercroft journal show")
 
 
 def _refuse_both(given: str | None, other: str) -> None:

@@ -182,14 +182,22 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise InvalidError("bad-device", f"cannot read the device catalogue {path}: {reason}") from error
+        raise InvalidError(
+            "bad-device",
+            f"cannot read the device catalogue {path}: {reason}",
+            hint="write it as UTF-8 text that you may read; docs/guide/hardware.md says what it holds",
+        ) from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise InvalidError("bad-device", f"{path}: expected a map of device ids to devices", hint="see guide: hardware")
     for id, raw in content.items():
         if not isinstance(raw, dict):
-            raise InvalidError("bad-device", f"{path}: device {id!r}: expected a map of fields, got {raw!r}")
+            raise InvalidError(
+                "bad-device",
+                f"{path}: device {id!r}: expected a map of fields, got {str(raw)[:80]!r}",
+                hint="docs/guide/hardware.md says what each field holds",
+            )
     return {str(id): {**raw, "sources": _split_sources(raw.get("sources") or {})} for id, raw in content.items()}
 
 

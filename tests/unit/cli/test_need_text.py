@@ -49,6 +49,7 @@ def test_where_nothing_does_it_is_said_what_to_ask_less_of() -> None:
     assert said.startswith("None of 16 pairs")
     assert "budget (" in said
     assert "Ask for less of one: " in said
+    assert "(0)" not in ranking_sentence(ranked("users=2,languages=xx"))
     assert not found.candidates
 
 

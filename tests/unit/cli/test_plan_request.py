@@ -136,8 +136,8 @@ def test_a_plan_is_faster_where_more_bandwidth_was_measured(tmp_path: Path) -> N
 
 def test_an_offer_takes_the_place_of_a_price_that_nobody_published(around: Surroundings) -> None:
     """Without a list price the notes say how to give one; with it owning is priced and the note is gone."""
-    unpriced = plan_for(Asked("qwen2.5-7b", device="nvidia-h200"), around).plan
-    priced = plan_for(Asked("qwen2.5-7b", device="nvidia-h200", assumed=("machine-price=41000",)), around).plan
+    unpriced = plan_for(Asked("qwen2.5-7b", device="nvidia-a10"), around).plan
+    priced = plan_for(Asked("qwen2.5-7b", device="nvidia-a10", assumed=("machine-price=41000",)), around).plan
     assert unpriced.cost is not None
     assert priced.cost is not None
     assert (unpriced.cost.price, priced.cost.price) == (None, 41_000)

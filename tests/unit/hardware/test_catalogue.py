@@ -146,7 +146,7 @@ def test_a_user_adds_a_device_and_corrects_one(tmp_path: Path) -> None:
         ("nvidia-l4:\n  memory: 24 GB\n", ["'nvidia-l4'", "memory: expected a number and MiB or GiB", "'24 GB'"]),
         ("nvidia-l4:\n  colour: green\n", ["'nvidia-l4'", "colour: there is no such field"]),
         ("x1:\n  name: X\n", ["'x1'", "vendor: is missing", "memory: is missing"]),
-        ("nvidia-l4: 5\n", ["'nvidia-l4'", "expected a map of fields, got 5"]),
+        ("nvidia-l4: 5\n", ["'nvidia-l4'", "expected a map of fields, got '5'"]),
         ("- a\n", ["expected a map of device ids"]),
         ("nvidia-l4:\n  price: {usd: -1, year: 2026, source: me}\n", ["price.usd: expected more than 0, got -1"]),
         ("nvidia-l4:\n  engines: {vllm: good}\n", ["engines.vllm: expected 'well-trodden', 'works'", "got 'good'"]),
@@ -164,6 +164,7 @@ def test_a_slip_in_the_users_file_is_named(tmp_path: Path, text: str, words: lis
         load_devices(tmp_path)
     for word in (*words, str(tmp_path / "devices.yaml")):
         assert word in caught.value.message
+    assert caught.value.hint
 
 
 def test_a_damaged_file_is_an_error_of_ours_only(tmp_path: Path) -> None:
