@@ -22,7 +22,7 @@ _NAME_LIMIT_BYTES = 255
 _TEXT_LIMIT = 1024
 _KIND = "undercroft-backup"
 _FORMAT = 1
-ID_PATTERN = re.compile(r"\d{8}T\d{6}Z-[0-9a-z]{6}")
+ID_PATTERN = re.compile(r"\d{8}T\d{9}Z-[0-9a-z]{6}")
 _FIELDS = {
     *("kind", "format", "id", "at", "origin", "version", "schema", "reason"),
     *("is_encrypted", "files", "missing", "left_out"),
@@ -107,8 +107,8 @@ class Manifest:
 
 
 def new_backup_id(at: datetime) -> str:
-    """Sorts by time; two of one second differ."""
-    return f"{at:%Y%m%dT%H%M%SZ}-{new_id('b')[2:8]}"
+    """Sorts by time, in milliseconds."""
+    return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03}Z-{new_id('b')[2:8]}"
 
 
 def parse(content: bytes, *, expected_id: str) -> Manifest:

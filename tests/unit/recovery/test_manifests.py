@@ -14,7 +14,7 @@ from undercroft.recovery.manifests import Manifest, Piece, StoredFile, check_pat
 from undercroft.recovery.sealing import DamagedError
 
 DIGEST = "sha256:" + "a" * 64
-ID = "20261120T090000Z-abcdef"
+ID = "20261120T090000000Z-abcdef"
 MANIFEST = Manifest(
     id=ID,
     at="2026-11-20T09:00:00.000Z",
@@ -76,7 +76,7 @@ def test_paths_that_meet_each_other_are_refused(paths: list[str]) -> None:
         {"origin": 5},
         {"origin": "x" * 5000},
         {"missing": [5]},
-        {"id": "20261120T090000Z-bbbbbb"},
+        {"id": "20261120T090000000Z-bbbbbb"},
         {"format": 2},
         {"kind": "undercroft-backup-check"},
         {"more": 1},

@@ -93,7 +93,7 @@ def test_the_trial_is_of_this_home(sealed_cellar: Cellar) -> None:
     """A newer backup of another home in the same store is not tried in its place."""
     set_up(sealed_cellar, trial_days=0)
     (own,) = run_due(sealed_cellar.home, sealed_cellar.database)
-    other = sealed_cellar.store_folder / "backups" / "29991231T000000Z-zzzzzz"
+    other = sealed_cellar.store_folder / "backups" / "29991231T000000000Z-zzzzzz"
     other.write_bytes(b"of another home")
     set_up(sealed_cellar, keep_last=0, keep_daily=0, keep_weekly=0, keep_monthly=0)
     assert run_due(sealed_cellar.home, sealed_cellar.database) == ["trial"]
