@@ -38,6 +38,7 @@ def test_a_day_of_a_model(cellar: Cellar, tmp_path: Path) -> None:
     assert "1 of 1 files of 1 models are whole" in outputs[3].stdout
     shown = cellar.json("show", "tiny")
     assert shown["facts"]["chat_template"].startswith("{% for m in messages %}")
+    assert shown.pop("licence_verdict")["outcome"] == "allowed"
     assert cellar.json("list") == [shown]
     assert cellar.json("verify")["is_whole"]
     assert cellar.json("remove", "tiny")["removed"] == "tiny"
