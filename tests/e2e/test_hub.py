@@ -93,7 +93,7 @@ def test_interrupted_pull_goes_on(machine: Cellar, hub: Hub, weights: bytes, how
     assert hub.held.wait(60)
     wait_for(lambda: machine.partial_bytes() >= 4_000_000, "the bytes that were sent")
     process.send_signal(how)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode in (-how, 130)
     if how is signal.SIGINT:
         assert "goes on from there" in err
@@ -121,7 +121,7 @@ def test_two_pulls_of_the_same(machine: Cellar, hub: Hub, weights: bytes) -> Non
     assert "waiting" in second.stderr.readline()
     hub.hold_after_bytes = None
     hub.release.set()
-    results = [json.loads(process.communicate(timeout=60)[0]) for process in (first, second)]
+    results = [json.loads(process.communicate(timeout=240)[0]) for process in (first, second)]
     assert [result["is_new"] for result in results] == [True, False]
     assert hub.sent_bytes["m-Q4_K_M.gguf"] == len(weights)
 

@@ -207,5 +207,5 @@ def test_rows_can_be_watched_as_they_come(cellar: Cellar) -> None:
         assert shown.split("  ")[1:] == ["good", "NO", "0.00", "-", "not-running\n"]
     finally:
         watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=60)
+        watching.communicate(timeout=240)
     assert watching.returncode == 130

@@ -55,7 +55,10 @@ class Cellar:
             given: What it reads.
         """
         process = self.start(*arguments, stdin=subprocess.PIPE)
-        out, err = process.communicate(given, timeout=120)
+        try:
+            out, err = process.communicate(given, timeout=240)
+        finally:
+            process.kill()
         assert process.returncode == expected, out + err
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
