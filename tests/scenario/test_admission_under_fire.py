@@ -42,9 +42,10 @@ def limited(tmp_path: Path) -> Iterator[tuple[Server, MemoryGroup]]:
 
 
 def _settled(server: Server) -> dict[str, Any] | None:
-    """The status, once every replica is ready; None before."""
+    """The status, once every replica is ready and measured; None before."""
     status = server.status()
-    return status if all(entry["phase"] == "ready" for entry in status["ledger"]["entries"]) else None
+    entries = status["ledger"]["entries"]
+    return status if all(e["phase"] == "ready" and "host" in e["measured"] for e in entries) else None
 
 
 @pytest.mark.long
