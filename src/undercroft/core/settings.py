@@ -163,6 +163,18 @@ class PlanningSettings(Section):
     idle_watts: float | None = Field(None, ge=0, description="Power of one machine when idle.")
 
 
+class ReleaseSettings(Section):
+    """Releases that are not in production."""
+
+    keep_warm_seconds: float = Field(
+        3600.0,
+        ge=1,
+        le=31_536_000,
+        description="A release that left production stays loaded this long unused, while its memory is not needed.",
+    )
+    keep: int = Field(10, ge=1, le=10_000, description="Newest releases of a name that `release prune` keeps.")
+
+
 class JournalSettings(Section):
     """The diary of every change."""
 
@@ -221,6 +233,7 @@ class Settings(Section):
     admission: AdmissionSettings = AdmissionSettings()
     registry: RegistrySettings = RegistrySettings()
     planning: PlanningSettings = PlanningSettings()
+    releases: ReleaseSettings = ReleaseSettings()
     journal: JournalSettings = JournalSettings()
     backup: BackupSettings = BackupSettings()
     usage: UsageSettings = UsageSettings()

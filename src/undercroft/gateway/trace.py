@@ -11,6 +11,8 @@ class Trace:
 
     Times are `time.monotonic`; 0.0 means that it did not come to that. ``headers`` go out with the answer. Tokens are
     None where an engine has the request and did not tell how many they are, and 0 where none came to it.
+    ``deployment`` is the name that was asked for, ``label`` the one that the answer gives, with its release where it has
+    one, and ``served_by`` the deployment whose replicas answered.
     """
 
     __slots__ = (
@@ -21,17 +23,23 @@ class Trace:
         "first_token_at",
         "headers",
         "inter_token",
+        "label",
         "is_background",
         "prompt_tokens",
         "queue_seconds",
+        "release",
         "replica",
         "route",
+        "served_by",
         "status",
     )
 
     def __init__(self) -> None:
         self.route = ""
         self.deployment = ""
+        self.label = ""
+        self.served_by = ""
+        self.release: int | None = None
         self.replica = ""
         self.status = 0
         self.error_source: Source | None = None

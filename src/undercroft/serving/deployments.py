@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +17,17 @@ from undercroft.core.wrong_values import problem_of
 from undercroft.engines.contract import Task
 from undercroft.engines.external import check_url
 from undercroft.registry.licences import LicenceGate
+from undercroft.registry.releases import store
+from undercroft.registry.releases.content import ReleaseContent
+from undercroft.registry.releases.store import Release
 from undercroft.storage import journal
 from undercroft.storage.database import Database
-from undercroft.storage.tables import deployments, models
+from undercroft.storage.tables import deployments, models, promotions
 
 EngineName = Literal["llama.cpp", "external"]
+
+# What only an external engine has; of a release and never of a machine.
+_OF_ENGINE = ("url", "upstream_model", "key_file")
 
 
 class DeploymentSettings(BaseModel):
@@ -185,6 +192,38 @@ def get(connection: Connection, name: str) -> Deployment:
     return _read(row)
 
 
+def find(connection: Connection, name: str) -> Deployment | None:
+    """One deployment, or None where there is none of that name."""
+    row = _row(connection, name)
+    return None if row is None else _read(row)
+
+
+def with_release(settings: DeploymentSettings, content: ReleaseContent) -> DeploymentSettings:
+    """The settings of a machine with those that a release fixes."""
+    fixed = content.settings.model_dump(exclude_none=True)
+    return settings.model_copy(update={**dict.fromkeys(_OF_ENGINE), **fixed})
+
+
+def serve_release(connection: Connection, release: Release) -> None:
+    """Makes the deployment of a name show what its release in production is; one is made where there is none.
+
+    The caller journals it: it is part of a promotion or a rollback.
+    """
+    content, now = release.content, to_iso(utc_now())
+    values = {"engine": content.engine, "model": content.model, "updated_at": now}
+    before = find(connection, release.name)
+    if before is None:
+        own = with_release(DeploymentSettings.model_validate({}), content).model_dump(mode="json", exclude_defaults=True)
+        connection.execute(
+            insert(deployments).values(
+                name=release.name, settings=own, replicas=1, is_running=True, created_at=now, **values
+            )
+        )
+        return
+    own = with_release(before.settings, content).model_dump(mode="json", exclude_defaults=True)
+    connection.execute(update(deployments).where(deployments.c.name == release.name).values(settings=own, **values))
+
+
 def set_running(
     database: Database, name: str, is_running: bool, *, actor: str, reason: str | None = None
 ) -> Deployment:
@@ -230,6 +269,7 @@ def change(
     """
     with database.write() as connection:
         before = get(connection, name)
+        _refuse_fixed(connection, name, settings)
         merged = check_settings({**before.settings.model_dump(mode="json"), **settings})
         wanted = replicas if replicas is not None else before.replicas
         _check_shape(name, before.engine, before.model, merged, wanted)
@@ -251,8 +291,22 @@ def change(
         return get(connection, name)
 
 
+def _refuse_fixed(connection: Connection, name: str, settings: Mapping[str, Any]) -> None:
+    number = store.tags_of(connection, name).get("production")
+    if number is None:
+        return
+    release = store.get(connection, name, number)
+    fixed = {*release.content.settings.model_dump(exclude_none=True), *_OF_ENGINE, "task"} & set(settings)
+    if fixed:
+        raise ConflictError(
+            "release-fixes-it",
+            f"{', '.join(sorted(fixed))} of {name!r} belongs to its release {release}, which never changes",
+            hint=f"undercroft release create {name} with the change, then undercroft release promote {name}@N",
+        )
+
+
 def remove(database: Database, name: str, *, actor: str, reason: str | None = None) -> None:
-    """Forgets a deployment; its replicas drain and stop. The model stays.
+    """Forgets a deployment; its replicas drain and stop. The model and the releases stay, none in production.
 
     Raises:
         NotFoundError: There is none of that name.
@@ -260,6 +314,12 @@ def remove(database: Database, name: str, *, actor: str, reason: str | None = No
     with database.write() as connection:
         before = get(connection, name)
         connection.execute(delete(deployments).where(deployments.c.name == name))
+        store.move_tags(connection, name, dict.fromkeys(store.KEPT_TAGS))
+        connection.execute(
+            update(promotions)
+            .where(promotions.c.name == name, promotions.c.ended_at.is_(None))
+            .values(state="cancelled", note="the deployment was removed", ended_at=to_iso(utc_now()))
+        )
         journal.record(
             connection,
             actor=actor,

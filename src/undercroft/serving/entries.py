@@ -30,6 +30,7 @@ def entry_for(
     failures: int,
     is_loaded: bool,
     load_seconds: float | None,
+    serves: str | None = None,
 ) -> DeploymentEntry:
     """What the doors are told of one running deployment.
 
@@ -41,6 +42,7 @@ def entry_for(
         failures: In a row.
         is_loaded: False where it waits for a request.
         load_seconds: Of its last load; None is not known.
+        serves: Name whose releases it runs; None where it is asked for by its own.
     """
     ready = [view for view in views if view.state is ReplicaState.READY and view.capabilities and view.record]
     known = [view.capabilities for view in views if view.capabilities]
@@ -55,6 +57,7 @@ def entry_for(
         load_seconds=load_seconds,
         created=deployment.created_unix,
         replicas=tuple(_replica(view) for view in ready),
+        serves=serves,
     )
 
 

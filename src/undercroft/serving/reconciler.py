@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ from undercroft.engines.contract import Engine, EngineRecord, ReplicaState
 from undercroft.engines.failures import is_out_of_memory
 from undercroft.registry import models as registry
 from undercroft.registry.upkeep import verify
-from undercroft.serving import accuracy, deployments, entries, specs
+from undercroft.serving import accuracy, entries, specs
 from undercroft.serving.admission import Admission
 from undercroft.serving.allocation import Allocator, Usage
 from undercroft.serving.decisions import Seen, Wanted, backoff_seconds, decide
@@ -33,7 +33,8 @@ from undercroft.serving.deployments import Deployment
 from undercroft.serving.forecasting import MachineForecaster
 from undercroft.serving.ledger import Ledger
 from undercroft.serving.replica import Deadlines, Replica, ReplicaView
-from undercroft.serving.snapshot import KeyEntry, Snapshot
+from undercroft.serving.served import Served, ServedName, find_served, live_number, name_entry, name_served
+from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, NameEntry, Snapshot
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import load_times, quarantined_requests
@@ -59,6 +60,7 @@ class Course:
         obstacle: Why no replica can even be tried, as the deployment is described now; empty where one can.
         last_demand: Unix seconds of the last request, 0 before the first; ``last_used`` begins with control instead.
         shrunk_context_tokens: Context that it is run with since memory ran out; 0 where it is run as it is wanted.
+        load: When it was last to be loaded; one that changes to ``always`` is loaded at once.
     """
 
     failures: int = 0
@@ -71,6 +73,7 @@ class Course:
     obstacle: str = ""
     last_demand: float = 0.0
     shrunk_context_tokens: int = 0
+    load: str = ""
 
 
 class Reconciler:
@@ -118,6 +121,8 @@ class Reconciler:
         self._replicas: list[Replica] = []
         self._courses: dict[str, Course] = {}
         self._wanted: list[Deployment] = []
+        self._served = Served()
+        self._live: dict[str, int] = {}
         self._snapshot = Snapshot(version=0)
         self._to_release: list[tuple[int, Replica]] = []
         self._checked_models: set[str] = set()
@@ -186,6 +191,11 @@ class Reconciler:
             courses = {name: replace(course) for name, course in self._courses.items()}
             return list(self._wanted), list(self._replicas), courses, self._snapshot
 
+    def names(self) -> dict[str, ServedName]:
+        """Names that have releases, as wanted now."""
+        with self._lock:
+            return dict(self._served.names)
+
     def ledger(self) -> Ledger:
         """Who holds which memory now, and what is left."""
         with self._lock:
@@ -206,7 +216,9 @@ class Reconciler:
     def _pass(self) -> None:
         with self._lock:
             with self._database.read() as connection:
-                self._wanted = deployments.list_all(connection)
+                keep_warm = self._settings.releases.keep_warm_seconds
+                self._served = find_served(connection, keep_warm_seconds=keep_warm)
+                self._wanted = self._served.deployments
                 keys = self._read_keys(connection)
                 quarantined = frozenset(connection.execute(select(quarantined_requests.c.digest)).scalars())
                 templates = self._templates(connection)
@@ -340,6 +352,8 @@ class Reconciler:
             course, wish = self._course(deployment.name), self._allocator.wish(deployment.name)
             is_wanted = deployment.is_running and deployment.settings.load == "always"
             may_return = bool(wish.unloaded_for) and self._allocator.may_return(deployment.name)
+            may_return = may_return or (is_wanted and course.load == "on-demand")
+            course.load = deployment.settings.load
             if deployment.settings.is_pinned or (is_wanted and not course.is_loaded and may_return):
                 course.is_loaded = True
 
@@ -420,14 +434,28 @@ class Reconciler:
                 failures=self._course(deployment.name).failures,
                 is_loaded=self._course(deployment.name).is_loaded,
                 load_seconds=self._course(deployment.name).load_seconds,
+                serves=name_served(deployment.name),
             )
             for deployment in self._wanted
             if deployment.is_running
         }
-        new = Snapshot(self._snapshot.version, keys, told, quarantined)
+        new = Snapshot(self._snapshot.version, keys, told, quarantined, self._names(told))
         if new != self._snapshot or self._snapshot.version == 0 or self._to_release:
             self._snapshot = replace(new, version=self._snapshot.version + 1)
             self._publish(self._snapshot)
+
+    def _names(self, told: Mapping[str, DeploymentEntry]) -> dict[str, NameEntry]:
+        """Which release answers for each name; who answered last is remembered as long as control lives."""
+        states = {name: entry.state for name, entry in told.items()}
+        found = {}
+        for name, named in self._served.names.items():
+            live = live_number(named, states, self._live.get(name))
+            if live is None:
+                self._live.pop(name, None)
+            else:
+                self._live[name] = live
+            found[name] = name_entry(named, live)
+        return found
 
     def _note(self, deployment: Deployment) -> str:
         course = self._course(deployment.name)

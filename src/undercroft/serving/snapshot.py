@@ -79,6 +79,7 @@ class DeploymentEntry:
         load_seconds: How long its last load took; None is not known.
         created: Unix seconds.
         replicas: The ready ones.
+        serves: Name whose releases it runs; clients ask for that. None where they ask for it by its own name.
     """
 
     name: str
@@ -90,6 +91,51 @@ class DeploymentEntry:
     load_seconds: float | None
     created: int
     replicas: tuple[ReplicaEntry, ...] = ()
+    serves: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseEntry:
+    """A release as the doors answer with it.
+
+    Args:
+        number: Of the name.
+        deployment: What runs it.
+        prompt: `undercroft.registry.releases.prompts.Prompt` as plain data; None where it has none.
+        sampling: Values for what a request leaves open.
+        created: Unix seconds.
+    """
+
+    number: int
+    deployment: str
+    prompt: dict[str, Any] | None
+    sampling: dict[str, Any]
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class NameEntry:
+    """A name that has releases.
+
+    Args:
+        name: As in the request's ``model``.
+        live: The release that answers for the name; None is the deployment of that name.
+        tags: Tag → number, for ``NAME:tag``.
+        releases: Number → release, for ``NAME@7``.
+        canary: The release that is being tried; None where none is.
+        canary_ratio: Share of the users that it answers.
+        is_shadow: It gets copies of requests instead.
+        salt: Changes with each promotion, so that the same users are not always the first.
+    """
+
+    name: str
+    live: int | None
+    tags: dict[str, int]
+    releases: dict[int, ReleaseEntry]
+    canary: int | None = None
+    canary_ratio: float = 0.0
+    is_shadow: bool = False
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +147,21 @@ class Snapshot:
         keys: sha256 of a key, hex → what it may do.
         deployments: name → entry.
         quarantined: Digests of request bodies that are refused.
+        names: Name → its releases; a name that is not here is a deployment.
     """
 
     version: int
     keys: dict[str, KeyEntry] = field(default_factory=dict)
     deployments: dict[str, DeploymentEntry] = field(default_factory=dict)
     quarantined: frozenset[str] = frozenset()
+    names: dict[str, NameEntry] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         data = asdict(self)
         data["quarantined"] = sorted(self.quarantined)
+        for name in data["names"].values():
+            name["releases"] = {str(number): release for number, release in name["releases"].items()}
         return data
 
     @classmethod
@@ -122,6 +172,7 @@ class Snapshot:
             keys={digest: KeyEntry(**{**key, "models": _tuple(key["models"])}) for digest, key in data["keys"].items()},
             deployments={name: _deployment(entry) for name, entry in data["deployments"].items()},
             quarantined=frozenset(data["quarantined"]),
+            names={name: _name(entry) for name, entry in data["names"].items()},
         )
 
 
@@ -132,3 +183,8 @@ def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
 def _deployment(entry: dict[str, Any]) -> DeploymentEntry:
     replicas = tuple(ReplicaEntry(**{**r, "adapters": tuple(r["adapters"])}) for r in entry["replicas"])
     return DeploymentEntry(**{**entry, "tasks": tuple(entry["tasks"]), "replicas": replicas})
+
+
+def _name(entry: dict[str, Any]) -> NameEntry:
+    releases = {int(number): ReleaseEntry(**release) for number, release in entry["releases"].items()}
+    return NameEntry(**{**entry, "releases": releases})

@@ -11,6 +11,7 @@ from undercroft.serving.deployments import Deployment
 from undercroft.serving.ledger import Entry, Ledger, ReplicaForecast
 from undercroft.serving.reconciler import Course
 from undercroft.serving.replica import ReplicaView
+from undercroft.serving.served import ServedName, name_served
 from undercroft.serving.snapshot import Snapshot
 
 _NO_TOTALS = {"requests": 0, "errors": 0, "prompt_tokens": 0, "completion_tokens": 0, "tokens_per_second": 0.0}
@@ -23,9 +24,12 @@ def deployments_status(
     snapshot: Snapshot,
     totals: Mapping[str, Mapping[str, float]],
     ledger: Ledger,
+    names: Mapping[str, ServedName],
 ) -> list[dict[str, Any]]:
-    """One entry a deployment, by name, as plain data."""
+    """One entry a deployment, by name, as plain data; releases that nobody needs now are left out."""
     entries = {entry.replica_id: entry for entry in ledger.entries}
+    alive = {view.spec.name for view in views}
+    runs = {deployment.name: _releases(deployment.name, names, snapshot) for deployment in deployments}
     return [
         {
             "name": deployment.name,
@@ -44,10 +48,41 @@ def deployments_status(
                 for view in views
                 if view.spec.name == deployment.name
             ],
-            **totals.get(deployment.name, _NO_TOTALS),
+            "releases": runs[deployment.name],
+            **_summed([deployment.name, *(release["release"] for release in runs[deployment.name])], totals),
         }
         for deployment in deployments
+        if deployment.name in alive
+        or name_served(deployment.name) is None
+        or any(release["is_live"] or release["tags"] for release in runs[deployment.name])
     ]
+
+
+def promotions_status(names: Mapping[str, ServedName]) -> list[dict[str, Any]]:
+    """The promotions that run, as plain data."""
+    return [named.promotion.to_dict() for named in names.values() if named.promotion is not None]
+
+
+def _releases(deployment: str, names: Mapping[str, ServedName], snapshot: Snapshot) -> list[dict[str, Any]]:
+    """The releases that a deployment runs, and what they are for."""
+    name = name_served(deployment)
+    named, told = names.get(name or ""), snapshot.names.get(name or "")
+    if named is None:
+        return []
+    return [
+        {
+            "release": f"{name}@{number}",
+            "tags": sorted(tag for tag, at in named.tags.items() if at == number),
+            "is_live": told is not None and told.live == number,
+        }
+        for number in sorted(named.releases)
+        if named.groups[number] == deployment
+    ]
+
+
+def _summed(names: Sequence[str], totals: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    found = [totals[name] for name in dict.fromkeys(names) if name in totals]
+    return {key: sum(one[key] for one in found) for key in _NO_TOTALS}
 
 
 def ledger_status(ledger: Ledger) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class UsageLog:
                     self.dropped_rows += 1
 
     def totals(self) -> dict[str, dict[str, float]]:
-        """Sums by deployment, as plain data."""
+        """Sums by deployment, or by release (``NAME@7``) where a name has them, as plain data."""
         now = time.monotonic()
         with self._lock:
             return {
@@ -117,7 +117,7 @@ class UsageLog:
             }
 
     def _sum(self, row: Mapping[str, Any], now: float) -> None:
-        total = self._totals.setdefault(str(row["deployment"]), Totals())
+        total = self._totals.setdefault(_counted_as(row["deployment"], row.get("release")), Totals())
         total.requests += 1
         total.errors += int(row["status"]) >= 500
         completion_tokens = int(row["completion_tokens"] or 0)
@@ -129,12 +129,13 @@ class UsageLog:
         """Adds what earlier control processes wrote, so that a restart does not begin the sums anew."""
         errors = func.sum(case((usage.c.status >= 500, 1), else_=0))
         tokens = [func.coalesce(func.sum(column), 0) for column in (usage.c.prompt_tokens, usage.c.completion_tokens)]
-        query = select(usage.c.deployment, func.count(), errors, *tokens).group_by(usage.c.deployment)
+        whose = (usage.c.deployment, usage.c.release)
+        query = select(*whose, func.count(), errors, *tokens).group_by(*whose)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         with self._lock:
-            for name, requests, failed, prompt, completion in rows:
-                total = self._totals.setdefault(name, Totals())
+            for name, release, requests, failed, prompt, completion in rows:
+                total = self._totals.setdefault(_counted_as(name, release), Totals())
                 total.requests += requests
                 total.errors += failed
                 total.prompt_tokens += prompt
@@ -167,3 +168,7 @@ class UsageLog:
     def _prune(self) -> None:
         with self._database.write() as connection:
             connection.execute(delete(usage).where(usage.c.at < to_iso(utc_now() - self._retention)))
+
+
+def _counted_as(name: object, release: object) -> str:
+    return str(name) if release is None else f"{name}@{release}"

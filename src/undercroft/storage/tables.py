@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -96,6 +97,7 @@ usage = Table(
     Column("request_id", String(64), nullable=False),
     Column("key_id", String(32), nullable=False),
     Column("deployment", String(63), nullable=False),
+    Column("release", Integer, nullable=True),  # its number; None where the name has none
     Column("replica", String(32), nullable=True),
     Column("route", String(32), nullable=False),
     Column("status", Integer, nullable=False),  # HTTP status, or 499 where the client went away
@@ -106,6 +108,7 @@ usage = Table(
     Column("total_seconds", Float, nullable=False),
     Index("ix_usage_at", "at"),
     Index("ix_usage_deployment_at", "deployment", "at"),
+    Index("ix_usage_deployment_release_at", "deployment", "release", "at"),
 )
 
 load_times = Table(
@@ -184,6 +187,50 @@ probe_runs = Table(
     Column("note", Text, nullable=False),  # why nobody could be asked, or it broke off; else empty
     UniqueConstraint("probe", "due_at"),  # no time of a schedule is run twice
     Index("ix_probe_runs_probe_started_at", "probe", "started_at"),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3 …; never given twice
+    Column("content", JSON, nullable=False),  # registry.releases.content.ReleaseContent as a dict
+    Column("digest", String(71), nullable=False),  # of the content and the model's digest
+    Column("model", String(63), ForeignKey("models.name"), nullable=True),  # None for an external engine
+    Column("model_digest", String(71), nullable=True),
+    Column("created_at", String(24), nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("reason", Text, nullable=True),
+    Index("ix_releases_model", "model"),
+)
+
+release_tags = Table(
+    "release_tags",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("tag", String(32), primary_key=True),  # production | previous | canary | the user's own
+    Column("number", Integer, nullable=False),
+    Column("moved_at", String(24), nullable=False),
+    ForeignKeyConstraint(["name", "number"], ["releases.name", "releases.number"], name="fk_release_tags_releases"),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String(63), nullable=False),
+    Column("from_number", Integer, nullable=True),  # None where nothing was in production
+    Column("to_number", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # serving.promotions.State
+    Column("plan", JSON, nullable=False),  # serving.promotions.Plan as a dict
+    Column("evidence", JSON, nullable=False),  # what was measured and judged so far
+    Column("note", Text, nullable=False),  # in plain words how it goes, or why it ended
+    Column("started_at", String(24), nullable=False),
+    Column("changed_at", String(24), nullable=False),  # when it came into its state
+    Column("ended_at", String(24), nullable=True),
+    Column("actor", String(128), nullable=False),
+    Column("reason", Text, nullable=True),
+    Index("ix_promotions_name_id", "name", "id"),
 )
 
 journal = Table(

@@ -17,7 +17,7 @@ from undercroft.gateway.doors import DoorLink
 from undercroft.serving.backups import read_state
 from undercroft.serving.listening import url_of
 from undercroft.serving.reconciler import Reconciler
-from undercroft.serving.status import deployments_status, ledger_status
+from undercroft.serving.status import deployments_status, ledger_status, promotions_status
 from undercroft.serving.usage import UsageLog
 from undercroft.storage.database import Database
 
@@ -39,6 +39,7 @@ class ControlParts:
         """Everything that ``undercroft status`` shows."""
         wanted, replicas, courses, snapshot = self.reconciler.look()
         ledger = self.reconciler.ledger()
+        names = self.reconciler.names()
         return {
             "version": undercroft.__version__,
             "home": str(self.home.root),
@@ -53,8 +54,9 @@ class ControlParts:
             "usage_rows_dropped": self.usage.dropped_rows,
             "backup": self._backup(),
             "deployments": deployments_status(
-                wanted, [replica.view for replica in replicas], courses, snapshot, self.usage.totals(), ledger
+                wanted, [replica.view for replica in replicas], courses, snapshot, self.usage.totals(), ledger, names
             ),
+            "promotions": promotions_status(names),
         }
 
     def _backup(self) -> dict[str, Any]:

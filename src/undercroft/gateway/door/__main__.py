@@ -128,6 +128,7 @@ class Door:
             "request_id": exchange.id,
             "key_id": exchange.key.id if exchange.key is not None else "",
             "deployment": trace.deployment,
+            "release": trace.release,
             "replica": trace.replica or None,
             "route": trace.route,
             "status": trace.status,
@@ -140,7 +141,7 @@ class Door:
         self._log.add(row)
         if trace.replica:
             # What was refused is in the metrics and the log; a flood of it does not reach the database.
-            self._active[trace.deployment] = time.time()
+            self._active[trace.served_by] = time.time()
             self.link.add_usage(row)
 
     def sweep(self) -> None:

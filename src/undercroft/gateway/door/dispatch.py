@@ -19,7 +19,7 @@ from undercroft.gateway.door.replicas import Call, Deployment, Isolation, Lease,
 from undercroft.gateway.door.upstream import ConnectError, LostError, UpstreamError
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.trace import Trace
-from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry, Snapshot
+from undercroft.serving.snapshot import DeploymentEntry, NameEntry, ReplicaEntry, Snapshot
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -48,6 +48,7 @@ class Dispatcher:
         self.limits = limits
         self.quarantine = Quarantine()
         self.deployments: dict[str, Deployment] = {}
+        self.names: dict[str, NameEntry] = {}
         self._emit = emit
 
     def apply(self, snapshot: Snapshot) -> None:
@@ -62,6 +63,7 @@ class Dispatcher:
             if deployment is None:
                 deployment = self.deployments[name] = Deployment(entry)
             self._update(deployment, entry)
+        self.names = snapshot.names
 
     async def send(self, deployment: Deployment, call: Call, trace: Trace, request_id: str, *, whole: bool) -> Lease:
         """Sends a request to a replica, waiting for one, and once more to another where the first one broke.

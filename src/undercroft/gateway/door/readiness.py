@@ -14,7 +14,10 @@ def readiness(snapshot: Snapshot | None) -> tuple[int, dict[str, Any]]:
     """
     if snapshot is None:
         return 503, {"status": "not-ready", "reasons": ["nothing is known yet of what to serve"]}
-    states = [deployment.state for deployment in snapshot.deployments.values()]
+    live = {
+        name.releases[name.live].deployment for name in snapshot.names.values() if name.live is not None
+    }  # of the releases of a name, those that answer for it
+    states = [one.state for one in snapshot.deployments.values() if one.serves is None or one.name in live]
     counts = {state: states.count(state) for state in ("ready", "loading", "unloaded", "failed")}
     if not counts["ready"] and not counts["unloaded"]:
         reasons = ["no deployment is ready"]

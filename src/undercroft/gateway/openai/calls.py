@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from undercroft.gateway.door import engine_errors
 from undercroft.gateway.door.authentication import check_model
@@ -12,9 +13,11 @@ from undercroft.gateway.door.replicas import Call, Deployment, Lease
 from undercroft.gateway.door.upstream import LostError, UpstreamError
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.openai.answers import token_counts
+from undercroft.gateway.openai.releases import find_release
 from undercroft.gateway.openai.stream import Relay
 from undercroft.gateway.trace import Trace
-from undercroft.serving.snapshot import DeploymentEntry, ReplicaEntry
+from undercroft.registry.releases.references import base_name
+from undercroft.serving.snapshot import DeploymentEntry, ReleaseEntry, ReplicaEntry
 
 _TASK_ROUTES = {
     "chat": "/v1/chat/completions and /v1/responses",
@@ -24,16 +27,24 @@ _TASK_ROUTES = {
 }
 
 
-def find_deployment(dispatcher: Dispatcher, exchange: Exchange, model: str, task: str) -> Deployment:
-    """The deployment that a request names.
+def find_deployment(
+    dispatcher: Dispatcher, exchange: Exchange, data: Mapping[str, Any], task: str
+) -> tuple[Deployment, ReleaseEntry | None]:
+    """The deployment that a request names, and the release that answers it; None where the name has none.
+
+    Args:
+        data: The checked request.
+        task: What is asked of it.
 
     Raises:
         DoorError: The key may not use it (403), there is none (404), or it does something else (400).
     """
     assert exchange.key is not None
-    check_model(exchange.key, model)
-    deployment = dispatcher.deployments.get(model)
-    if deployment is None:
+    model = data["model"]
+    check_model(exchange.key, base_name(model))
+    name, release = find_release(dispatcher, data, exchange.key.id)
+    deployment = dispatcher.deployments.get(release.deployment if release is not None else name)
+    if deployment is None or (release is None and deployment.entry.serves is not None):
         shown = model if len(model) <= 80 else model[:80] + "…"
         raise DoorError(
             404,
@@ -41,10 +52,14 @@ def find_deployment(dispatcher: Dispatcher, exchange: Exchange, model: str, task
             f"there is no model '{shown}'. GET /v1/models lists those that this key may use",
             param="model",
         )
-    exchange.trace.deployment = model
-    exchange.trace.headers.append((b"x-undercroft-deployment", model.encode()))
+    trace = exchange.trace
+    trace.deployment, trace.label, trace.served_by = name, name, deployment.entry.name
+    trace.headers.append((b"x-undercroft-deployment", name.encode()))
+    if release is not None:
+        trace.release, trace.label = release.number, f"{name}@{release.number}"
+        trace.headers.append((b"x-undercroft-release", trace.label.encode()))
     check_task(deployment.entry, task)
-    return deployment
+    return deployment, release
 
 
 def check_task(entry: DeploymentEntry, task: str) -> None:

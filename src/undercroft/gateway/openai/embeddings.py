@@ -22,7 +22,7 @@ _FLOAT_BYTES = 4
 async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
     """Answers ``POST /v1/embeddings``."""
     data = read(EMBEDDINGS, exchange.body)
-    deployment = find_deployment(dispatcher, exchange, data["model"], "embeddings")
+    deployment, _ = find_deployment(dispatcher, exchange, data, "embeddings")
     call = Call(
         exchange.path,
         exchange.body,
@@ -34,7 +34,7 @@ async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
     wanted = data.get("dimensions")
     if wanted is not None:
         _check_dimensions(wanted, orjson.loads(body))
-    exchange.respond(200, renamed(body, deployment.entry.name))
+    exchange.respond(200, renamed(body, exchange.trace.label))
 
 
 def _check_dimensions(wanted: int, answer: dict[str, Any]) -> None:

@@ -153,6 +153,13 @@ _RESPONSE_FORMAT = Tagged(
 
 _MODEL = {"model": Field(Text(1, 256), "Name of a deployment; GET /v1/models lists them.", True)}
 _ADAPTER = {"adapter": Field(Text(1, 63, NAME_PATTERN), "Name of an adapter of the deployment; none is the base.")}
+_VARIABLES = {
+    "prompt_variables": Field(
+        MapOf(Text(0, 200_000), re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}"), 64),
+        "Values for the variables of the release's prompt. Not OpenAI's.",
+        is_forwarded=False,
+    )
+}
 _ACCEPTED = {
     "user": Field(Text(0, 1024), "Accepted and kept from the engine.", is_forwarded=False),
     "metadata": Field(MapOf(Text(0, 512), _ANY_NAME, 16), "Accepted and kept from the engine.", is_forwarded=False),
@@ -209,6 +216,7 @@ CHAT = Record(
         "logprobs": Field(Flag(), "Log probabilities of the answer's tokens."),
         "top_logprobs": Field(Number(0, 20, is_whole=True), "Likeliest tokens at each place; needs logprobs."),
         "modalities": Field(ListOf(Choice(("text",)), 0, 1), "Text is all there is.", is_forwarded=False),
+        **_VARIABLES,
         **_ADAPTER,
         **_ACCEPTED,
     },
@@ -340,6 +348,7 @@ RESPONSES = Record(
             OneOf({str: Text(), list: ListOf(_ITEM, 1, 10_000)}), "A text, or the conversation so far.", True
         ),
         "instructions": Field(Text(), "What goes before the conversation, as the system."),
+        **_VARIABLES,
         "max_output_tokens": Field(_TOKEN_COUNT, "Most tokens of the answer."),
         "temperature": _SAMPLING["temperature"],
         "top_p": _SAMPLING["top_p"],

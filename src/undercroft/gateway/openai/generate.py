@@ -16,6 +16,7 @@ from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, read
 from undercroft.gateway.openai.kinds import Record
 from undercroft.gateway.openai.legacy import LegacyChoices
 from undercroft.gateway.openai.payload import payload_for
+from undercroft.gateway.openai.releases import with_release
 from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.serving.snapshot import ReplicaEntry
 
@@ -24,18 +25,22 @@ async def chat(dispatcher: Dispatcher, exchange: Exchange) -> None:
     """Answers ``POST /v1/chat/completions``."""
     data = read(CHAT, exchange.body)
     check_chat(data)
-    deployment = find_deployment(dispatcher, exchange, data["model"], "chat")
+    deployment, release = find_deployment(dispatcher, exchange, data, "chat")
     check_tools(data, deployment)
-    await _answer(dispatcher, exchange, deployment, CHAT, data, lambda: check_loaded_chat(data, deployment))
+    sent = with_release(data, release)
+    body = exchange.body if sent is data else None
+    await _answer(dispatcher, exchange, deployment, CHAT, sent, body, lambda: check_loaded_chat(sent, deployment))
 
 
 async def completions(dispatcher: Dispatcher, exchange: Exchange) -> None:
     """Answers ``POST /v1/completions``."""
     data = read(COMPLETIONS, exchange.body)
     _check_stream_options(data)
-    deployment = find_deployment(dispatcher, exchange, data["model"], "completions")
+    deployment, release = find_deployment(dispatcher, exchange, data, "completions")
+    sent = with_release(data, release)
+    body = exchange.body if sent is data else None
     await _answer(
-        dispatcher, exchange, deployment, COMPLETIONS, data, lambda: check_task(deployment.entry, "completions")
+        dispatcher, exchange, deployment, COMPLETIONS, sent, body, lambda: check_task(deployment.entry, "completions")
     )
 
 
@@ -86,15 +91,16 @@ async def _answer(
     deployment: Deployment,
     table: Record,
     data: dict[str, Any],
+    body: bytes | None,
     check: Callable[[], None],
 ) -> None:
     if fanout.is_needed(data, deployment):
         await fanout.answer(dispatcher, exchange, deployment, table, data, check)
         return
-    name = deployment.entry.name
+    name = exchange.trace.label
     is_completion = table is COMPLETIONS
     content_field = "prompt" if is_completion else "messages"
-    call = Call(exchange.path, exchange.body, payload_for(table, data, exchange.body), check, content_field)
+    call = Call(exchange.path, exchange.body, payload_for(table, data, body), check, content_field)
     legacy = data.get("logprobs") if is_completion else None
     if data.get("stream"):
 
@@ -115,11 +121,11 @@ async def _answer(
         await ask_for_stream(dispatcher, exchange, deployment, call, exchange.trace, relay)
         exchange.end()
         return
-    body, entry = await ask(dispatcher, exchange, deployment, call, exchange.trace)
+    answer, entry = await ask(dispatcher, exchange, deployment, call, exchange.trace)
     if legacy is not None and is_llama_cpp(entry):
-        body = rewritten(body, name, LegacyChoices(legacy).rewrite)
-    body = without_timings(renamed(body, name))
-    exchange.respond(200, with_completion_id(body) if is_completion else body)
+        answer = rewritten(answer, name, LegacyChoices(legacy).rewrite)
+    answer = without_timings(renamed(answer, name))
+    exchange.respond(200, with_completion_id(answer) if is_completion else answer)
 
 
 def is_llama_cpp(entry: ReplicaEntry) -> bool:

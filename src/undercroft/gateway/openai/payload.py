@@ -18,19 +18,19 @@ from undercroft.serving.snapshot import ReplicaEntry
 _TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 
 
-def payload_for(table: Record, data: dict[str, Any], body: bytes) -> Callable[[ReplicaEntry], bytes]:
+def payload_for(table: Record, data: dict[str, Any], body: bytes | None) -> Callable[[ReplicaEntry], bytes]:
     """A function from a replica to the body that it gets.
 
     Args:
         table: What the request may have.
         data: The checked request.
-        body: Its bytes as they came.
+        body: Its bytes as they came; None where ``data`` says something else.
     """
     common = _common(table, data)
 
     def payload(entry: ReplicaEntry) -> bytes:
         changed = _for_llama_cpp(common, entry) if entry.protocol == "llama.cpp" else _for_openai(common, entry)
-        return body if changed is data else orjson.dumps(changed)
+        return body if changed is data and body is not None else orjson.dumps(changed)
 
     return payload
 

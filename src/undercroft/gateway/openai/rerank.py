@@ -20,7 +20,7 @@ _ENGINE_ROUTE = "/v1/rerank"
 async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
     """Answers ``POST /v1/rerank``."""
     data = read(RERANK, exchange.body)
-    deployment = find_deployment(dispatcher, exchange, data["model"], "rerank")
+    deployment, _ = find_deployment(dispatcher, exchange, data, "rerank")
     texts = [one if isinstance(one, str) else one["text"] for one in data["documents"]]
     plain = {"model": data["model"], "query": data["query"], "documents": texts}
     call = Call(
@@ -36,7 +36,7 @@ async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
     answer = {
         "id": "rerank-" + exchange.id,
         "object": "list",
-        "model": deployment.entry.name,
+        "model": exchange.trace.label,
         "results": results,
         "usage": {"prompt_tokens": prompt, "total_tokens": prompt},
     }

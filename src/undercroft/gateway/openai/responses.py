@@ -16,12 +16,13 @@ from undercroft.gateway.openai.calls import ask, ask_for_stream, find_deployment
 from undercroft.gateway.openai.fields import CHAT, RESPONSES, read
 from undercroft.gateway.openai.generate import check_chat, check_loaded_chat, check_tools
 from undercroft.gateway.openai.payload import payload_for
+from undercroft.gateway.openai.releases import with_release
 from undercroft.gateway.openai.responses_events import ResponseEvents
 from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.serving.snapshot import ReplicaEntry
 
 _ENGINE_ROUTE = "/v1/chat/completions"
-_SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "adapter")
+_SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "adapter", "prompt_variables")
 
 
 async def responses(dispatcher: Dispatcher, exchange: Exchange) -> None:
@@ -29,8 +30,9 @@ async def responses(dispatcher: Dispatcher, exchange: Exchange) -> None:
     data = read(RESPONSES, exchange.body)
     chat = to_chat(data)
     check_chat(chat)
-    deployment = find_deployment(dispatcher, exchange, data["model"], "chat")
+    deployment, release = find_deployment(dispatcher, exchange, data, "chat")
     check_tools(chat, deployment)
+    chat = with_release(chat, release)
     frame = response_frame(data, new_id("resp"), time.time())
     if data.get("stream"):
         chat["stream"] = True

@@ -1,0 +1,124 @@
+"""Which release a request means, and what it puts before and around the request: prompt and sampling."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.errors import DoorError, invalid
+from undercroft.registry.releases.prompts import leading_messages
+from undercroft.registry.releases.references import base_name
+from undercroft.serving.snapshot import NameEntry, ReleaseEntry
+
+_SYSTEM_ROLES = ("system", "developer")
+
+
+def find_release(dispatcher: Dispatcher, data: Mapping[str, Any], key_id: str) -> tuple[str, ReleaseEntry | None]:
+    """The name that a request asks for, and the release that answers it; None where the name has no releases.
+
+    Args:
+        data: The request: ``model``, and what says whose it is.
+        key_id: Of its key.
+
+    Raises:
+        DoorError: 404; the name has no such release or tag.
+    """
+    model: str = data["model"]
+    name = base_name(model)
+    named = dispatcher.names.get(name)
+    if named is None:
+        return model, None
+    if model == name:
+        number = named.live
+        if named.canary is not None and not named.is_shadow and _share_of(data, key_id, named) < named.canary_ratio:
+            number = named.canary
+        return name, named.releases[number] if number is not None else None
+    wanted = model[len(name) + 1 :]
+    if model[len(name)] == ":":
+        number = named.tags.get(wanted)
+    else:
+        number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 10 else None
+    if number is None or number not in named.releases:
+        tags = ", ".join(f"'{name}:{tag}'" for tag in sorted(named.tags))
+        raise DoorError(
+            404,
+            "model_not_found",
+            f"there is no release '{model[:80]}'. There are {tags}; undercroft release list {name} shows all",
+            param="model",
+        )
+    return name, named.releases[number]
+
+
+def _share_of(data: Mapping[str, Any], key_id: str, named: NameEntry) -> float:
+    """Where between 0 and 1 a user stands, the same for every request of theirs during one promotion.
+
+    A request that names no user is taken for one of its conversation's, so that a conversation stays with one release.
+    """
+    whose = data.get("user") or data.get("safety_identifier") or _opening(data)
+    digest = hashlib.blake2b(f"{named.salt}\0{key_id}\0{whose}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _opening(data: Mapping[str, Any]) -> str:
+    """The first thing that a user said; the same in every turn of a conversation."""
+    for message in data.get("messages") or ():
+        if message["role"] == "user":
+            return str(message["content"])
+    return str(data.get("input") or data.get("prompt") or "")
+
+
+def with_release(data: dict[str, Any], release: ReleaseEntry | None) -> dict[str, Any]:
+    """A checked chat or completion request as the engine gets it; ``data`` itself where a release adds nothing.
+
+    Raises:
+        DoorError: 400; the prompt refuses what the request brings, or lacks a value.
+    """
+    given = data.get("prompt_variables")
+    changed = {name: value for name, value in data.items() if name != "prompt_variables"} if given is not None else data
+    if release is None or (release.prompt is None and not release.sampling):
+        if given:
+            raise invalid("prompt_variables: the model has no prompt with variables", "prompt_variables")
+        return changed
+    if release.prompt is not None and "messages" in data:
+        changed = {**changed, "messages": _with_prompt(release.prompt, data["messages"], given or {})}
+    elif given:
+        raise invalid("prompt_variables: only a chat has a prompt", "prompt_variables")
+    limit = release.sampling.get("max_tokens")
+    is_limited = data.get("max_tokens") is not None or data.get("max_completion_tokens") is not None
+    added = {
+        name: value
+        for name, value in release.sampling.items()
+        if data.get(name) is None and not (name == "max_tokens" and (is_limited or limit is None))
+    }
+    return {**changed, **added} if added else changed
+
+
+def _with_prompt(
+    prompt: Mapping[str, Any], messages: list[dict[str, Any]], given: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    try:
+        leading: list[dict[str, Any]] = list(leading_messages(prompt, given))
+    except ValueError as error:
+        raise invalid(f"prompt_variables: {error}", "prompt_variables") from error
+    if not prompt.get("system"):
+        return _behind_system(leading, messages)
+    own = [message for message in messages if message["role"] in _SYSTEM_ROLES]
+    rest = [message for message in messages if message["role"] not in _SYSTEM_ROLES]
+    if own and prompt["client_system"] == "refuse":
+        raise invalid("messages: this model brings its own system prompt and takes no other", "messages")
+    if own and prompt["client_system"] == "append":
+        texts = [leading[0]["content"], *(_text(message["content"]) for message in own)]
+        leading[0] = {"role": "system", "content": "\n\n".join(text for text in texts if text)}
+    return [*leading, *rest]
+
+
+def _behind_system(leading: list[dict[str, Any]], messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Example turns stand after the request's own system prompt."""
+    count = next((i for i, message in enumerate(messages) if message["role"] not in _SYSTEM_ROLES), len(messages))
+    return [*messages[:count], *leading, *messages[count:]]
+
+
+def _text(content: str | list[dict[str, Any]]) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)

@@ -1,0 +1,103 @@
+"""What a release is made of: model, engine and its settings, prompt, sampling. Checked whole, kept as plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from undercroft.core.errors import InvalidError
+from undercroft.core.forms import of_form
+from undercroft.core.ids import NAME_PATTERN
+from undercroft.core.wrong_values import problems_of
+from undercroft.registry.releases.prompts import Prompt
+
+_Name = Annotated[str, of_form(NAME_PATTERN.pattern, "a name of a-z, 0-9, '.', '_' and '-', up to 63 characters")]
+_Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=16)]
+
+
+class Sampling(BaseModel):
+    """How tokens are chosen where a request does not say so itself; None leaves it to the engine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=0, le=1000)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repeat_penalty: float | None = Field(None, ge=0.5, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = Field(None, ge=0, le=2**32 - 2)
+    max_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    stop: _Stop | None = None
+
+
+class ReleaseSettings(BaseModel):
+    """How the engine runs it. None leaves it to the deployment, so that machines may differ."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Literal["generate", "embed", "rerank"] | None = Field(None, description="What it is for.")
+    context_tokens: int | None = Field(None, ge=1, le=10_000_000, description="Context of one request, in tokens.")
+    slots: int | None = Field(None, ge=1, le=256, description="Requests that a replica computes at the same time.")
+    cache_type: Literal["f16", "q8_0", "q4_0"] | None = Field(None, description="How keys and values are kept.")
+    may_shrink_context: bool | None = Field(None, description="Out of memory all the same: halve the context once.")
+    url: str | None = Field(None, max_length=2048, description="Base URL of an external engine, without /v1.")
+    upstream_model: str | None = Field(None, max_length=256, description="What the external engine calls the model.")
+    key_file: Path | None = Field(None, description="File with the external engine's key.")
+
+
+class ReleaseContent(BaseModel):
+    """Everything that makes an answer what it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: _Name | None = None
+    engine: Literal["llama.cpp", "external"] = "llama.cpp"
+    settings: ReleaseSettings = ReleaseSettings.model_construct()
+    prompt: Prompt | None = None
+    sampling: Sampling = Sampling.model_construct()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.engine == "external":
+            if self.model is not None or self.settings.url is None:
+                raise ValueError("an external engine needs settings.url and takes no model")
+        elif self.model is None:
+            raise ValueError("model: is missing")
+        elif self.settings.url is not None or self.settings.upstream_model is not None or self.settings.key_file:
+            raise ValueError(f"settings: url, upstream_model and key_file belong to an external engine, {self.engine} has none")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; what was left out is left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def check_content(values: Any) -> ReleaseContent:
+    """Reads a release as a person gave it.
+
+    Raises:
+        InvalidError: ``bad-release``: every problem in one message.
+    """
+    try:
+        return ReleaseContent.model_validate(values)
+    except ValidationError as error:
+        raise InvalidError(
+            "bad-release", "the release has problems: " + "; ".join(problems_of(error, is_yaml=True))
+        ) from error
+
+
+def content_digest(content: ReleaseContent, model_digest: str | None) -> str:
+    """What it is: equal for equal content over an equal model, whatever it is called.
+
+    Args:
+        model_digest: Of the model's files; None for an external engine.
+    """
+    plain = {"content": content.to_dict(), "model_digest": model_digest}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,199 @@
+"""What should be served: deployments as they stand, and the releases of a name as the deployments that run them.
+
+Releases of a name that differ in prompt or sampling only share their replicas: an edited prompt is promoted and rolled
+back without a load. Such a group is a deployment called after its first release, ``NAME@3``; a name without a release
+in production is a deployment as it always was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from undercroft.core.clock import from_iso
+from undercroft.registry.releases import store
+from undercroft.registry.releases.store import Release
+from undercroft.serving import deployments, promotions
+from undercroft.serving.deployments import Deployment, DeploymentSettings
+from undercroft.serving.promotions import Promotion, State
+from undercroft.serving.snapshot import NameEntry, ReleaseEntry
+
+# Releases without a tag that can still be asked for by number, a name; the newest.
+_OFFERED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ServedName:
+    """A name whose releases are served.
+
+    Args:
+        name: As in a request's ``model``.
+        tags: Tag → number.
+        groups: Number → the deployment that runs it.
+        releases: Number → release.
+        plain: Whether a deployment without releases still answers for the name.
+        promotion: The one that runs; None where none does.
+    """
+
+    name: str
+    tags: Mapping[str, int]
+    groups: Mapping[int, str]
+    releases: Mapping[int, Release]
+    plain: bool
+    promotion: Promotion | None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """All of it.
+
+    Args:
+        deployments: Everything that may have replicas.
+        names: Names that have releases.
+    """
+
+    deployments: list[Deployment] = field(default_factory=list)
+    names: dict[str, ServedName] = field(default_factory=dict)
+
+
+def name_served(deployment: str) -> str | None:
+    """The name whose releases a deployment runs; None where it is asked for by its own."""
+    name, is_group, _ = deployment.partition("@")
+    return name if is_group else None
+
+
+def find_served(connection: Connection, *, keep_warm_seconds: float) -> Served:
+    """What is wanted, from the database.
+
+    Args:
+        keep_warm_seconds: How long a release that is no longer in production stays loaded while nobody asks for it.
+    """
+    served = Served()
+    rows = {deployment.name: deployment for deployment in deployments.list_all(connection)}
+    running = {promotion.name: promotion for promotion in promotions.list_running(connection)}
+    tags = store.all_tags(connection)
+    for name in sorted({*rows, *running}):
+        promotion, own = running.get(name), rows.get(name)
+        production = tags.get(name, {}).get("production")
+        if production is None and promotion is None:
+            assert own is not None
+            served.deployments.append(own)
+            continue
+        if production is None and own is not None:
+            served.deployments.append(own)  # answers until the first release does
+        found = store.list_releases(connection, name)
+        served.names[name] = _named(served.deployments, own, found, tags.get(name, {}), promotion, keep_warm_seconds)
+    return served
+
+
+def _named(
+    into: list[Deployment],
+    own: Deployment | None,
+    found: Sequence[Release],
+    tags: Mapping[str, int],
+    promotion: Promotion | None,
+    keep_warm_seconds: float,
+) -> ServedName:
+    production = tags.get("production")
+    groups = group_releases(found)
+    needed = {*tags.values(), *(release.number for release in found[:_OFFERED])}
+    offered = {release.number: release for release in found if release.number in needed}
+    candidate = promotion.to_number if promotion else None
+    is_replaced = promotion is not None and promotion.state is State.REPLACING
+    local = own.settings if own else DeploymentSettings.model_validate({})
+    for group in dict.fromkeys(groups[number] for number in sorted(offered)):
+        members = [number for number in groups if groups[number] == group]
+        release = next(release for release in found if f"{release.name}@{release.number}" == group)
+        settings = deployments.with_release(local, release.content)
+        if candidate in members and production not in members:
+            settings = settings.model_copy(update={"load": "always", "is_pinned": True, "idle_unload_seconds": 0.0})
+        elif production not in members:
+            settings = settings.model_copy(
+                update={
+                    "load": "on-demand",
+                    "is_pinned": False,
+                    "idle_unload_seconds": keep_warm_seconds,
+                    "priority": max(-100, local.priority - 1),
+                }
+            )
+        is_away = is_replaced and production in members and candidate not in members
+        into.append(
+            Deployment(
+                name=group,
+                engine=release.content.engine,
+                model=release.content.model,
+                settings=settings,
+                replicas=own.replicas if own else 1,
+                is_running=(own.is_running if own else True) and not is_away,
+                created_at=release.created_at,
+            )
+        )
+    name = found[0].name
+    return ServedName(name, tags, groups, offered, production is None and own is not None, promotion)
+
+
+def group_releases(found: Sequence[Release]) -> dict[int, str]:
+    """Number → name of the deployment that runs it, the same for releases that one engine process can answer for."""
+    founders: dict[str, str] = {}
+    groups = {}
+    for release in sorted(found, key=lambda one: one.number):
+        groups[release.number] = founders.setdefault(_engine_key(release), str(release))
+    return groups
+
+
+def _engine_key(release: Release) -> str:
+    content = release.content
+    plain = [content.engine, release.model_digest, content.settings.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def live_number(named: ServedName, states: Mapping[str, str], last: int | None) -> int | None:
+    """Which release answers for a name now; None is the deployment without releases.
+
+    What is in production, as soon as it is ready. Until then whoever answered last goes on, if it still can.
+
+    Args:
+        named: The name.
+        states: Deployment → its state as the doors know it.
+        last: Who answered until now; None is not known.
+    """
+    production = named.tags.get("production")
+    promotion = named.promotion
+    if promotion is not None and promotion.state is State.REPLACING:
+        return promotion.to_number
+    if production is None:
+        return None if named.plain else (promotion.to_number if promotion else None)
+    if states.get(named.groups[production]) == "ready" or last is None or last not in named.releases:
+        return production
+    return last if states.get(named.groups[last]) == "ready" else production
+
+
+def name_entry(named: ServedName, live: int | None) -> NameEntry:
+    """What the doors are told of a name."""
+    promotion = named.promotion
+    is_tried = promotion is not None and promotion.state is State.CANARY
+    canary = promotion.to_number if promotion is not None and is_tried else None
+    return NameEntry(
+        name=named.name,
+        live=live,
+        tags=dict(named.tags),
+        releases={
+            number: ReleaseEntry(
+                number=number,
+                deployment=named.groups[number],
+                prompt=release.content.prompt.model_dump(mode="json") if release.content.prompt else None,
+                sampling=release.content.sampling.model_dump(mode="json", exclude_none=True),
+                created=int(from_iso(release.created_at).timestamp()),
+            )
+            for number, release in named.releases.items()
+        },
+        canary=canary,
+        canary_ratio=promotion.plan.canary_ratio if promotion is not None and canary is not None else 0.0,
+        is_shadow=promotion.plan.is_shadow if promotion is not None and canary is not None else False,
+        salt=str(promotion.id) if promotion is not None else "",
+    )
+
