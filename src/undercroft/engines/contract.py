@@ -113,6 +113,11 @@ class EngineSpec:
     key_file: Path | None = None
     digest: str = ""
 
+    @property
+    def answers_as(self) -> str:
+        """What the engine calls the model in its answers: the name that clients ask for, without a release."""
+        return self.name.partition("@")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class EngineRecord:

@@ -59,7 +59,7 @@ class External:
             is_sealed=False,
             seal_note="not sealed: another server, configured by URL",
             started_at=to_iso(utc_now()),
-            upstream_model=spec.upstream_model or spec.name,
+            upstream_model=spec.upstream_model or spec.answers_as,
             run_dir=str(spec.run_dir),
         )
         records.write(record, spec.run_dir)

@@ -40,6 +40,7 @@ from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.usage import UsageLog
 from undercroft.storage import checkpoints
 from undercroft.storage.database import Database
+from undercroft.watch.promoting import look_after_promotions
 from undercroft.watch.scheduler import look_after_probes
 
 _log = structlog.get_logger("control")
@@ -112,6 +113,7 @@ class Control:
         threading.Thread(target=self._sign, name="sign", daemon=True).start()
         threading.Thread(target=self._back_up, name="backup", daemon=True).start()
         threading.Thread(target=self._probe, name="probes", daemon=True).start()
+        threading.Thread(target=self._promote, name="promotions", daemon=True).start()
         serving = asyncio.create_task(server.serve())
         gc.freeze()
         _log.info("control runs", home=str(self.home.root))
@@ -187,6 +189,11 @@ class Control:
     def _probe(self) -> None:
         """Asks the standard questions that have a schedule, each probe in a process of its own."""
         look_after_probes(self.home, self.database, self._ending)
+
+    def _promote(self) -> None:
+        """Moves running promotions on."""
+        patience = self.settings.admission.patience_seconds
+        look_after_promotions(self.home, self.database, self.reconciler, patience, self._ending)
 
     def _back_up(self) -> None:
         """Makes and tries backups when they are due, each in a process of its own."""

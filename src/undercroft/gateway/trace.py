@@ -11,8 +11,8 @@ class Trace:
 
     Times are `time.monotonic`; 0.0 means that it did not come to that. ``headers`` go out with the answer. Tokens are
     None where an engine has the request and did not tell how many they are, and 0 where none came to it.
-    ``deployment`` is the name that was asked for, ``label`` the one that the answer gives, with its release where it has
-    one, and ``served_by`` the deployment whose replicas answered.
+    ``deployment`` is the name that was asked for, ``served_by`` the deployment whose replicas answered: another one where
+    the name has releases.
     """
 
     __slots__ = (
@@ -23,21 +23,21 @@ class Trace:
         "first_token_at",
         "headers",
         "inter_token",
-        "label",
         "is_background",
+        "is_tried",
         "prompt_tokens",
         "queue_seconds",
         "release",
         "replica",
         "route",
         "served_by",
+        "signs",
         "status",
     )
 
     def __init__(self) -> None:
         self.route = ""
         self.deployment = ""
-        self.label = ""
         self.served_by = ""
         self.release: int | None = None
         self.replica = ""
@@ -51,3 +51,5 @@ class Trace:
         self.headers: list[tuple[bytes, bytes]] = []
         self.inter_token: Histogram | None = None
         self.is_background = False
+        self.is_tried = False
+        self.signs: dict[str, bool | None] | None = None

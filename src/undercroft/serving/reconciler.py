@@ -191,10 +191,21 @@ class Reconciler:
             courses = {name: replace(course) for name, course in self._courses.items()}
             return list(self._wanted), list(self._replicas), courses, self._snapshot
 
+    def snapshot(self) -> Snapshot:
+        """What the doors were told last."""
+        with self._lock:
+            return self._snapshot
+
     def names(self) -> dict[str, ServedName]:
         """Names that have releases, as wanted now."""
         with self._lock:
             return dict(self._served.names)
+
+    def lacks_memory(self, name: str) -> bool:
+        """Whether a deployment waits for memory, or was refused it."""
+        with self._lock:
+            wish = self._allocator.wish(name)
+            return bool(wish.waiting or wish.refusal)
 
     def ledger(self) -> Ledger:
         """Who holds which memory now, and what is left."""

@@ -106,6 +106,7 @@ usage = Table(
     Column("queue_seconds", Float, nullable=False),
     Column("first_token_seconds", Float, nullable=True),
     Column("total_seconds", Float, nullable=False),
+    Column("signs", JSON, nullable=True),  # of the answer, while a candidate is tried: is_empty, is_refusal …; no text
     Index("ix_usage_at", "at"),
     Index("ix_usage_deployment_at", "deployment", "at"),
     Index("ix_usage_deployment_release_at", "deployment", "release", "at"),

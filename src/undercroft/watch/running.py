@@ -87,6 +87,8 @@ def run_probe(
     probe: Probe,
     baseline: Baseline | None,
     tell: Callable[[Outcome], None],
+    *,
+    model: str | None = None,
 ) -> Run:
     """Asks every question and writes a row for each, one by one, so that a run that is killed keeps those it has.
 
@@ -100,6 +102,7 @@ def run_probe(
         probe: Its questions.
         baseline: To compare with; None where none was taken.
         tell: Gets each outcome as it comes.
+        model: Asked in place of the probe's: a certain release.
 
     Raises:
         InvalidError: A check is for a language that cannot be told.
@@ -107,7 +110,7 @@ def run_probe(
         UnavailableError: The report cannot be written.
     """
     check_languages(probe.questions)
-    model = probe.model or name
+    model = model or probe.model or name
     with database.read() as connection:
         release = served_release(connection, model)
     report = report_file(home, name)

@@ -9,22 +9,28 @@ from sqlalchemy import Connection
 
 from undercroft.core.errors import NotFoundError
 from undercroft.registry import models
+from undercroft.registry.releases import store
+from undercroft.registry.releases.references import parse_release
 from undercroft.serving import deployments
 
 
 def served_release(connection: Connection, name: str) -> str:
-    """``ticket-pilot@3f9a2c11``: the deployment and a digest of its model and settings.
+    """``ticket-pilot@7`` where a release is in production; else the deployment and a digest of its model and settings.
 
     Where there is no such deployment it is the name alone.
 
     Args:
         connection: To read.
-        name: The deployment.
+        name: The deployment, or a release as requests name it: ``NAME@7``, ``NAME:canary``.
 
     Returns:
         The same as long as the same files are served with the same settings; the memory's priority and how many
         replicas there are do not count.
     """
+    reference = parse_release(name)
+    number = reference.number or store.tags_of(connection, reference.name).get(reference.tag or "production")
+    if number is not None:
+        return f"{reference.name}@{number}"
     try:
         deployment = deployments.get(connection, name)
         model = models.get(connection, deployment.model) if deployment.model else None

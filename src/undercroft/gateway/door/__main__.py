@@ -137,6 +137,7 @@ class Door:
             "queue_seconds": round(trace.queue_seconds, 6),
             "first_token_seconds": first_token,
             "total_seconds": round(total_seconds, 6),
+            "signs": trace.signs,
         }
         self._log.add(row)
         if trace.replica:

@@ -53,11 +53,12 @@ def find_deployment(
             param="model",
         )
     trace = exchange.trace
-    trace.deployment, trace.label, trace.served_by = name, name, deployment.entry.name
+    trace.deployment, trace.served_by = name, deployment.entry.name
     trace.headers.append((b"x-undercroft-deployment", name.encode()))
     if release is not None:
-        trace.release, trace.label = release.number, f"{name}@{release.number}"
-        trace.headers.append((b"x-undercroft-release", trace.label.encode()))
+        trace.release = release.number
+        trace.is_tried = dispatcher.names[name].canary is not None
+        trace.headers.append((b"x-undercroft-release", f"{name}@{release.number}".encode()))
     check_task(deployment.entry, task)
     return deployment, release
 

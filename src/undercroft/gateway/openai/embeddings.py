@@ -34,7 +34,7 @@ async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
     wanted = data.get("dimensions")
     if wanted is not None:
         _check_dimensions(wanted, orjson.loads(body))
-    exchange.respond(200, renamed(body, exchange.trace.label))
+    exchange.respond(200, renamed(body, exchange.trace.deployment))
 
 
 def _check_dimensions(wanted: int, answer: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from undercroft.gateway.openai.kinds import Record
 from undercroft.gateway.openai.legacy import LegacyChoices
 from undercroft.gateway.openai.payload import payload_for
 from undercroft.gateway.openai.releases import with_release
+from undercroft.gateway.openai.signs import Watched
 from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.serving.snapshot import ReplicaEntry
 
@@ -97,17 +98,23 @@ async def _answer(
     if fanout.is_needed(data, deployment):
         await fanout.answer(dispatcher, exchange, deployment, table, data, check)
         return
-    name = exchange.trace.label
+    name = exchange.trace.deployment
     is_completion = table is COMPLETIONS
     content_field = "prompt" if is_completion else "messages"
     call = Call(exchange.path, exchange.body, payload_for(table, data, body), check, content_field)
     legacy = data.get("logprobs") if is_completion else None
+    watched = Watched(data) if exchange.trace.is_tried else None
     if data.get("stream"):
+
+        def pass_on(piece: bytes) -> None:
+            if watched is not None:
+                watched.take(piece)
+            exchange.pass_on(piece)
 
         def relay(entry: ReplicaEntry) -> Relay:
             return Relay(
                 exchange.trace,
-                exchange.pass_on,
+                exchange.pass_on if watched is None else pass_on,
                 model=name,
                 has_usage_request=has_usage_request(data),
                 is_framed=not is_llama_cpp(entry) and not has_usage_request(data),
@@ -119,12 +126,16 @@ async def _answer(
         exchange.stream_type = EVENT_STREAM
         exchange.stream_headers = NO_CACHE
         await ask_for_stream(dispatcher, exchange, deployment, call, exchange.trace, relay)
+        exchange.trace.signs = watched.signs() if watched is not None else None
         exchange.end()
         return
     answer, entry = await ask(dispatcher, exchange, deployment, call, exchange.trace)
     if legacy is not None and is_llama_cpp(entry):
         answer = rewritten(answer, name, LegacyChoices(legacy).rewrite)
     answer = without_timings(renamed(answer, name))
+    if watched is not None:
+        watched.take(answer)
+        exchange.trace.signs = watched.signs()
     exchange.respond(200, with_completion_id(answer) if is_completion else answer)
 
 

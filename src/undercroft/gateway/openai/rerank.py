@@ -36,7 +36,7 @@ async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
     answer = {
         "id": "rerank-" + exchange.id,
         "object": "list",
-        "model": exchange.trace.label,
+        "model": exchange.trace.deployment,
         "results": results,
         "usage": {"prompt_tokens": prompt, "total_tokens": prompt},
     }

@@ -55,4 +55,5 @@ def upgrade() -> None:
     )
     op.create_index("ix_promotions_name_id", "promotions", ["name", "id"], unique=False)
     op.add_column("usage", sa.Column("release", sa.Integer(), nullable=True))
+    op.add_column("usage", sa.Column("signs", sa.JSON(), nullable=True))
     op.create_index("ix_usage_deployment_release_at", "usage", ["deployment", "release", "at"], unique=False)
