@@ -89,8 +89,9 @@ def describe_device(device: Device) -> list[str]:
         if text:
             lines += _topic(name, text)
             lines += _topic("", f"source: {device.sources[name]}") if name in device.sources else []
-    for name, price in (("price", device.price), ("rent", device.rent)):
-        text = f"{_price(price)} ({price.what}, {price.year}); source: {price.source}" if price else "none found"
+    none = f"no public list price: {device.unpriced}" if device.unpriced else "none found"
+    for name, price, missing in (("price", device.price, none), ("rent", device.rent, "none found")):
+        text = f"{_price(price)} ({price.what}, {price.year}); source: {price.source}" if price else missing
         lines += _topic(name, text)
     lines += _topic("engines", ", ".join(f"{engine}: {how}" for engine, how in device.engines.items()))
     return lines + _topic("remark", device.remark)

@@ -49,7 +49,7 @@ def _of_device(plan: Plan, device: Device) -> list[str]:
     if device.memory_bytes == 0:
         notes.append(f"It uses the memory of its host, taken to be {WORKSTATION.memory_bytes // 1024**3} GiB.")
     host = next((one for one in (WORKSTATION, SERVER) if one.name == plan.site.target.host.name), None)
-    if host is not None and not is_computer(device):
+    if host is not None and not is_computer(device) and _is_sold(device):
         given = plan.assumptions.host_usd
         price = host.price_usd if given is None else given
         notes.append(
@@ -60,6 +60,11 @@ def _of_device(plan: Plan, device: Device) -> list[str]:
     return notes
 
 
+def _is_sold(device: Device) -> bool:
+    """Whether one can own it; what is only rented comes with its computer."""
+    return device.price is None or device.purchase is not None
+
+
 def _of_price(plan: Plan, device: Device) -> str:
     asked = device.purchase
     if plan.assumptions.is_given("machine_price"):
@@ -68,10 +73,8 @@ def _of_price(plan: Plan, device: Device) -> str:
         return f"Price of the {asked.what}: {asked.usd:,.0f} USD, {asked.year}."
     if device.price is not None:
         return "It is rented only, so owning is not priced."
-    return (
-        "No list price of it was found, so owning is not priced; with yours: --assume machine-price=N, or "
-        "devices.yaml in the home."
-    )
+    found = f"It has no public list price ({device.unpriced})" if device.unpriced else "No list price of it was found"
+    return f"{found}, so owning is not priced; with yours: --assume machine-price=N, or devices.yaml in the home."
 
 
 def _of_machine(plan: Plan, *, has_gpu_engine: bool) -> list[str]:

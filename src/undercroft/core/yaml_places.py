@@ -10,6 +10,8 @@ import yaml
 _DEPTH_LIMIT = 40
 # libyaml's parser is ten times as fast; it is left out of some builds of PyYAML.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What PyYAML raises for a text that is none of the kind that it is written as: `!!int ""`, `2026-13-45`.
+_ODD = (ValueError, LookupError, AttributeError, TypeError)
 
 
 class Places:
@@ -48,13 +50,52 @@ def read_with_places(raw: bytes) -> tuple[Any, Places]:
         ValueError: It is not YAML, nests deeper than 40, has an alias or several documents, or a key stands twice in
             one mapping; the sentence says where.
     """
+    found = read_all_with_places(raw)
+    if len(found) > 1:
+        raise ValueError(f"line {found[1][1].line_of(())}: expected one document, here begins another")
+    return found[0] if found else (None, Places(None))
+
+
+def read_all_with_places(raw: bytes) -> list[tuple[Any, Places]]:
+    """Every document of a file, in order, and where its values stand.
+
+    Args:
+        raw: YAML in UTF-8, documents parted by ``---``.
+
+    Raises:
+        ValueError: As in `read_with_places`.
+    """
     try:
         _refuse_growth(raw)
-        root = yaml.compose(raw, Loader=_LOADER)
-        _refuse_twice(root)
-        return yaml.load(raw, Loader=_LOADER), Places(root)
+        loader = _LOADER(raw)
+        found = []
+        while loader.check_node():
+            root = loader.get_node()
+            _refuse_twice(root)
+            found.append((_plain(loader, root), Places(root)))
+        return found
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())[:300]}") from error
+
+
+def _plain(loader: Any, root: Any) -> Any:
+    try:
+        return loader.construct_document(root)
+    except _ODD as error:
+        raise ValueError(_odd_value(loader, root) or f"it is not YAML: {error}") from error
+
+
+def _odd_value(loader: Any, node: Any) -> str | None:
+    """A sentence on the first value that is none of the kind that it is written as."""
+    if isinstance(node, yaml.ScalarNode):
+        try:
+            loader.construct_object(node)
+        except _ODD:
+            kind = node.tag.rpartition(":")[2]
+            return f"line {node.start_mark.line + 1}: {node.value[:60]!r} is written as {kind} and is none"
+        return None
+    parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    return next((found for part in parts if (found := _odd_value(loader, part))), None)
 
 
 def _refuse_growth(raw: bytes) -> None:

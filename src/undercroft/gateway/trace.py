@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from undercroft.gateway.errors import Source
 from undercroft.gateway.histogram import Histogram
 
@@ -52,4 +54,4 @@ class Trace:
         self.inter_token: Histogram | None = None
         self.is_background = False
         self.is_tried = False
-        self.signs: dict[str, bool | None] | None = None
+        self.signs: dict[str, Any] | None = None

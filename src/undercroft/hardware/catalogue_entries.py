@@ -63,6 +63,7 @@ class Entry(BaseModel):
     watts: float = Field(ge=0, le=100_000)
     price: PriceEntry | None = None
     rent: PriceEntry | None = None
+    unpriced: Annotated[str, Field(max_length=400)] = ""
     engines: dict[Text, Maturity]
     remark: str = ""
     sources: dict[Text, Text]
@@ -95,6 +96,7 @@ class Entry(BaseModel):
             match=tuple(text.lower() for text in self.match),
             reported_bytes=self.reported,
             rent=self.rent.to_price() if self.rent else None,
+            unpriced="" if self.price else self.unpriced,
         )
 
 

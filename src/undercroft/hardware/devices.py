@@ -42,7 +42,7 @@ class Device:
         is_unified: Host and accelerator share the memory.
         tflops: Dense 10^12 a second: ``fp32``, ``fp16``, ``bf16``, ``fp8``, ``int8``, ``fp4``, ``int4``.
         watts: Board or package power at full load; 0 where its maker does not say.
-        price: None where it is not sold or no list price was found.
+        price: None where it is not sold or no price was found.
         engines: Engine → how well-trodden: ``llama.cpp``, ``vllm``, ``onnxruntime``, ``tensorrt``, ``executorch`` …
         remark: What a buyer should know, one or two sentences.
         sources: Field → where the figure stands.
@@ -50,6 +50,7 @@ class Device:
         reported_bytes: Of its memory, what its driver says it has, after error correction and what the firmware
             keeps; 0 where nobody wrote it down.
         rent: What an hour of it costs in a cloud's price list; None where none was found.
+        unpriced: Why there is no price, as a part of a sentence; empty where there is one or nobody said.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Device:
     match: tuple[str, ...] = ()
     reported_bytes: int = 0
     rent: Price | None = None
+    unpriced: str = ""
 
     @property
     def purchase(self) -> Price | None:

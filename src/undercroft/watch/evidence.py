@@ -14,6 +14,7 @@ from undercroft.watch.judging import Arm, Share, Times
 
 # Standard questions are judged by their checks; here count the users.
 _PROBE_KEY = "key_probe"
+SHADOW_KEY = "key_shadow"
 # The newest requests of each release; those before them have been judged already.
 _ROWS = 20_000
 _CLIENT_GONE = 499
@@ -37,6 +38,7 @@ def read_arm(connection: Connection, name: str, number: int, since: str) -> Arm:
             usage.c.queue_seconds,
             usage.c.total_seconds,
             usage.c.signs,
+            usage.c.key_id,
         )
         .where(
             usage.c.deployment == name,
@@ -56,10 +58,12 @@ def make_arm(rows: Sequence[Mapping[str, Any]]) -> Arm:
 
     Args:
         rows: In the order in which they ended: ``status``, ``completion_tokens``, ``first_token_seconds``,
-            ``queue_seconds``, ``total_seconds``, ``signs``.
+            ``queue_seconds``, ``total_seconds``, ``signs``, ``key_id``. Copies (``key_shadow``) have no times: they
+            wait behind everybody else and do not come as a stream.
     """
     # What the client did wrong says nothing of the release.
     counted = [row for row in rows if row["status"] < 400 or row["status"] >= 500]
+    timed = [row for row in counted if row["key_id"] != SHADOW_KEY]
     answered = [row for row in counted if row["status"] < 400 and row["signs"] is not None]
     shares = {"errors": Share(sum(row["status"] >= 500 for row in counted), len(counted))}
     for measure, sign in _SIGNS.items():
@@ -74,8 +78,8 @@ def make_arm(rows: Sequence[Mapping[str, Any]]) -> Arm:
         requests=len(counted),
         shares=shares,
         times={
-            "first_token": _times([_first_token(row) for row in counted]),
-            "token_seconds": _times([_token_seconds(row) for row in counted]),
+            "first_token": _times([_first_token(row) for row in timed]),
+            "token_seconds": _times([_token_seconds(row) for row in timed]),
         },
         failures_in_a_row=in_a_row,
     )

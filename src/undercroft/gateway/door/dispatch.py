@@ -49,7 +49,7 @@ class Dispatcher:
         self.quarantine = Quarantine()
         self.deployments: dict[str, Deployment] = {}
         self.names: dict[str, NameEntry] = {}
-        self._emit = emit
+        self.emit = emit
 
     def apply(self, snapshot: Snapshot) -> None:
         """Makes the snapshot true here. Requests at replicas that are gone from it go on to their end."""
@@ -166,7 +166,7 @@ class Dispatcher:
         alone = [other for other in replica.in_flight if other.isolation is not None and not other.isolation.is_over]
         for other in alone or replica.in_flight:
             if self.quarantine.strike(other.call.route, other.call.body, break_id):
-                self._emit(
+                self.emit(
                     {
                         "type": "quarantine",
                         "deployment": deployment.entry.name,
@@ -193,7 +193,7 @@ class Dispatcher:
 
     def _suspect(self, replica: Replica, digests: list[str] | None = None) -> None:
         replica.load.suspect_until = time.monotonic() + _SUSPECT_SECONDS
-        self._emit({"type": "broke", "replica": replica.entry.id, "in_flight": digests or []})
+        self.emit({"type": "broke", "replica": replica.entry.id, "in_flight": digests or []})
         asyncio.get_running_loop().call_later(_SUSPECT_SECONDS + _CLOCK_SLACK_SECONDS, self._pump_all)
 
     async def _isolate(self, deployment: Deployment) -> Isolation:
@@ -216,7 +216,7 @@ class Dispatcher:
         entry = deployment.entry
         loading_seconds = began - (deployment.loading_since or began)
         if entry.state == "unloaded":
-            self._emit({"type": "demand", "deployment": entry.name})
+            self.emit({"type": "demand", "deployment": entry.name})
         limit = balance.wait_limit_seconds(
             entry,
             waiting=-1 if is_retry else len(queue),  # who was in already is not sent away
@@ -291,7 +291,7 @@ class Dispatcher:
                 ),
             )
         elif entry.state == "unloaded" and (deployment.waiting or deployment.background):
-            self._emit({"type": "demand", "deployment": entry.name})
+            self.emit({"type": "demand", "deployment": entry.name})
         self._pump(deployment)
 
     def _set_replicas(self, deployment: Deployment, entries: tuple[ReplicaEntry, ...]) -> None:

@@ -17,6 +17,7 @@ from undercroft.gateway.openai.kinds import Record
 from undercroft.gateway.openai.legacy import LegacyChoices
 from undercroft.gateway.openai.payload import payload_for
 from undercroft.gateway.openai.releases import with_release
+from undercroft.gateway.openai.shadow import copy_request
 from undercroft.gateway.openai.signs import Watched
 from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.serving.snapshot import ReplicaEntry
@@ -30,7 +31,11 @@ async def chat(dispatcher: Dispatcher, exchange: Exchange) -> None:
     check_tools(data, deployment)
     sent = with_release(data, release)
     body = exchange.body if sent is data else None
-    await _answer(dispatcher, exchange, deployment, CHAT, sent, body, lambda: check_loaded_chat(sent, deployment))
+    answer = await _answer(
+        dispatcher, exchange, deployment, CHAT, sent, body, lambda: check_loaded_chat(sent, deployment)
+    )
+    if answer is not None:
+        copy_request(dispatcher, exchange, data, answer)
 
 
 async def completions(dispatcher: Dispatcher, exchange: Exchange) -> None:
@@ -94,10 +99,11 @@ async def _answer(
     data: dict[str, Any],
     body: bytes | None,
     check: Callable[[], None],
-) -> None:
+) -> bytes | None:
+    """What the client got, where a candidate is being tried; None where nobody asks."""
     if fanout.is_needed(data, deployment):
         await fanout.answer(dispatcher, exchange, deployment, table, data, check)
-        return
+        return None
     name = exchange.trace.deployment
     is_completion = table is COMPLETIONS
     content_field = "prompt" if is_completion else "messages"
@@ -128,7 +134,7 @@ async def _answer(
         await ask_for_stream(dispatcher, exchange, deployment, call, exchange.trace, relay)
         exchange.trace.signs = watched.signs() if watched is not None else None
         exchange.end()
-        return
+        return watched.body if watched is not None else None
     answer, entry = await ask(dispatcher, exchange, deployment, call, exchange.trace)
     if legacy is not None and is_llama_cpp(entry):
         answer = rewritten(answer, name, LegacyChoices(legacy).rewrite)
@@ -137,6 +143,7 @@ async def _answer(
         watched.take(answer)
         exchange.trace.signs = watched.signs()
     exchange.respond(200, with_completion_id(answer) if is_completion else answer)
+    return watched.body if watched is not None else None
 
 
 def is_llama_cpp(entry: ReplicaEntry) -> bool:

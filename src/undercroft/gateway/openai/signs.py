@@ -33,9 +33,14 @@ class Watched:
             self._kept.append(piece)
             self._size_bytes += len(piece)
 
-    def signs(self) -> dict[str, bool | None]:
+    @property
+    def body(self) -> bytes:
+        """What was kept."""
+        return b"".join(self._kept)
+
+    def signs(self) -> dict[str, Any]:
         """What is to be said of the answer; None for what cannot be told."""
-        text, reason, has_calls = _spoken(b"".join(self._kept))
+        text, reason, has_calls = _spoken(self.body)
         is_whole = self._size_bytes < _KEPT_BYTES
         is_cut = None if reason is None else reason == "length"
         is_invalid = _is_invalid(text) if self._wants_json and is_whole and not has_calls and not is_cut else None
@@ -45,6 +50,11 @@ class Watched:
             "is_invalid": is_invalid,
             "is_cut": is_cut,
         }
+
+
+def spoken_text(body: bytes) -> str:
+    """The text of an answer, or of the frames of a stream."""
+    return _spoken(body)[0]
 
 
 def _spoken(body: bytes) -> tuple[str, str | None, bool]:

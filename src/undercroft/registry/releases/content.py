@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form
 from undercroft.core.ids import NAME_PATTERN
-from undercroft.core.wrong_values import problems_of
-from undercroft.registry.releases.prompts import Prompt
+from undercroft.registry.releases.problems import field_problems
+from undercroft.registry.releases.prompts import Example, Prompt
 
 _Name = Annotated[str, of_form(NAME_PATTERN.pattern, "a name of a-z, 0-9, '.', '_' and '-', up to 63 characters")]
 _Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=16)]
@@ -70,12 +70,21 @@ class ReleaseContent(BaseModel):
         elif self.model is None:
             raise ValueError("model: is missing")
         elif self.settings.url is not None or self.settings.upstream_model is not None or self.settings.key_file:
-            raise ValueError(f"settings: url, upstream_model and key_file belong to an external engine, {self.engine} has none")
+            raise ValueError(
+                f"settings: url, upstream_model and key_file belong to an external engine, {self.engine} has none"
+            )
+        if self.settings.key_file is not None and not self.settings.key_file.is_absolute():
+            raise ValueError(f"settings.key_file: expected an absolute path, got '{self.settings.key_file}'")
         return self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what was left out is left out."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+FIELD_NAMES = sorted(
+    {name for kind in (ReleaseContent, ReleaseSettings, Sampling, Prompt, Example) for name in kind.model_fields}
+)
 
 
 def check_content(values: Any) -> ReleaseContent:
@@ -88,7 +97,7 @@ def check_content(values: Any) -> ReleaseContent:
         return ReleaseContent.model_validate(values)
     except ValidationError as error:
         raise InvalidError(
-            "bad-release", "the release has problems: " + "; ".join(problems_of(error, is_yaml=True))
+            "bad-release", "the release has problems: " + "; ".join(field_problems(error, FIELD_NAMES))
         ) from error
 
 
