@@ -1,0 +1,102 @@
+"""Copies of requests for a candidate that nobody sees: asked behind everybody else, compared, and forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+import structlog
+
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.ids import new_id
+from undercroft.gateway.door.dispatch import Dispatcher
+from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.replicas import Call, Lease
+from undercroft.gateway.door.upstream import UpstreamError
+from undercroft.gateway.errors import DoorError
+from undercroft.gateway.openai.answers import token_counts
+from undercroft.gateway.openai.fields import CHAT
+from undercroft.gateway.openai.payload import payload_for
+from undercroft.gateway.openai.releases import with_release
+from undercroft.gateway.openai.signs import Watched, spoken_text
+from undercroft.gateway.trace import Trace
+from undercroft.watch.evidence import SHADOW_KEY
+from undercroft.watch.similarity import ngram_similarity
+
+_log = structlog.get_logger("door")
+
+# A candidate that is slower than the users' requests come gets some of them only.
+_AT_ONCE = 4
+_STREAM_FIELDS = ("stream", "stream_options")
+
+_running: set[asyncio.Task[None]] = set()
+
+
+def copy_request(dispatcher: Dispatcher, exchange: Exchange, data: dict[str, Any], answer: bytes) -> None:
+    """Sends a copy of an answered chat request to the candidate, if there is one in the shadow.
+
+    Args:
+        data: The checked request, as the client sent it.
+        answer: What the client got.
+    """
+    named = dispatcher.names.get(exchange.trace.deployment)
+    if named is None or named.canary is None or not named.is_shadow or exchange.trace.release == named.canary:
+        return
+    if len(_running) >= _AT_ONCE:
+        return
+    task = asyncio.create_task(_ask(dispatcher, named.name, named.canary, exchange.path, dict(data), answer))
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+
+
+async def _ask(
+    dispatcher: Dispatcher, name: str, number: int, path: str, data: dict[str, Any], answer: bytes
+) -> None:
+    trace = Trace()
+    trace.is_background = True
+    trace.status = 200
+    began = time.monotonic()
+    try:
+        release = dispatcher.names[name].releases[number]
+        deployment = dispatcher.deployments[release.deployment]
+        whole = {field: value for field, value in data.items() if field not in _STREAM_FIELDS}
+        sent = with_release(whole, release)
+        call = Call(path, orjson.dumps(whole), payload_for(CHAT, sent, None), lambda: None, "messages")
+        lease = await dispatcher.send(deployment, call, trace, new_id("shadow"), whole=True)
+        body = _read(lease, trace)
+        watched = Watched(data)
+        watched.take(body)
+        trace.signs = {**watched.signs(), "likeness": round(ngram_similarity(spoken_text(answer), spoken_text(body)), 4)}
+    except (DoorError, UpstreamError, KeyError) as error:
+        trace.status = error.status if isinstance(error, DoorError) else 502
+        _log.info("copy not answered", name=name, release=number, reason=str(error))
+    row = {
+        "at": to_iso(utc_now()),
+        "request_id": new_id("shadow"),
+        "key_id": SHADOW_KEY,
+        "deployment": name,
+        "release": number,
+        "replica": trace.replica or None,
+        "route": path,
+        "status": trace.status,
+        "prompt_tokens": trace.prompt_tokens,
+        "completion_tokens": trace.completion_tokens,
+        "queue_seconds": round(trace.queue_seconds, 6),
+        "first_token_seconds": None,
+        "total_seconds": round(time.monotonic() - began, 6),
+        "signs": trace.signs,
+    }
+    dispatcher.emit({"type": "usage", "rows": [row]})
+
+
+def _read(lease: Lease, trace: Trace) -> bytes:
+    try:
+        connection = lease.connection
+        body = connection.body[0]
+        trace.status = connection.status
+        trace.prompt_tokens, trace.completion_tokens = token_counts(body) or (None, None)
+        return body
+    finally:
+        lease.close()
