@@ -13,8 +13,8 @@ class Trace:
 
     Times are `time.monotonic`; 0.0 means that it did not come to that. ``headers`` go out with the answer. Tokens are
     None where an engine has the request and did not tell how many they are, and 0 where none came to it.
-    ``deployment`` is the name that was asked for, ``served_by`` the deployment whose replicas answered: another one where
-    the name has releases.
+    ``deployment`` is the name that was asked for, ``served_by`` the deployment whose replicas answered; it is another
+    where the name has releases.
     """
 
     __slots__ = (

@@ -146,8 +146,24 @@ def keep(
 
 def read_pairs(connection: Connection) -> list[Pair]:
     """The newest pairs that can be compared, oldest first: whole ones, and those that came out above their forecast."""
+    return [_pair(row) for row in _newest(connection) if _is_comparable(row)]
+
+
+def read_unfinished(connection: Connection) -> list[Pair]:
+    """The newest pairs whose measurement is not all that there will be, and was below the forecast; oldest first.
+
+    Nothing is learnt from them: they say only that reality is at least so much.
+    """
+    return [_pair(row) for row in _newest(connection) if not _is_comparable(row)]
+
+
+def _newest(connection: Connection) -> list[Row[Any]]:
     rows = connection.execute(select(forecasts).order_by(forecasts.c.id.desc()).limit(_READ_PAIRS)).all()
-    return [_pair(row) for row in reversed(rows) if row.detail.get("is_whole") or row.measured > row.plain]
+    return list(reversed(rows))
+
+
+def _is_comparable(row: Row[Any]) -> bool:
+    return bool(row.detail.get("is_whole")) or row.measured > row.plain
 
 
 def read_corrections(connection: Connection) -> Corrections:

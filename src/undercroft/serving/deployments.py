@@ -213,7 +213,9 @@ def serve_release(connection: Connection, release: Release) -> None:
     values = {"engine": content.engine, "model": content.model, "updated_at": now}
     before = find(connection, release.name)
     if before is None:
-        own = with_release(DeploymentSettings.model_validate({}), content).model_dump(mode="json", exclude_defaults=True)
+        own = with_release(DeploymentSettings.model_validate({}), content).model_dump(
+            mode="json", exclude_defaults=True
+        )
         connection.execute(
             insert(deployments).values(
                 name=release.name, settings=own, replicas=1, is_running=True, created_at=now, **values

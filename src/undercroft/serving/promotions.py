@@ -123,9 +123,7 @@ class Promotion:
         }
 
 
-def begin(
-    connection: Connection, release: Release, plan: Plan, *, actor: str, reason: str | None
-) -> Promotion:
+def begin(connection: Connection, release: Release, plan: Plan, *, actor: str, reason: str | None) -> Promotion:
     """Wants a release in production; one of the same name that still runs is cancelled.
 
     Raises:

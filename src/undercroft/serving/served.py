@@ -196,4 +196,3 @@ def name_entry(named: ServedName, live: int | None) -> NameEntry:
         is_shadow=promotion.plan.is_shadow if promotion is not None and canary is not None else False,
         salt=str(promotion.id) if promotion is not None else "",
     )
-

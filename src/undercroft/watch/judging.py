@@ -1,4 +1,4 @@
-"""Is a candidate worse than what is in production? Judged on answers, by a test that may be looked at at any time. Pure.
+"""Is a candidate worse than what is in production? Judged on answers, by a test that may be looked at any time. Pure.
 
 Each rule compares one measure of the candidate with the same of production over the same time. The chance that a
 candidate that is not worse is ever sent back, over all rules and all looks together, is at most ``alpha`` for shares
@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from undercroft.core.errors import InvalidError
 from undercroft.core.wrong_values import problems_of
 from undercroft.watch.sequential import Interval, mean_interval, proportion_interval
-
 
 
 class Rules(BaseModel):
@@ -55,7 +54,9 @@ def check_rules(values: Any) -> Rules:
         return Rules.model_validate({} if values is None else values)
     except ValidationError as error:
         problems = "; ".join(problems_of(error, is_yaml=True))
-        raise InvalidError("bad-rules", f"the rules have problems: {problems}", hint="docs/guide/releases.md") from error
+        raise InvalidError(
+            "bad-rules", f"the rules have problems: {problems}", hint="docs/guide/releases.md"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

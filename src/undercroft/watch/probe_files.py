@@ -16,9 +16,9 @@ from undercroft.core.forms import of_form
 from undercroft.core.home import Home
 from undercroft.core.ids import NAME_PATTERN, check_name
 from undercroft.core.wrong_values import problem_of
+from undercroft.core.yaml_places import read_with_places
 from undercroft.watch.check_kinds import CHECK_KINDS, Check
 from undercroft.watch.schedule import check_schedule, check_time_zone
-from undercroft.core.yaml_places import read_with_places
 
 _LIMIT_BYTES = 1024 * 1024
 _TEXT_LIMIT = 100_000

@@ -1,19 +1,19 @@
 """What a promotion does next: a pure function of what is known of it.
 
-    in state               it is known that                            step
-    ─────────────────────  ──────────────────────────────────────────  ──────────────────────────────────
-    loading                the candidate is ready                      check
-                           it cannot be loaded beside production       replace, or fail where that is not allowed
-                           it failed                                   fail
-    replacing              the candidate is ready                      check
-                           it failed                                   fail: production is loaded again
-    checking               it answers its questions worse              revert
-                           it answers them as well, or has none        canary where it is to be tried, else finish
-    canary                 the candidate failed                        revert
-                           a rule is proven broken, or so many bad     revert
-                           answers came in a row
-                           the hold is over, enough requests came      finish, or as ``undecided`` says
-                           too few came for too long                   revert
+in state               it is known that                            step
+─────────────────────  ──────────────────────────────────────────  ──────────────────────────────────
+loading                the candidate is ready                      check
+                       it cannot be loaded beside production       replace, or fail where that is not allowed
+                       it failed                                   fail
+replacing              the candidate is ready                      check
+                       it failed                                   fail: production is loaded again
+checking               it answers its questions worse              revert
+                       it answers them as well, or has none        canary where it is to be tried, else finish
+canary                 the candidate failed                        revert
+                       a rule is proven broken, or so many bad     revert
+                       answers came in a row
+                       the hold is over, enough requests came      finish, or as ``undecided`` says
+                       too few came for too long                   revert
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class Next:
     note: str = ""
 
 
-def after_loading(state: State, plan: Plan, candidate: Candidate, *, has_production: bool, patience_seconds: float) -> Next:
+def after_loading(
+    state: State, plan: Plan, candidate: Candidate, *, has_production: bool, patience_seconds: float
+) -> Next:
     """The step of a promotion whose candidate is being loaded.
 
     Args:
@@ -90,14 +92,11 @@ def after_loading(state: State, plan: Plan, candidate: Candidate, *, has_product
     """
     if candidate.state == "ready":
         return Next(Step.CHECK)
-    if state is State.LOADING and candidate.lacks_memory and candidate.waited_seconds > patience_seconds:
-        if plan.may_replace and has_production:
-            return Next(Step.REPLACE, f"there is no memory for both: {candidate.note}")
-        if candidate.state == "failed":
-            return Next(Step.FAIL, f"it cannot be loaded: {candidate.note}")
-    elif candidate.state == "failed" and not candidate.lacks_memory:
-        return Next(Step.FAIL, f"it cannot be loaded: {candidate.note}")
-    elif candidate.state == "failed" and state is State.REPLACING and candidate.waited_seconds > patience_seconds:
+    # What is refused for want of memory may get it a moment later, when others have been unloaded.
+    is_patient = candidate.lacks_memory and candidate.waited_seconds <= patience_seconds
+    if candidate.lacks_memory and not is_patient and state is State.LOADING and plan.may_replace and has_production:
+        return Next(Step.REPLACE, f"there is no memory for both: {candidate.note}")
+    if candidate.state == "failed" and not is_patient:
         return Next(Step.FAIL, f"it cannot be loaded: {candidate.note}")
     return Next(Step.WAIT, candidate.note)
 

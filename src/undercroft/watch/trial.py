@@ -2,8 +2,8 @@
 
 python -P -m undercroft.watch.trial --home HOME --probe NAME --model NAME@8 --model NAME@7
 
-It prints one JSON line a release: ``{"model", "score", "asked", "passed", "failed", "problem"}``. The answers stand in the
-health report like those of every other run.
+It prints one JSON line a release: ``{"model", "score", "asked", "passed", "failed", "problem"}``. The answers stand in
+the health report like those of every other run.
 """
 
 from __future__ import annotations

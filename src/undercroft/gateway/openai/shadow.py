@@ -51,9 +51,7 @@ def copy_request(dispatcher: Dispatcher, exchange: Exchange, data: dict[str, Any
     task.add_done_callback(_running.discard)
 
 
-async def _ask(
-    dispatcher: Dispatcher, name: str, number: int, path: str, data: dict[str, Any], answer: bytes
-) -> None:
+async def _ask(dispatcher: Dispatcher, name: str, number: int, path: str, data: dict[str, Any], answer: bytes) -> None:
     trace = Trace()
     trace.is_background = True
     trace.status = 200
@@ -68,7 +66,10 @@ async def _ask(
         body = _read(lease, trace)
         watched = Watched(data)
         watched.take(body)
-        trace.signs = {**watched.signs(), "likeness": round(ngram_similarity(spoken_text(answer), spoken_text(body)), 4)}
+        trace.signs = {
+            **watched.signs(),
+            "likeness": round(ngram_similarity(spoken_text(answer), spoken_text(body)), 4),
+        }
     except (DoorError, UpstreamError, KeyError) as error:
         trace.status = error.status if isinstance(error, DoorError) else 502
         _log.info("copy not answered", name=name, release=number, reason=str(error))

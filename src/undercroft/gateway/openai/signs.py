@@ -1,4 +1,4 @@
-"""What an answer looks like, while a candidate is tried: empty, a refusal, cut, the JSON that was asked for. No text is kept."""
+"""What an answer looks like while a candidate is tried: empty, a refusal, cut, or not the JSON that was asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How people name a release: ``NAME@7`` is one for ever, ``NAME:production`` is where a tag points, ``NAME`` the name."""
+"""How people name a release: ``NAME@7`` for ever, ``NAME:production`` for where a tag points, ``NAME`` for the name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from undercroft.core.errors import InvalidError
 from undercroft.core.ids import NAME_PATTERN
 
 TAG_PATTERN = re.compile(r"[a-z][a-z0-9._-]{0,31}")
-_REFERENCE = re.compile(rf"(?P<name>{NAME_PATTERN.pattern})(?:@(?P<number>[1-9]\d{{0,8}})|:(?P<tag>{TAG_PATTERN.pattern}))?")
+_REFERENCE = re.compile(
+    rf"(?P<name>{NAME_PATTERN.pattern})(?:@(?P<number>[1-9]\d{{0,8}})|:(?P<tag>{TAG_PATTERN.pattern}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from undercroft.core.home import Home
 from undercroft.core.units import format_bytes
 from undercroft.serving.doctor.findings import Check, Verdict, fail, fine, warn
 from undercroft.storage import checkpoints, journal
-from undercroft.storage.blobs import BlobStore, Fingerprint, fingerprint
+from undercroft.storage.blobs import DISTRUSTED, BlobStore, Fingerprint, fingerprint
 from undercroft.storage.database import SCHEMA_REVISION
 from undercroft.storage.tables import blobs, measurements
 from undercroft.storage.tables import journal as journal_table
@@ -103,8 +103,10 @@ def judge_files(expected: Iterable[tuple[str, Fingerprint, Fingerprint | None]])
     Args:
         expected: Digest, what was written down, what is there now (None: nothing that can be read).
     """
-    rows = list(expected)
-    gone = [digest for digest, _, now in rows if now is None]
+    every = list(expected)
+    gone = [digest for digest, _, now in every if now is None]
+    damaged = [digest for digest, then, now in every if now is not None and then == DISTRUSTED]
+    rows = [row for row in every if row[1] != DISTRUSTED]
     resized = [digest for digest, then, now in rows if now is not None and now.size_bytes != then.size_bytes]
     touched = [d for d, then, now in rows if now is not None and now.size_bytes == then.size_bytes and now != then]
     verdicts = []
@@ -112,13 +114,21 @@ def judge_files(expected: Iterable[tuple[str, Fingerprint, Fingerprint | None]])
         verdicts.append(
             fail(f"{_files(gone)} gone or cannot be read", "undercroft model verify names the models; pull again")
         )
+    if damaged:
+        verdicts.append(
+            fail(
+                f"{_files(damaged)} not what it was when hashed, as undercroft model verify has found",
+                "undercroft model verify again where it was put back since; else pull again",
+                why="No engine gets it until it was read again and found whole.",
+            )
+        )
     if resized:
         verdicts.append(
             fail(f"{_files(resized)} of another size than when hashed", "undercroft model verify; pull again")
         )
     if touched:
         verdicts.append(warn(f"{_files(touched)} written or replaced since hashed", "undercroft model verify"))
-    return verdicts or [fine(f"as they were when hashed: {len(rows):,}")]
+    return verdicts or [fine(f"as they were when hashed: {len(every):,}")]
 
 
 def _files(digests: list[str]) -> str:

@@ -78,8 +78,12 @@ def judge_visible_devices(variables: Mapping[str, str], accelerators: Sequence[A
 def _judge_visible(name: str, value: str, uuids: Sequence[str]) -> Verdict:
     shown = shown_devices(value, uuids)
     mend = f"unset {name}; undercroft down; undercroft up"
-    if not uuids and (value.strip().lower() in _NOTHING):
-        return fine(f"{name} is {value!r}, and there is no GPU that it could hide")
+    if not uuids and value.strip().lower() in _NOTHING:
+        return warn(
+            f"{name} is {value!r}: it would hide every GPU; none was found here",
+            mend,
+            why="Whoever puts a GPU in later, or starts this shell's script elsewhere, computes on the CPU unawares.",
+        )
     if not uuids:
         return warn(f"{name} is {value!r}, and there is no such GPU here", mend)
     if shown.wrong:
