@@ -183,11 +183,13 @@ def plan(
         _print_plan(made, explain=explain)
         for file in filter(None, (html_file, svg_file)):
             typer.echo(f"Written: {file}")
-    if made.plan.fit.verdict is Verdict.NO:
-        raise typer.Exit(EXIT_STATUS[UnavailableError])
-    check_licence(made, use, around, is_accepted=accept_licence, reason=because)
+    is_fitting = made.plan.fit.verdict is not Verdict.NO
+    if is_fitting or accept_licence:
+        check_licence(made, use, around, is_accepted=accept_licence, reason=because)
     if accept_licence and not as_json:
         typer.echo("\nThe licence is accepted for this use: undercroft licence show, undercroft journal show")
+    if not is_fitting:
+        raise typer.Exit(EXIT_STATUS[UnavailableError])
 
 
 def _refuse_both(given: str | None, other: str) -> None:

@@ -14,11 +14,11 @@ from undercroft.cli.plan_options import Assume
 from undercroft.cli.plan_request import assumptions_of, surroundings
 from undercroft.core.environment import home_path
 from undercroft.core.home import Home
-from undercroft.core.units import format_count
+from undercroft.core.units import format_bytes, format_count
 from undercroft.planning.assumptions import listed, unit_of
-from undercroft.planning.calibration import Accuracy, Pair, accuracy
+from undercroft.planning.calibration import Accuracy, LowerBound, Pair, accuracy, lower_bounds
 from undercroft.planning.weights import parameter_count
-from undercroft.serving.accuracy import read_pairs
+from undercroft.serving.accuracy import read_pairs, read_unfinished
 
 _NOT_MEASURED = (
     "No forecast has met reality here yet. A pair of forecast and measurement is kept whenever a model is loaded and "
@@ -129,16 +129,26 @@ def plan_accuracy(as_json: AsJson = False) -> None:
     """Show how far forecasts were from what came, before and after learning, by engine, architecture and device."""
     database = surroundings().database
     pairs: list[Pair] = []
+    unfinished: list[Pair] = []
     if database is not None:
         with database.read() as connection:
-            pairs = read_pairs(connection)
-    groups = grouped(pairs)
+            pairs, unfinished = read_pairs(connection), read_unfinished(connection)
+    groups, bounds = grouped(pairs), bounded(pairs, unfinished)
     if as_json:
-        print_json([_group_as_dict(*group) for group in groups])
+        print_json([*(_group_as_dict(*group) for group in groups), *(_bound_as_dict(*bound) for bound in bounds)])
         return
-    if not groups:
+    if not groups and not bounds:
         print_wrapped(_NOT_MEASURED)
         return
+    if groups:
+        _print_groups(groups)
+    if bounds:
+        if groups:
+            typer.echo()
+        _print_bounds(bounds)
+
+
+def _print_groups(groups: Sequence[tuple[str, str, str, Accuracy]]) -> None:
     print_table(
         ["engine", "model", "device", "=of", ">pairs", ">error before", ">after", ">worst before", ">after"],
         [_accuracy_row(*group) for group in groups],
@@ -150,12 +160,47 @@ def plan_accuracy(as_json: AsJson = False) -> None:
     )
 
 
+def _print_bounds(bounds: Sequence[tuple[str, str, str, LowerBound]]) -> None:
+    print_table(
+        ["engine", "model", "device", "=of", ">pairs", ">measured", ">forecast"],
+        [_bound_row(*bound) for bound in bounds],
+        empty="",
+    )
+    typer.echo()
+    print_wrapped(
+        "at least: a replica that was only just loaded, or computed no long prompt yet, holds less than it will; "
+        "so much is certain, and nothing is learnt from it."
+    )
+
+
 def grouped(pairs: Sequence[Pair]) -> list[tuple[str, str, str, Accuracy]]:
     """Engine, architecture and device, each quantity by itself, sorted."""
+    groups = _by_kind(pairs)
+    return [(*key, found) for key in sorted(groups) for found in accuracy(groups[key])]
+
+
+def bounded(pairs: Sequence[Pair], unfinished: Sequence[Pair]) -> list[tuple[str, str, str, LowerBound]]:
+    """The same for measurements that say "at least", where no other says more.
+
+    Args:
+        pairs: That can be compared.
+        unfinished: That cannot, because more was still to come.
+    """
+    groups = _by_kind(unfinished)
+    compared = {(key, pair.quantity) for key, own in _by_kind(pairs).items() for pair in own}
+    return [
+        (*key, found)
+        for key in sorted(groups)
+        for found in lower_bounds(groups[key])
+        if (key, found.quantity) not in compared
+    ]
+
+
+def _by_kind(pairs: Sequence[Pair]) -> dict[tuple[str, str, str], list[Pair]]:
     groups: dict[tuple[str, str, str], list[Pair]] = {}
     for pair in pairs:
         groups.setdefault((pair.kind.engine, pair.kind.architecture, pair.kind.device), []).append(pair)
-    return [(*key, found) for key in sorted(groups) for found in accuracy(groups[key])]
+    return groups
 
 
 def _group_as_dict(engine: str, architecture: str, device: str, found: Accuracy) -> dict[str, Any]:
@@ -169,6 +214,24 @@ def _group_as_dict(engine: str, architecture: str, device: str, found: Accuracy)
         "median_error_after_ratio": found.median_after,
         "worst_error_before_ratio": found.worst_before,
         "worst_error_after_ratio": found.worst_after,
+        "measured_at_least": None,
+        "forecast": None,
+    }
+
+
+def _bound_as_dict(engine: str, architecture: str, device: str, found: LowerBound) -> dict[str, Any]:
+    return {
+        "engine": engine,
+        "architecture": architecture,
+        "device": device,
+        "quantity": str(found.quantity),
+        "pairs": found.pairs,
+        "median_error_before_ratio": None,
+        "median_error_after_ratio": None,
+        "worst_error_before_ratio": None,
+        "worst_error_after_ratio": None,
+        "measured_at_least": found.measured,
+        "forecast": found.forecast,
     }
 
 
@@ -176,3 +239,9 @@ def _accuracy_row(engine: str, architecture: str, device: str, found: Accuracy) 
     errors = (found.median_before, found.median_after, found.worst_before, found.worst_after)
     quantity = str(found.quantity).replace("_", " ")
     return [engine, architecture, device, quantity, str(found.pairs), *(f"{error:.1%}" for error in errors)]
+
+
+def _bound_row(engine: str, architecture: str, device: str, found: LowerBound) -> list[str]:
+    measured, forecast = format_bytes(int(found.measured)), format_bytes(int(found.forecast))
+    quantity = str(found.quantity).replace("_", " ")
+    return [engine, architecture, device, quantity, str(found.pairs), f"at least {measured}", forecast]

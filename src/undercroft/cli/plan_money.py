@@ -71,18 +71,23 @@ def cost_sentences(plan: Plan, width: int) -> list[str]:
         sentences.append(
             f"Owning is cheaper than the cloud from {format_count(round(cost.even_tokens_per_day))} tokens a day on."
         )
-    sentences += _months(cost)
+    sentences += _months(cost, assumed_years=plan.assumptions.years)
     return [line for sentence in sentences for line in wrapped(sentence, width)]
 
 
-def _months(cost: Cost) -> list[str]:
-    """When a purchase is paid back, at the load that is expected."""
+def _months(cost: Cost, *, assumed_years: float) -> list[str]:
+    """When a purchase is paid back, at the load that is expected, and whether the machine lasts so long."""
     if not cost.price:
         return []
     found = []
     for months, against in ((cost.even_cloud_months, "the cloud"), (cost.even_rent_months, "renting")):
         if months is not None:
-            found.append(f"At this load the purchase is paid back against {against} after {number(months)} months.")
+            late = (
+                f", longer than the {assumed_years:g} years that it is to last" if months > assumed_years * 12 else ""
+            )
+            found.append(
+                f"At this load the purchase is paid back against {against} after {number(months)} months{late}."
+            )
     if cost.even_cloud_months is None:
         found.append("At this load the purchase is never paid back against the cloud.")
     return found

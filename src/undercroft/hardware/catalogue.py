@@ -61,6 +61,12 @@ def find_device(known: Mapping[str, Device], name: str) -> Device:
         ]
         if len(named) == 1:
             return named[0]
+        if named:
+            raise NotFoundError(
+                "no-such-device",
+                f"{name[:80]!r} is several devices: {', '.join(sorted(one.id for one in named))}; expected one of them",
+                hint=f"undercroft plan devices {named[0].id}",
+            )
     near = near_devices(known, name.strip().lower())
     raise NotFoundError(
         "no-such-device",

@@ -215,6 +215,34 @@ def accuracy(pairs: Sequence[Pair]) -> list[Accuracy]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class LowerBound:
+    """What runs that were not finished say of a forecast: reality is this much or more.
+
+    Args:
+        quantity: Of what.
+        pairs: From how many.
+        measured: Of the pair that came nearest to its forecast, in the quantity's unit.
+        forecast: Of that pair, as it was given.
+    """
+
+    quantity: Quantity
+    pairs: int
+    measured: float
+    forecast: float
+
+
+def lower_bounds(pairs: Sequence[Pair]) -> list[LowerBound]:
+    """What unfinished pairs say of each quantity, in the order of `Quantity`."""
+    found = []
+    for quantity in Quantity:
+        own = [pair for pair in pairs if pair.quantity is quantity and pair.forecast > 0]
+        if own:
+            nearest = max(own, key=lambda pair: pair.measured / pair.forecast)
+            found.append(LowerBound(quantity, len(own), nearest.measured, nearest.forecast))
+    return found
+
+
 def _levels(kind: Kind, quantity: Quantity) -> tuple[_Level, ...]:
     """From the coarsest to the finest."""
     base = (quantity.value, kind.engine, kind.device)

@@ -141,7 +141,7 @@ class Place:
         need, machines = self.need, self.machines(count)
         reasons = []
         if need.budget_usd is not None and machines.price_usd is None:
-            reasons.append(("price not known", "the catalogue has no list price of it"))
+            reasons.append(("price not known", _why_unpriced(self.device)))
         elif need.budget_usd is not None and machines.price_usd is not None:
             total = machines.price_usd * machines.count
             if total > need.budget_usd:
@@ -252,6 +252,13 @@ class Place:
         if longest is not None and pace.first_token > longest:
             return {"first token": f"after {pace.first_token:.2g} s, {longest:g} s are wanted"}
         return {}
+
+
+def _why_unpriced(device: Device) -> str:
+    """Why a device has no price to compare with a budget."""
+    if device.price is not None:
+        return "it is rented only"
+    return device.unpriced or "the catalogue has no list price of it"
 
 
 def _layers(model: CatalogueModel, target: Target) -> int:

@@ -101,12 +101,24 @@ def _all(model: ModelShape) -> Iterator[TensorShape]:
             # One row of types is a vector.
             yield TensorShape("token_types.weight", (model.width, types) if types > 1 else (model.width,))
         yield from _norm("token_embd_norm", model.width, has_bias=True)
+        yield from _scoring_head(model)
     else:
         yield from _norm("output_norm", model.width)
         if not model.is_tied:
             yield TensorShape("output.weight", (model.width, model.vocabulary))
     for layer in range(model.layers):
         yield from _block(model, layer)
+
+
+def _scoring_head(model: ModelShape) -> Iterator[TensorShape]:
+    """What a reranker or classifier has on top: a matrix of the network's width, then a row for each label."""
+    labels = int(model.extra.get("labels", 0))
+    if not labels:
+        return
+    yield from _matrix("cls", model.width, model.width, has_bias=True)
+    # A single row is a vector.
+    yield TensorShape("cls.output.weight", (model.width, labels) if labels > 1 else (model.width,))
+    yield TensorShape("cls.output.bias", (labels,))
 
 
 def _block(model: ModelShape, layer: int) -> Iterator[TensorShape]:

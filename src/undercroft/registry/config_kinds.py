@@ -52,8 +52,18 @@ _FALCON = Kind(
     "falcon", is_tied=True, is_gated=False, widening=4, defaults=(("max_position_embeddings", 2048),)
 )  # fmt: skip
 _GPT_OSS = (("sliding_window", 128), ("head_dim", 64))
+_LLAMA4 = (
+    ("vocab_size", 202_048),
+    ("head_dim", 128),
+    ("max_position_embeddings", 131_072),
+    ("num_experts_per_tok", 1),
+    ("num_local_experts", 16),
+    ("sliding_window", 8192),
+)
 KINDS: dict[str, Kind] = {
     "llama": Kind("llama"),
+    "llama4": Kind("llama4", pattern=4, defaults=_LLAMA4),
+    "llama4_text": Kind("llama4", pattern=4, defaults=_LLAMA4),
     "mistral": Kind("llama"),
     "mixtral": Kind("llama"),
     "ministral3": Kind("mistral3"),
@@ -126,6 +136,7 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "intermediate_size": ("ffn_hidden_size", "n_inner", "ffn_dim", "d_ff"),
     "max_position_embeddings": ("seq_length", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length"),
     "num_experts_per_tok": ("experts_per_token", "num_experts_per_token"),
+    "sliding_window": ("attention_chunk_size",),
 }
 
 # RoBERTa's family counts positions from the padding token's on, so two rows stand for no token.
@@ -135,6 +146,14 @@ STATE_KEYS = (
     *("state_size", "mamba_d_state", "ssm_state_size", "ssm_cfg", "mamba_expand", "attn_layer_period"),
     *("hybrid_override_pattern", "layers_block_type", "linear_num_value_heads", "conv_L_cache", "lru_width"),
 )
+# Keys, and kinds, of networks with tables for each block, caches that blocks share, or heads of several widths.
+TABLE_KEYS = (
+    *("hidden_size_per_layer_input", "altup_num_inputs", "laurel_rank", "num_kv_shared_layers"),
+    *("global_head_dim", "num_global_key_value_heads", "attention_k_eq_v"),
+)
+TABLE_KINDS = frozenset({"gemma3n", "gemma3n_text"})
+# Keys that say in which blocks the experts are, where that is not in all of them.
+SPARSE_STEP_KEYS = ("interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_freq", "moe_layer_interval")
 
 
 def guessed(name: str) -> Kind:

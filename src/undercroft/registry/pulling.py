@@ -160,8 +160,8 @@ class _Download:
         files = [self._fetched(hub, listing, path, folder, stored, path in checked) for path in selection.others]
         documents = {file.path: file.local for file in files if role_of(file.path) is Role.DOCUMENT}
         known = together([licence, read_documents(documents).licence])
-        if known is None:
-            known = self._of_weights(hub, listing, selection, stored)
+        in_header = self._of_weights(hub, listing, selection, stored)
+        known = together([known, in_header]) or in_header
         if known is not None:
             self.gate.check(known, model=what)
         files += [self._fetched(hub, listing, path, folder, stored, False) for path in selection.weights]

@@ -12,11 +12,24 @@ from typing import Any, NoReturn
 from undercroft.catalog.entries import windowed
 from undercroft.catalog.shapes import Experts, LatentAttention, ModelShape, problem_of_experts
 from undercroft.core.errors import InvalidError
-from undercroft.registry.config_kinds import KINDS, LATE_POSITIONS, OTHER_NAMES, STATE_KEYS, Kind, guessed
+from undercroft.registry.config_kinds import (
+    KINDS,
+    LATE_POSITIONS,
+    OTHER_NAMES,
+    SPARSE_STEP_KEYS,
+    STATE_KEYS,
+    TABLE_KEYS,
+    TABLE_KINDS,
+    Kind,
+    guessed,
+)
 from undercroft.registry.inspection.reading import refuse
 
 _LAYERS_LIMIT = 1024
 _COUNT_LIMIT = 2**40
+_WITH_A_GGUF = "plan a GGUF of it: its tensors show all"
+# Of the types of a block, those that see the newest tokens only.
+_WINDOWS = ("sliding_attention", "chunked_attention")
 
 
 class Config:
@@ -102,16 +115,17 @@ def _refuse_what_is_hidden(config: Config, kind: Kind, kind_name: str, document:
     """Raises for networks whose memory a configuration alone does not show."""
     names = document.get("architectures")
     if kind.is_guessed and ("type_vocab_size" in config.values or "ForMaskedLM" in str(names)):
-        _refuse_kind(
-            config, kind_name, "only encodes, in a way of its own", hint="plan a GGUF of it: its tensors show all"
-        )
+        _refuse_kind(config, kind_name, "only encodes, in a way of its own", hint=_WITH_A_GGUF)
     types = config.values.get("layer_types")
-    has_others = isinstance(types, list) and any(
-        one not in ("full_attention", "sliding_attention", "chunked_attention") for one in types
-    )
+    has_others = isinstance(types, list) and any(one not in ("full_attention", *_WINDOWS) for one in types)
     if "mamba" in kind_name or "rwkv" in kind_name or has_others or any(key in config.values for key in STATE_KEYS):
+        _refuse_kind(config, kind_name, "keeps a state in some of its blocks", hint=_WITH_A_GGUF)
+    if kind_name in TABLE_KINDS or any(config.values.get(key) for key in TABLE_KEYS):
         _refuse_kind(
-            config, kind_name, "keeps a state in some of its blocks", hint="plan a GGUF of it: its tensors show all"
+            config,
+            kind_name,
+            "has tables for each block, or blocks that share caches or have heads of another width",
+            hint=_WITH_A_GGUF,
         )
     if config.flag("is_encoder_decoder") or kind_name in ("t5", "mt5", "umt5", "whisper", "bart", "mbart"):
         _refuse_kind(
@@ -194,7 +208,7 @@ def _window(config: Config, kind: Kind, layers: int, context: int) -> tuple[int,
         return 0, frozenset()
     types = config.values.get("layer_types")
     if isinstance(types, list) and len(types) == layers:
-        found = frozenset(layer for layer, kind_of in enumerate(types) if kind_of == "sliding_attention")
+        found = frozenset(layer for layer, kind_of in enumerate(types) if kind_of in _WINDOWS)
         return (window, found) if found else (0, frozenset())
     if kind.needs_switch:
         first = min(config.count("max_window_layers", default=0), layers)
@@ -226,6 +240,8 @@ def _experts(config: Config, kind: Kind, kind_name: str) -> Experts | None:
     reader = _EXPERT_READERS.get(kind_name, _any_experts if kind.is_guessed else None)
     if not count or reader is None:
         return None
+    if any(config.values.get(key) not in (None, 1) for key in SPARSE_STEP_KEYS) or config.values.get("mlp_only_layers"):
+        _refuse_kind(config, kind_name, "has experts in some of its blocks only", hint=_WITH_A_GGUF)
     found = reader(config, count)
     if (problem := problem_of_experts(found.count, found.used)) is not None:
         config.fail(problem)
@@ -242,6 +258,11 @@ def _plain_experts(config: Config, count: int) -> Experts:
     return Experts(count, config.needed("num_experts_per_tok"), inner)
 
 
+def _llama4_experts(config: Config, count: int) -> Experts:
+    inner = config.needed("intermediate_size")
+    return Experts(count, config.needed("num_experts_per_tok"), inner, 1, inner)
+
+
 def _qwen2_experts(config: Config, count: int) -> Experts:
     shared = config.count("shared_expert_intermediate_size")
     inner = config.needed("moe_intermediate_size")
@@ -255,6 +276,8 @@ def _deepseek_experts(config: Config, count: int) -> Experts:
 
 
 _EXPERT_READERS: dict[str, Callable[[Config, int], Experts]] = {
+    "llama4": _llama4_experts,
+    "llama4_text": _llama4_experts,
     "mixtral": _plain_experts,
     "phimoe": _plain_experts,
     "gpt_oss": _plain_experts,
@@ -280,6 +303,9 @@ def _encoder(config: Config, kind: Kind, document: Mapping[str, Any]) -> ModelSh
     names = document.get("architectures")
     has_pooler = isinstance(names, list) and names[:1] in (["BertModel"], ["XLMRobertaModel"], ["RobertaModel"])
     extra: dict[str, float] = {"token_type_count": config.count("type_vocab_size", default=2)}
+    if "ForSequenceClassification" in str(names):
+        labels = document.get("id2label")
+        extra["labels"] = len(labels) if isinstance(labels, dict) and labels else config.count("num_labels", default=2)
     return ModelShape(
         architecture=kind.architecture,
         layers=layers,

@@ -21,12 +21,11 @@ from undercroft.registry import entries
 from undercroft.registry.progress import Progress, Stage, counted, silent
 from undercroft.registry.quarantine import Cleaned, clean_quarantine
 from undercroft.storage import journal
-from undercroft.storage.blobs import BlobStore, BytesDone, Fingerprint, digest_file, fingerprint
+from undercroft.storage.blobs import DISTRUSTED, BlobStore, BytesDone, digest_file, fingerprint
 from undercroft.storage.database import Database
 from undercroft.storage.tables import blobs, model_files, models
 
 _WEEK_SECONDS = 7 * 86400.0
-_DAMAGED = Fingerprint(0, 0, 0)
 _LONG_AGO = "1970-01-01T00:00:00.000Z"
 
 
@@ -172,7 +171,7 @@ def _distrust(database: Database, digest: str) -> None:
     """Makes a stored file look changed, so that no engine gets it, the next scrub names it, and a pull replaces it."""
     with database.write() as connection:
         if entries.fingerprint_of(connection, digest) is not None:
-            entries.write_fingerprint(connection, digest, _DAMAGED, verified_at=_LONG_AGO)
+            entries.write_fingerprint(connection, digest, DISTRUSTED, verified_at=_LONG_AGO)
 
 
 def _at_lowest_priority(work: Callable[[], str | None]) -> str | None:

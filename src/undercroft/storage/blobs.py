@@ -62,6 +62,10 @@ class Fingerprint:
     modified_ns: int
 
 
+# What is written down of a file whose content was found to be another: no file looks like this.
+DISTRUSTED = Fingerprint(0, 0, 0)
+
+
 def fingerprint(path: Path) -> Fingerprint:
     """Looks at a file.
 

@@ -104,6 +104,15 @@ def test_refused_by_the_header_of_a_large_file(cellar: Cellar, tmp_path: Path) -
     assert cellar.hub.sent_bytes["m.gguf"] <= 1024 * 1024
 
 
+def test_a_free_card_over_a_large_file_that_says_otherwise(cellar: Cellar, tmp_path: Path) -> None:
+    """The header is looked at before the weights are fetched, whatever card and catalogue promise."""
+    large = write_chat_model(tmp_path / "l.gguf", width=512, layers=6, licence="cc-by-nc-4.0").read_bytes()
+    assert len(large) > LARGE_BYTES
+    cellar.hub.repositories["org/m"] = Repository({"m.gguf": large}, card={"license": "apache-2.0"})
+    assert "Attribution-NonCommercial 4.0 does not cover commercial use" in cellar.refused(use="commercial").message
+    assert cellar.hub.sent_bytes["m.gguf"] <= 1024 * 1024
+
+
 def test_refused_by_the_catalogue(cellar: Cellar, gguf: bytes) -> None:
     """A repository of the catalogue has its licence even where the hub says nothing; a copy elsewhere has not."""
     cellar.hub.repositories["meta-llama/Llama-3.2-1B-Instruct"] = Repository({"m.gguf": gguf})

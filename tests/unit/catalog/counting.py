@@ -17,8 +17,10 @@ def _encoder(shape: ModelShape) -> int:
     rows = shape.vocabulary + shape.position_rows + int(shape.extra["token_type_count"])
     attention, norms = 4 * (width * width + width), 2 * 2 * width
     feed_forward = 2 * width * inner + inner + width
-    pooler = int(shape.extra["pooler"]) * (width * width + width)
-    return rows * width + 2 * width + shape.layers * (attention + feed_forward + norms) + pooler
+    pooler = int(shape.extra.get("pooler", 0)) * (width * width + width)
+    labels = int(shape.extra.get("labels", 0))
+    head = width * width + width + labels * (width + 1) if labels else 0
+    return rows * width + 2 * width + shape.layers * (attention + feed_forward + norms) + pooler + head
 
 
 def _decoder(shape: ModelShape) -> int:

@@ -98,6 +98,22 @@ def test_a_name_that_is_not_there_is_answered_with_near_ones() -> None:
         CATALOGUE.find("qwen2.5")
 
 
+@pytest.mark.parametrize(
+    ("name", "languages", "licence"),
+    [
+        ("bge-reranker-base", ("en", "zh"), "mit"),
+        ("bge-reranker-v2-m3", ("th", "ms", "vi", "ar", "zh"), "apache-2.0"),
+        ("jina-reranker-v2-base-multilingual", ("th", "ms", "vi", "ar", "zh"), "cc-by-nc-4.0"),
+        ("Qwen/Qwen3-Reranker-0.6B", ("th", "ms", "vi", "ar", "zh"), "apache-2.0"),
+    ],
+)
+def test_rerankers_are_told_from_encoders(name: str, languages: tuple[str, ...], licence: str) -> None:
+    """A reranker ranks, in the languages that its maker names, under a licence of its own."""
+    model = CATALOGUE.find(name)
+    assert (model.task, model.licence) == ("rerank", licence)
+    assert {model.language_support(language) for language in languages} == {"official"}
+
+
 def test_windows_follow_the_pattern_of_their_architecture() -> None:
     """Gemma 3: each sixth block sees everything; Gemma 2: each second; Mistral 7B v0.1: none."""
     assert [i for i in range(26) if i not in CATALOGUE.find("gemma-3-1b").shape.window_layers] == [5, 11, 17, 23]

@@ -11,7 +11,7 @@ import pytest
 
 from undercroft.catalog.families import load_catalogue
 from undercroft.cli.plan_json import plan_as_dict
-from undercroft.cli.plan_lists import grouped, model_as_dict
+from undercroft.cli.plan_lists import bounded, grouped, model_as_dict
 from undercroft.cli.plan_money import explanation
 from undercroft.cli.plan_request import Asked, Made, Surroundings, plan_for
 from undercroft.core.home import Home
@@ -82,6 +82,16 @@ def test_the_best_quantization_is_named_whatever_was_asked(tmp_path: Path) -> No
     }
     nothing = plan_as_dict(plan_for(Asked("llama-3.1-70b", device="jetson-orin-nano-8gb"), around), ())
     assert nothing["best_quantization"] is None
+
+
+def test_bounds_are_told_where_nothing_else_says_more() -> None:
+    """A measurement of which more was to come is told as one, until a whole one of the same quantity is there."""
+    kind = Kind("llama.cpp", "EPYC", "qwen2", "Q8_0")
+    part = Pair(kind, Quantity.PRIVATE_BYTES, 1e9, 1e9, 7e8)
+    ((_, _, device, found),) = bounded([], [part])
+    assert (device, found.measured, found.forecast) == ("EPYC", 7e8, 1e9)
+    assert bounded([Pair(kind, Quantity.LOAD_SECONDS, 1.0, 1.0, 1.0)], [part]) != []
+    assert bounded([Pair(kind, Quantity.PRIVATE_BYTES, 1e9, 1e9, 9e8)], [part]) == []
 
 
 def test_accuracy_stands_by_engine_model_device_and_quantity() -> None:

@@ -152,3 +152,10 @@ def test_what_is_only_rented_is_not_bought(around: Surroundings) -> None:
     assert (plan.cost.price, plan.cost.bill) == (None, None)
     assert plan.cost.rent_month == pytest.approx(1.2 * 730.5 + 180)
     assert any("rented only" in note for note in plan.notes)
+    assert not any("Counted with a" in note for note in plan.notes)
+
+
+def test_a_device_without_a_public_price_says_why(around: Surroundings) -> None:
+    """The reason of the catalogue stands among the notes."""
+    notes = plan_for(Asked("llama-3.1-8b", device="amd-mi210"), around).plan.notes
+    assert any("It has no public list price (AMD publishes none" in note for note in notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,42 @@ GIB = 1024**3
 # What the issue asks for; a catalogue without one of them is not done.
 WANTED = (
     *("nvidia-t4", "nvidia-l4", "nvidia-l40s", "nvidia-a10", "nvidia-a100-40gb", "nvidia-a100-80gb-pcie"),
-    *("nvidia-h100-pcie", "nvidia-h100-sxm", "nvidia-h200", "nvidia-b200", "nvidia-rtx-3060-12gb", "nvidia-rtx-5090"),
+    *("nvidia-h100-pcie", "nvidia-h100-sxm", "nvidia-h200", "nvidia-b200"),
     *("nvidia-jetson-orin-nano-8gb", "nvidia-jetson-orin-nx-16gb", "nvidia-jetson-agx-orin-64gb", "nvidia-jetson-thor"),
     *("amd-mi210", "amd-mi300x", "amd-mi325x", "intel-gaudi-2", "intel-gaudi-3", "intel-arc-b580", "google-tpu-v5e"),
     *("google-tpu-v6e", "intel-lunar-lake-npu", "amd-ryzen-ai-max-395", "qualcomm-snapdragon-x-npu", "apple-m1"),
     *("apple-m4-max", "raspberry-pi-5-8gb", "amd-epyc-9554", "intel-xeon-8480", "intel-core-i7-14700k"),
 )
 
+# Every GeForce card for desktops from the RTX 3060 to the RTX 5090 that was sold all over the world.
+GEFORCE = (
+    *("3060-8gb", "3060-12gb", "3060-ti", "3070", "3070-ti", "3080-10gb", "3080-12gb", "3080-ti", "3090", "3090-ti"),
+    *("4060", "4060-ti-8gb", "4060-ti-16gb", "4070", "4070-super", "4070-ti", "4070-ti-super", "4080", "4080-super"),
+    *("4090", "5050", "5060", "5060-ti-8gb", "5060-ti-16gb", "5070", "5070-ti", "5080", "5090"),
+)
+
 
 def test_the_devices_that_people_ask_for_are_there() -> None:
-    """From a T4 to a Raspberry Pi."""
-    assert set(WANTED) <= set(DEVICES)
+    """From a T4 to a Raspberry Pi, with every GeForce card from the RTX 3060 on."""
+    assert set(WANTED) | {f"nvidia-rtx-{name}" for name in GEFORCE} <= set(DEVICES)
+
+
+@pytest.mark.parametrize("device", DEVICES.values(), ids=lambda device: device.id)
+def test_a_device_has_a_price_or_a_reason_why_not(device: Device) -> None:
+    """Nobody wonders whether a price was forgotten; what has one gives no reason against it."""
+    assert (device.price is None) == bool(device.unpriced)
+
+
+@pytest.mark.parametrize("name", GEFORCE)
+def test_rates_of_a_geforce_card_are_dense_and_in_the_ratios_of_its_generation(name: str) -> None:
+    """16 bits into 16 are four times single precision; into 32 half of that; 8 bits twice, 4 bits four times."""
+    card = DEVICES[f"nvidia-rtx-{name}"]
+    whole = card.tflops["fp16"]
+    assert whole == pytest.approx(4 * card.tflops["fp32"], rel=0.01)
+    assert card.tflops["bf16"] == pytest.approx(whole / 2, rel=0.01)
+    assert card.tflops["int8"] == pytest.approx(2 * whole, rel=0.01)
+    assert card.tflops["fp4" if name.startswith("50") else "int4"] == pytest.approx(4 * whole, rel=0.01)
+    assert ("fp8" in card.tflops) == (not name.startswith("30"))
 
 
 @pytest.mark.parametrize("device", DEVICES.values(), ids=lambda device: device.id)
@@ -65,10 +91,11 @@ def test_figures_are_plausible(device: Device) -> None:
 
 @pytest.mark.parametrize("device", DEVICES.values(), ids=lambda device: device.id)
 def test_every_match_text_means_its_own_device(device: Device) -> None:
-    """No other device claims the same name."""
+    """No other device claims the same name, unless it has another memory."""
     assert device.match
     for text in device.match:
-        assert match_device(text, DEVICES, kinds=ALL_KINDS) == device.id
+        memory = device.reported_bytes or device.memory_bytes
+        assert match_device(text, DEVICES, kinds=ALL_KINDS, memory_bytes=memory) == device.id
 
 
 @pytest.mark.parametrize(
@@ -82,9 +109,17 @@ def test_every_match_text_means_its_own_device(device: Device) -> None:
         ("NVIDIA L40S", 45, "nvidia-l40s"),
         ("NVIDIA L4", 22.5, "nvidia-l4"),
         ("NVIDIA GeForce RTX 4060 Ti", 16, "nvidia-rtx-4060-ti-16gb"),
-        ("NVIDIA GeForce RTX 4060 Ti", 8, None),
-        ("NVIDIA GeForce RTX 3060", 8, None),
-        ("NVIDIA GeForce RTX 4070 Ti SUPER", 16, None),
+        ("NVIDIA GeForce RTX 4060 Ti", 8, "nvidia-rtx-4060-ti-8gb"),
+        ("NVIDIA GeForce RTX 4060 Ti", None, None),
+        ("NVIDIA GeForce RTX 3060", 8, "nvidia-rtx-3060-8gb"),
+        ("NVIDIA GeForce RTX 3060", 12, "nvidia-rtx-3060-12gb"),
+        ("NVIDIA GeForce RTX 3080", 10, "nvidia-rtx-3080-10gb"),
+        ("NVIDIA GeForce RTX 3080 Ti", 12, "nvidia-rtx-3080-ti"),
+        ("NVIDIA GeForce RTX 4070 Ti SUPER", 16, "nvidia-rtx-4070-ti-super"),
+        ("NVIDIA GeForce RTX 4070 SUPER", 12, "nvidia-rtx-4070-super"),
+        ("NVIDIA GeForce RTX 4080 SUPER", 16, "nvidia-rtx-4080-super"),
+        ("NVIDIA GeForce RTX 5070 Ti", 16, "nvidia-rtx-5070-ti"),
+        ("NVIDIA GeForce RTX 5070 Ti Laptop GPU", 12, None),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", 16, None),
         ("NVIDIA RTX 6000 Ada Generation", 48, "nvidia-rtx-6000-ada"),
         ("Quadro RTX 6000", 24, None),
@@ -197,7 +232,8 @@ def test_the_example_of_the_guide_is_accepted(tmp_path: Path) -> None:
         ("RTX4090", "nvidia-rtx-4090"),
         ("NVIDIA GeForce RTX 4090", "nvidia-rtx-4090"),
         ("raspberry pi 5", "raspberry-pi-5-8gb"),
-        ("rtx-5060-ti", "nvidia-rtx-5060-ti-16gb"),
+        ("rtx-5060-ti-16gb", "nvidia-rtx-5060-ti-16gb"),
+        ("RTX 4070 Ti Super", "nvidia-rtx-4070-ti-super"),
         ("l4", "nvidia-l4"),
     ],
 )
@@ -206,8 +242,15 @@ def test_people_write_names_in_many_ways(name: str, expected: str) -> None:
     assert find_device(load_devices(), name).id == expected
 
 
-@pytest.mark.parametrize(("name", "near"), [("h100", "nvidia-h100-sxm"), ("rtx-5060", "nvidia-rtx-5060-ti-16gb")])
-def test_a_name_that_could_be_several_is_not_guessed(name: str, near: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("h100", "no device 'h100'; near it: nvidia-h100-pcie, nvidia-h100-sxm"),
+        ("rtx-3060", "'rtx-3060' is several devices: nvidia-rtx-3060-12gb, nvidia-rtx-3060-8gb; expected one of them"),
+        ("RTX 5060 Ti", "'RTX 5060 Ti' is several devices: nvidia-rtx-5060-ti-16gb, nvidia-rtx-5060-ti-8gb"),
+    ],
+)
+def test_a_name_that_could_be_several_is_not_guessed(name: str, said: str) -> None:
     """Of several devices, or of one with another name, none is taken; the error names them."""
-    with pytest.raises(NotFoundError, match=near):
+    with pytest.raises(NotFoundError, match=re.escape(said)):
         find_device(load_devices(), name)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from undercroft.planning.calibration import Corrections, Kind, Pair, Quantity, accuracy
+from undercroft.planning.calibration import Corrections, Kind, Pair, Quantity, accuracy, lower_bounds
 
 QWEN = Kind("llama.cpp", "EPYC", "qwen2", "Q4_K_M")
 LLAMA = Kind("llama.cpp", "EPYC", "llama", "Q8_0")
@@ -92,6 +92,16 @@ def test_a_broken_measurement_is_not_learnt_from() -> None:
     """A pair that is off by more than eight times, or zero, is left out."""
     learnt = Corrections([pair(QWEN, 100, 1), pair(QWEN, 100, 0), pair(QWEN, 0, 10)])
     assert learnt.correction(QWEN, Quantity.DECODE_TOKENS).factor == 1.0
+
+
+def test_unfinished_pairs_are_told_by_the_one_that_says_most() -> None:
+    """Of several measurements of which more was to come, the one nearest to its forecast is the strongest bound."""
+    kind = Kind("llama.cpp", "EPYC", "llama", "Q8_0")
+    pairs = [
+        Pair(kind, Quantity.PRIVATE_BYTES, 100, forecast, measured) for forecast, measured in ((100, 60), (80, 70))
+    ]
+    (found,) = lower_bounds(pairs)
+    assert (found.quantity, found.pairs, found.measured, found.forecast) == (Quantity.PRIVATE_BYTES, 2, 70, 80)
 
 
 def test_accuracy_tells_before_and_after() -> None:

@@ -73,6 +73,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
                          max_position_embeddings=65_536, sliding_window=None, use_sliding_window=False),
     "bert-base": config("bert", 12, 768, 12, 3072, 30_522, max_position_embeddings=512, type_vocab_size=2,
                         architectures=["BertModel"]),
+    "bge-reranker-v2-m3": config("xlm-roberta", 24, 1024, 16, 4096, 250_002, max_position_embeddings=8194,
+                                 type_vocab_size=1, architectures=["XLMRobertaForSequenceClassification"],
+                                 id2label={"0": "LABEL_0"}),
     "bge-m3": config("xlm-roberta", 24, 1024, 16, 4096, 250_002, max_position_embeddings=8194, type_vocab_size=1,
                      architectures=["XLMRobertaModel"]),
 }  # fmt: skip
@@ -132,6 +135,22 @@ def test_windows_named_block_by_block() -> None:
     qwen = config("qwen2", 4, 896, 14, 4864, 151_936, num_key_value_heads=2, sliding_window=128, max_window_layers=3,
                   use_sliding_window=True, max_position_embeddings=1024)  # fmt: skip
     assert shape_of_config(qwen).window_layers == frozenset({3})
+
+
+LLAMA_4_SCOUT: dict[str, Any] = {"model_type": "llama4", "vision_config": {"hidden_size": 1408}, "text_config": {
+    **config("llama4_text", 48, 5120, 40, 8192, 202_048, num_key_value_heads=8, head_dim=128, num_local_experts=16),
+    "intermediate_size_mlp": 16_384, "interleave_moe_layer_step": 1, "num_experts_per_tok": 1,
+    "attention_chunk_size": 8192, "max_position_embeddings": 10_485_760}}  # fmt: skip
+
+
+def test_llama_4_scout() -> None:
+    """An expert and a shared one in every block, windows in three of four; 107.8 billion parameters of text."""
+    shape = shape_of_config(LLAMA_4_SCOUT)
+    assert (shape.architecture, shape.is_guessed) == ("llama4", False)
+    assert shape.experts == Experts(16, 1, 8192, 1, 8192)
+    assert (shape.window_tokens, len(shape.window_layers)) == (8192, 36)
+    block = 2 * 5120 * 5120 + 2 * 5120 * 1024 + 16 * 5120 + 17 * 3 * 5120 * 8192 + 2 * 5120
+    assert parameter_count(shape) == 48 * block + 2 * 202_048 * 5120 + 5120
 
 
 GPT_OSS = config("gpt_oss", 24, 2880, 64, 2880, 201_088, num_key_value_heads=8, head_dim=64, num_local_experts=32,
@@ -194,6 +213,14 @@ def test_a_kind_that_nobody_told_us_of(said: dict[str, Any]) -> None:
         ({"model_type": "t5"}, "model_type 't5' has an encoder and a decoder"),
         ({"model_type": "new", "is_encoder_decoder": True}, "model_type 'new' has an encoder and a decoder"),
         ({"model_type": "new", "architectures": ["NewForMaskedLM"]}, "model_type 'new' only encodes"),
+        ({"model_type": "gemma3n_text"}, "model_type 'gemma3n_text' has tables for each block"),
+        ({"model_type": "gemma3n", "hidden_size_per_layer_input": 256}, "model_type 'gemma3n' has tables for each"),
+        ({"model_type": "new", "num_kv_shared_layers": 10}, "or blocks that share caches"),
+        ({"model_type": "llama4_text", "interleave_moe_layer_step": 2}, "has experts in some of its blocks only"),
+        (
+            {"model_type": "new", "num_experts": 8, "num_experts_per_tok": 2, "mlp_only_layers": [0]},
+            "has experts in some of its blocks only",
+        ),
     ],
 )
 def test_a_configuration_that_does_not_show_enough(changes: dict[str, Any], problem: str) -> None:

@@ -114,6 +114,15 @@ def test_measuring_the_machine_again_forgets_speeds_and_keeps_memory(database: D
         assert len(accuracy.read_pairs(connection)) == len(seen)
 
 
+def test_less_than_forecast_at_load_is_kept_as_a_lower_bound(database: Database) -> None:
+    """What a replica held right after loading is told apart from what can be compared."""
+    keep(database, accuracy.at_load(FORECAST, EngineMemory(70, 60), None))
+    with database.read() as connection:
+        unfinished, compared = accuracy.read_unfinished(connection), accuracy.read_pairs(connection)
+    assert [(pair.quantity, pair.measured) for pair in unfinished] == [(Quantity.PRIVATE_BYTES, 70.0)]
+    assert [pair.quantity for pair in compared] == [Quantity.FILE_BYTES]
+
+
 def test_a_guess_teaches_nothing() -> None:
     """A forecast from the size of a file has no kind, so nothing is learnt from it."""
     guess = ReplicaForecast(100, 50)

@@ -21,7 +21,7 @@ from undercroft.serving.doctor.stored_state import (
     read_disk_speed,
 )
 from undercroft.storage import journal
-from undercroft.storage.blobs import BlobStore, digest_file, fingerprint
+from undercroft.storage.blobs import DISTRUSTED, BlobStore, Fingerprint, digest_file, fingerprint
 from undercroft.storage.database import SCHEMA_REVISION, Database
 from undercroft.storage.tables import blobs
 
@@ -136,6 +136,17 @@ def test_stored_files_are_held_against_their_rows(home: Home) -> None:
     path.unlink()
     (gone,) = judge_files(observe_files(home))
     assert (gone.level, "gone or cannot be read" in gone.saw) == ("problem", True)
+
+
+def test_what_was_found_damaged_is_said_to_be_that_even_where_it_was_put_back(home: Home) -> None:
+    """After `model verify` found another content, a file that lies there whole again is not called resized."""
+    path = store_file(home, b"weights" * 100)
+    then = Fingerprint(path.stat().st_size, path.stat().st_ino, path.stat().st_mtime_ns)
+    (verdict,) = judge_files([("sha256:0", DISTRUSTED, then)])
+    assert verdict.level == "problem"
+    assert "another size" not in verdict.saw
+    assert "is not what it was when hashed, as undercroft model verify has found" in verdict.saw
+    assert verdict.mend.startswith("undercroft model verify again")
 
 
 def test_a_damaged_database_is_told_once(home: Home) -> None:

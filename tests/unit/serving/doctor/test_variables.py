@@ -72,12 +72,20 @@ def test_hidden_gpus_are_warned_of(variables: dict[str, str], saw: str) -> None:
         ({}, 2),
         ({"CUDA_VISIBLE_DEVICES": "1"}, 2),
         ({"CUDA_VISIBLE_DEVICES": "1,0"}, 2),
-        ({"CUDA_VISIBLE_DEVICES": ""}, 0),
     ],
 )
 def test_chosen_gpus_are_no_mistake(variables: dict[str, str], count: int) -> None:
-    """A choice among the GPUs that there are is silent, and hiding none where there is none."""
+    """A choice among the GPUs that there are is silent."""
     assert [v.level for v in judge_visible_devices(variables, gpus(count))] == ["ok"]
+
+
+@pytest.mark.parametrize("value", ["", "-1", "none"])
+def test_a_list_that_hides_everything_is_warned_of_where_there_is_no_gpu_yet(value: str) -> None:
+    """Nothing is hidden today; who puts a GPU in would not find it."""
+    (verdict,) = judge_visible_devices({"CUDA_VISIBLE_DEVICES": value}, [])
+    assert verdict.level == "warning"
+    assert f"CUDA_VISIBLE_DEVICES is {value!r}: it would hide every GPU" in verdict.saw
+    assert verdict.mend.startswith("unset CUDA_VISIBLE_DEVICES")
 
 
 def test_amd_gpus_are_counted_by_themselves() -> None:
