@@ -205,25 +205,21 @@ def with_release(settings: DeploymentSettings, content: ReleaseContent) -> Deplo
 
 
 def serve_release(connection: Connection, release: Release) -> None:
-    """Makes the deployment of a name show what its release in production is; one is made where there is none.
+    """Makes the deployment of a name run the model of its release in production; one is made where there is none.
 
-    The caller journals it: it is part of a promotion or a rollback.
+    Its settings stay those of this machine: what the release fixes is looked up in the release. The caller journals it,
+    as part of a promotion or a rollback.
     """
     content, now = release.content, to_iso(utc_now())
     values = {"engine": content.engine, "model": content.model, "updated_at": now}
-    before = find(connection, release.name)
-    if before is None:
-        own = with_release(DeploymentSettings.model_validate({}), content).model_dump(
-            mode="json", exclude_defaults=True
-        )
+    if find(connection, release.name) is None:
         connection.execute(
             insert(deployments).values(
-                name=release.name, settings=own, replicas=1, is_running=True, created_at=now, **values
+                name=release.name, settings={}, replicas=1, is_running=True, created_at=now, **values
             )
         )
         return
-    own = with_release(before.settings, content).model_dump(mode="json", exclude_defaults=True)
-    connection.execute(update(deployments).where(deployments.c.name == release.name).values(settings=own, **values))
+    connection.execute(update(deployments).where(deployments.c.name == release.name).values(**values))
 
 
 def set_running(
@@ -271,10 +267,14 @@ def change(
     """
     with database.write() as connection:
         before = get(connection, name)
-        _refuse_fixed(connection, name, settings)
+        release = _in_production(connection, name)
         merged = check_settings({**before.settings.model_dump(mode="json"), **settings})
         wanted = replicas if replicas is not None else before.replicas
-        _check_shape(name, before.engine, before.model, merged, wanted)
+        if release is None:
+            _check_shape(name, before.engine, before.model, merged, wanted)
+        else:
+            _refuse_fixed(release, settings)
+            _check_shape(name, before.engine, before.model, with_release(merged, release.content), wanted)
         after = Deployment(
             name, before.engine, before.model, merged, wanted, before.is_running, before.created_at
         ).to_dict()
@@ -293,17 +293,18 @@ def change(
         return get(connection, name)
 
 
-def _refuse_fixed(connection: Connection, name: str, settings: Mapping[str, Any]) -> None:
+def _in_production(connection: Connection, name: str) -> Release | None:
     number = store.tags_of(connection, name).get("production")
-    if number is None:
-        return
-    release = store.get(connection, name, number)
+    return store.get(connection, name, number) if number is not None else None
+
+
+def _refuse_fixed(release: Release, settings: Mapping[str, Any]) -> None:
     fixed = {*release.content.settings.model_dump(exclude_none=True), *_OF_ENGINE, "task"} & set(settings)
     if fixed:
         raise ConflictError(
             "release-fixes-it",
-            f"{', '.join(sorted(fixed))} of {name!r} belongs to its release {release}, which never changes",
-            hint=f"undercroft release create {name} with the change, then undercroft release promote {name}@N",
+            f"{', '.join(sorted(fixed))} of {release.name!r} belongs to its release {release}, which never changes",
+            hint=f"undercroft release create {release.name} with the change, then undercroft release promote",
         )
 
 

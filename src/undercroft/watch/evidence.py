@@ -61,21 +61,23 @@ def make_arm(rows: Sequence[Mapping[str, Any]]) -> Arm:
             ``queue_seconds``, ``total_seconds``, ``signs``, ``key_id``. Copies (``key_shadow``) have no times: they
             wait behind everybody else and do not come as a stream.
     """
-    # What the client did wrong says nothing of the release.
-    counted = [row for row in rows if row["status"] < 400 or row["status"] >= 500]
-    timed = [row for row in counted if row["key_id"] != SHADOW_KEY]
-    answered = [row for row in counted if row["status"] < 400 and row["signs"] is not None]
-    shares = {"errors": Share(sum(row["status"] >= 500 for row in counted), len(counted))}
+    timed = [row for row in rows if row["key_id"] != SHADOW_KEY]
+    answered = [row for row in rows if row["status"] < 400 and row["signs"] is not None]
+    shares = {
+        "errors": Share(sum(row["status"] >= 500 for row in rows), len(rows)),
+        # By the engine: a longer prompt leaves less room, for one.
+        "refused": Share(sum(400 <= row["status"] < 500 for row in rows), len(rows)),
+    }
     for measure, sign in _SIGNS.items():
         told = [row["signs"][sign] for row in answered if row["signs"].get(sign) is not None]
         shares[measure] = Share(sum(told), len(told))
     in_a_row = 0
-    for row in reversed(counted):
-        if row["status"] < 500 and not any((row["signs"] or {}).get(sign) for sign in _BAD_SIGNS):
+    for row in reversed(rows):
+        if row["status"] < 400 and not any((row["signs"] or {}).get(sign) for sign in _BAD_SIGNS):
             break
         in_a_row += 1
     return Arm(
-        requests=len(counted),
+        requests=len(rows),
         shares=shares,
         times={
             "first_token": _times([_first_token(row) for row in timed]),

@@ -30,6 +30,7 @@ class Rules(BaseModel):
     failures_in_a_row: int | None = Field(3, ge=1, le=1000, description="So many bad answers in a row send it back.")
     probes_worse_by: float | None = Field(0.0, ge=0, le=1, description="Standard questions: share of the score.")
     errors_worse_by: float | None = Field(0.02, ge=0, lt=1, description="Server errors: share of the requests.")
+    refused_worse_by: float | None = Field(0.05, ge=0, lt=1, description="Requests refused by the engine: share.")
     empty_worse_by: float | None = Field(0.05, ge=0, lt=1, description="Empty answers: share of the answers.")
     refusals_worse_by: float | None = Field(0.1, ge=0, lt=1, description="Refusals: share of the answers.")
     invalid_worse_by: float | None = Field(0.05, ge=0, lt=1, description="Not the JSON that was asked for: share.")
@@ -93,9 +94,9 @@ class Arm:
 
     Args:
         requests: That it answered, well or badly.
-        shares: ``errors``, ``empty``, ``refusals``, ``invalid``, ``cut``.
+        shares: ``errors``, ``refused``, ``empty``, ``refusals``, ``invalid``, ``cut``.
         times: ``first_token``, ``token_seconds``.
-        failures_in_a_row: The last so many answers were errors, empty or invalid.
+        failures_in_a_row: The last so many answers were errors, refusals of the engine, empty or invalid.
     """
 
     requests: int
@@ -159,6 +160,7 @@ class Finding:
 
 _SHARES = {
     "errors": "errors_worse_by",
+    "refused": "refused_worse_by",
     "empty": "empty_worse_by",
     "refusals": "refusals_worse_by",
     "invalid": "invalid_worse_by",
@@ -167,6 +169,7 @@ _SHARES = {
 _TIMES = {"first_token": "first_token_worse_ratio", "token_seconds": "token_seconds_worse_ratio"}
 _WORDS = {
     "errors": "server errors",
+    "refused": "requests that the engine refused",
     "empty": "empty answers",
     "refusals": "refusals",
     "invalid": "answers that are not the JSON that was asked for",
@@ -200,7 +203,9 @@ def failures_sentence(rules: Rules, candidate: Arm, production: Arm) -> str:
     limit = rules.failures_in_a_row
     if limit is None or candidate.failures_in_a_row < limit or production.failures_in_a_row >= limit:
         return ""
-    return f"its last {candidate.failures_in_a_row} answers were errors, empty or not the JSON that was asked for"
+    return (
+        f"its last {candidate.failures_in_a_row} answers were errors, refused, empty or not the JSON that was asked for"
+    )
 
 
 def _judge_share(measure: str, limit: float, candidate: Arm, production: Arm, alpha: float) -> Finding:
