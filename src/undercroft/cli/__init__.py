@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "model": ("undercroft.cli.model", "Pull, list, show, verify and remove models."),
     "licence": ("undercroft.cli.licence", "Show what licences permit, and accept them for a use."),
     "deployment": ("undercroft.cli.deployment", "Say which models are served, and how."),
+    "release": ("undercroft.cli.release", "Number what answers, put it into production, take it back."),
     "probe": ("undercroft.cli.probe", "Ask standard questions and report how the answers are."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
     "plan": ("undercroft.cli.plan", "Say whether a model fits, how fast, at what cost, and whether it may be used."),
@@ -32,6 +33,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("undercroft.cli.backup", "Make, list, verify, try, restore and remove backups."),
     "recovery": ("undercroft.cli.recovery", "Practise coming back: RTO and RPO with a clock."),
     "config": ("undercroft.cli.config", "Show the settings and where each came from."),
+}
+# Commands that may be written without their noun; help does not list them twice.
+SHORT: dict[str, str] = {
+    "promote": "undercroft.cli.release_promote",
+    "rollback": "undercroft.cli.release_promote",
 }
 
 
@@ -66,6 +72,8 @@ def build(*wanted: str | None) -> typer.Typer:
             app.add_typer(loaded.app, name=name, help=text)
         else:
             app.command(name, short_help=text)(getattr(loaded, name))
+    for name, module in SHORT.items():
+        app.command(name, hidden=True)(getattr(importlib.import_module(module), name) if name in wanted else _unloaded)
     return app
 
 

@@ -14,7 +14,7 @@ from undercroft.catalog.verdicts import judge_written
 from undercroft.cli.actor import current_actor
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
-from undercroft.cli.output import AsJson, Reason, print_json, print_table, print_wrapped
+from undercroft.cli.output import AsJson, Reason, harmless, print_json, print_table, print_wrapped
 from undercroft.cli.use import AcceptLicence, DeclaredUse, declared_use
 from undercroft.core.errors import UnavailableError
 from undercroft.core.units import format_bytes, format_count
@@ -155,13 +155,13 @@ def show(name: str, as_json: AsJson = False) -> None:
         typer.echo(f"{label:16} {value}")
     typer.echo(f"its licence, for {verdict.use}")
     for line in licence_lines(verdict, accepted):
-        print_wrapped(f"  {_harmless(line)}", indent="    ")
+        print_wrapped(f"  {harmless(line)}", indent="    ")
     typer.echo("files")
     for file in model.files:
         typer.echo(f"  {file.path}  {format_bytes(file.size_bytes)}\n    {file.digest}")
     for label, text in _templates(model):
         typer.echo(f"\n{label}")
-        typer.echo("\n".join(f"  {_harmless(line)}" for line in text.splitlines()))
+        typer.echo("\n".join(f"  {harmless(line)}" for line in text.splitlines()))
 
 
 @app.command()
@@ -254,8 +254,3 @@ def _templates(model: Model) -> list[tuple[str, str]]:
         return [("chat template", "none")]
     others = sorted(model.facts.other_templates.items())
     return [("chat template", model.facts.chat_template), *((f"chat template {n}", text) for n, text in others)]
-
-
-def _harmless(line: str) -> str:
-    """A line of somebody else's text for a terminal: control characters are shown, not obeyed."""
-    return "".join(letter if letter.isprintable() or letter == "\t" else repr(letter)[1:-1] for letter in line)

@@ -63,3 +63,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     out.print(table)
+
+
+def harmless(line: str) -> str:
+    """A line of somebody else's text for a terminal: control characters are shown, not obeyed."""
+    return "".join(letter if letter.isprintable() or letter == "\t" else repr(letter)[1:-1] for letter in line)

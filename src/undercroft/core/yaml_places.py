@@ -89,7 +89,7 @@ def _odd_value(loader: Any, node: Any) -> str | None:
     """A sentence on the first value that is none of the kind that it is written as."""
     if isinstance(node, yaml.ScalarNode):
         try:
-            loader.construct_object(node)
+            loader.yaml_constructors[node.tag](loader, node)
         except _ODD:
             kind = node.tag.rpartition(":")[2]
             return f"line {node.start_mark.line + 1}: {node.value[:60]!r} is written as {kind} and is none"

@@ -18,6 +18,7 @@ from undercroft.registry.importing import Arrival, explained, register
 from undercroft.registry.progress import Progress, silent
 from undercroft.registry.quarantine import clean_quarantine
 from undercroft.registry.references import LocalReference, name_or_suggested
+from undercroft.registry.releases import store
 from undercroft.registry.sources.local import collect
 from undercroft.registry.upkeep import scrub
 from undercroft.storage import journal
@@ -37,6 +38,8 @@ __all__ = [
     "remove",
     "scrub",
 ]
+
+_RELEASES_SHOWN = 8
 
 
 def get(connection: Connection, name: str) -> Model:
@@ -126,7 +129,7 @@ def remove(database: Database, name: str, *, actor: str, reason: str | None = No
 
     Raises:
         NotFoundError: There is none of that name.
-        ConflictError: A deployment uses it.
+        ConflictError: A deployment or a release uses it.
     """
     with database.write() as connection:
         model = get(connection, name)
@@ -141,6 +144,13 @@ def remove(database: Database, name: str, *, actor: str, reason: str | None = No
                 "model-in-use",
                 f"cannot remove model {name!r}: {what} uses it",
                 hint=f"undercroft deployment remove {users[0]}",
+            )
+        if releases := store.using_model(connection, name):
+            shown = ", ".join(releases[:_RELEASES_SHOWN]) + (" and others" if len(releases) > _RELEASES_SHOWN else "")
+            raise ConflictError(
+                "model-in-use",
+                f"cannot remove model {name!r}: release {shown} uses it",
+                hint=f"undercroft release remove {releases[0]}",
             )
         connection.execute(delete(models).where(models.c.name == name))
         journal.record(

@@ -92,6 +92,7 @@ class Search:
         since: Not earlier, ISO 8601, UTC.
         until: Earlier than that.
         limit: Most, the newest ones; None is all.
+        name: The name that it is about: ``bot`` finds ``bot``, ``bot@3`` and ``bot:production``.
     """
 
     text: str | None = None
@@ -101,6 +102,7 @@ class Search:
     since: str | None = None
     until: str | None = None
     limit: int | None = None
+    name: str | None = None
 
 
 def find(connection: Connection, search: Search) -> list[tuple[Entry, str]]:
@@ -125,6 +127,9 @@ def find(connection: Connection, search: Search) -> list[tuple[Entry, str]]:
         query = query.where(or_(columns.action == search.action, begins))
     if search.subject is not None:
         query = query.where(columns.subject == search.subject)
+    if search.name is not None:
+        places_of_it = [columns.subject.startswith(f"{search.name}{mark}", autoescape=True) for mark in "@:"]
+        query = query.where(or_(columns.subject == search.name, *places_of_it))
     if search.since is not None:
         query = query.where(columns.at >= search.since)
     if search.until is not None:

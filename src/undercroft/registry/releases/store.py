@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import ConflictError, NotFoundError
@@ -15,7 +15,8 @@ from undercroft.registry import entries
 from undercroft.registry.releases.content import ReleaseContent, content_digest
 from undercroft.registry.releases.references import ReleaseReference, check_tag
 from undercroft.storage import journal
-from undercroft.storage.tables import promotions, release_tags, releases
+from undercroft.storage.tables import journal as journal_rows
+from undercroft.storage.tables import release_tags, releases
 
 # Moved by promotions and rollbacks only.
 KEPT_TAGS = ("production", "previous", "canary")
@@ -118,9 +119,18 @@ def apply(
         NotFoundError: There is no such model.
     """
     newest = latest(connection, name)
-    if newest is not None and newest.digest == content_digest(content, _model_digest(connection, content)):
+    if newest is not None and not differs(connection, newest, content):
         return newest, False
     return create(connection, name, content, actor=actor, reason=reason), True
+
+
+def differs(connection: Connection, release: Release, content: ReleaseContent) -> bool:
+    """Whether a release is made of something else, the content of its model counted.
+
+    Raises:
+        NotFoundError: There is no such model.
+    """
+    return release.digest != content_digest(content, _model_digest(connection, content))
 
 
 def latest(connection: Connection, name: str) -> Release | None:
@@ -174,9 +184,7 @@ def get(connection: Connection, name: str, number: int) -> Release:
     Raises:
         NotFoundError: There is none, or it was pruned.
     """
-    row = connection.execute(
-        select(releases).where(releases.c.name == name, releases.c.number == number)
-    ).first()
+    row = connection.execute(select(releases).where(releases.c.name == name, releases.c.number == number)).first()
     if row is None:
         raise NotFoundError(
             "no-such-release", f"there is no release {name}@{number}", hint=f"undercroft release list {name}"
@@ -268,6 +276,38 @@ def untag(connection: Connection, name: str, tag: str, *, actor: str, reason: st
     )
 
 
+def forget(connection: Connection, release: Release, *, actor: str, reason: str | None) -> None:
+    """Removes a release that nothing needs; its number is not given again.
+
+    Raises:
+        ConflictError: A tag points at it.
+    """
+    pointing = [tag for tag, number in tags_of(connection, release.name).items() if number == release.number]
+    if pointing:
+        raise ConflictError(
+            "release-in-use",
+            f"cannot remove {release}: the tag {', '.join(pointing)} points at it",
+            hint=f"undercroft release list {release.name}",
+        )
+    connection.execute(delete(releases).where(releases.c.name == release.name, releases.c.number == release.number))
+    journal.record(
+        connection,
+        actor=actor,
+        action="release.remove",
+        subject=str(release),
+        before={"digest": release.digest, "model": release.content.model, "model_digest": release.model_digest},
+        reason=reason,
+    )
+
+
+def using_model(connection: Connection, model: str) -> list[str]:
+    """The releases that a model belongs to: ``support@3``; by name and number."""
+    query = select(releases.c.name, releases.c.number).where(releases.c.model == model)
+    return [
+        f"{name}@{number}" for name, number in connection.execute(query.order_by(releases.c.name, releases.c.number))
+    ]
+
+
 def _check_own(tag: str) -> None:
     check_tag(tag)
     if tag in KEPT_TAGS:
@@ -288,15 +328,13 @@ def _model_digest(connection: Connection, content: ReleaseContent) -> str | None
 
 
 def _last_number(connection: Connection, name: str) -> int:
-    # A promotion outlives a release that was pruned, so that its number is not given again.
-    numbers = [
-        connection.execute(select(func.max(column)).where(table == name)).scalar() or 0
-        for column, table in (
-            (releases.c.number, releases.c.name),
-            (promotions.c.to_number, promotions.c.name),
+    """The highest number that was ever given; the journal knows those of releases that are gone."""
+    subjects = connection.execute(
+        select(journal_rows.c.subject).where(
+            journal_rows.c.action == "release.create", journal_rows.c.subject.startswith(f"{name}@", autoescape=True)
         )
-    ]
-    return max(numbers)
+    ).scalars()
+    return max((int(subject.rpartition("@")[2]) for subject in subjects), default=0)
 
 
 def _read(row: Row[Any]) -> Release:

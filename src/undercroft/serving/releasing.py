@@ -1,0 +1,231 @@
+"""What people do with releases: make, remove, promote, roll back. Used by the command line and by the admin routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
+from undercroft.engines.external import check_url
+from undercroft.registry.licences import LicenceGate
+from undercroft.registry.releases import store
+from undercroft.registry.releases.content import ReleaseContent
+from undercroft.registry.releases.references import ReleaseReference
+from undercroft.registry.releases.retention import keep
+from undercroft.registry.releases.store import Release
+from undercroft.serving import promotions
+from undercroft.serving.promotions import Plan, Promotion, State
+from undercroft.serving.served import group_releases
+from undercroft.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A name and what its newest release should be made of.
+
+    Args:
+        name: What it serves.
+        content: What it is made of.
+    """
+
+    name: str
+    content: ReleaseContent
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What a retention rule does to the releases of a name.
+
+    Args:
+        removed: Those that go, by number.
+        kept: Number → why it stays.
+    """
+
+    removed: tuple[Release, ...]
+    kept: dict[int, str]
+
+
+def check_servable(name: str, content: ReleaseContent) -> None:
+    """Refuses what no engine could run here.
+
+    Raises:
+        InvalidError: The URL of an external engine cannot be one, or there is no such key file.
+    """
+    if content.engine != "external":
+        return
+    check_url(content.settings.url, deployment=name)
+    file = content.settings.key_file
+    if file is not None and not file.is_file():
+        raise InvalidError("no-key-file", f"release of {name!r}: there is no file {file}")
+
+
+def create(database: Database, wanted: Wanted, *, gate: LicenceGate, actor: str, reason: str | None) -> Release:
+    """Adds the next release of a name.
+
+    Raises:
+        InvalidError: The name, or what the engine needs.
+        NotFoundError: There is no such model.
+        RefusedError: The model's licence does not cover what models here are used for.
+    """
+    _admit(wanted, gate)
+    with database.write() as connection:
+        return store.create(connection, wanted.name, wanted.content, actor=actor, reason=reason)
+
+
+def apply(
+    database: Database, wanted: Sequence[Wanted], *, gate: LicenceGate, actor: str, reason: str | None
+) -> list[tuple[Release, bool]]:
+    """Makes the newest releases of names have these contents, all in one transaction.
+
+    Returns:
+        For each the newest release, and whether it had to be made.
+
+    Raises:
+        InvalidError: A name, or what an engine needs.
+        NotFoundError: There is no such model.
+        RefusedError: A model's licence does not cover what models here are used for.
+    """
+    for one in wanted:
+        _admit(one, gate)
+    with database.write() as connection:
+        return [store.apply(connection, one.name, one.content, actor=actor, reason=reason) for one in wanted]
+
+
+def _admit(wanted: Wanted, gate: LicenceGate) -> None:
+    check_servable(wanted.name, wanted.content)
+    if wanted.content.model is not None:
+        gate.check_registered(wanted.content.model)
+
+
+def plan_pruning(connection: Connection, name: str, newest: int) -> Pruning:
+    """What goes and what stays of a name.
+
+    Args:
+        newest: How many of the newest stay, whatever points at them.
+
+    Raises:
+        NotFoundError: There is no release of that name.
+    """
+    found = _releases_of(connection, name)
+    running = promotions.find_running(connection, name)
+    promoted = [running.to_number, running.from_number] if running is not None else []
+    kept = keep(
+        [release.number for release in found],
+        tags=store.tags_of(connection, name),
+        promoted=[number for number in promoted if number is not None],
+        groups=group_releases(found),
+        newest=newest,
+    )
+    return Pruning(tuple(release for release in found[::-1] if release.number not in kept), kept)
+
+
+def prune(
+    database: Database, names: Sequence[str], newest: int, *, is_dry_run: bool, actor: str, reason: str | None
+) -> dict[str, Pruning]:
+    """Forgets old releases that nothing needs.
+
+    Args:
+        names: Whose.
+        newest: How many of the newest stay.
+        is_dry_run: Only say what would go.
+
+    Raises:
+        NotFoundError: There is no release of a name.
+    """
+    with database.write() as connection:
+        found = {name: plan_pruning(connection, name, newest) for name in names}
+        for pruning in found.values():
+            for release in () if is_dry_run else pruning.removed:
+                store.forget(connection, release, actor=actor, reason=reason or f"the newest {newest} are kept")
+    return found
+
+
+def remove(database: Database, reference: ReleaseReference, *, actor: str, reason: str | None) -> list[Release]:
+    """Forgets one release, or with a name alone all of them.
+
+    Raises:
+        NotFoundError: There is none.
+        ConflictError: Something needs it.
+    """
+    with database.write() as connection:
+        if reference.number is None and reference.tag is None:
+            gone = _releases_of(connection, reference.name)
+            running = promotions.find_running(connection, reference.name)
+            kept = {} if running is None else {running.to_number: "a promotion that runs needs it"}
+        else:
+            gone = [store.resolve(connection, reference)]
+            kept = plan_pruning(connection, reference.name, 0).kept
+        for release in gone:
+            if release.number in kept:
+                raise ConflictError(
+                    "release-in-use",
+                    f"cannot remove {release}: {kept[release.number]}",
+                    hint=f"undercroft release list {release.name}",
+                )
+            store.forget(connection, release, actor=actor, reason=reason)
+    return gone
+
+
+def to_promote(connection: Connection, reference: ReleaseReference) -> Release:
+    """The release that a person wants in production; a name alone is its newest.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    if reference.number is None and reference.tag is None:
+        return _releases_of(connection, reference.name)[0]
+    return store.resolve(connection, reference)
+
+
+def promote(
+    database: Database,
+    reference: ReleaseReference,
+    plan: Plan,
+    *,
+    has_server: bool,
+    actor: str,
+    reason: str | None,
+) -> Promotion:
+    """Wants a release in production. Without a server it is there at once, in the same transaction.
+
+    Raises:
+        NotFoundError: There is no such release.
+        ConflictError: It is in production already.
+    """
+    with database.write() as connection:
+        begun = promotions.begin(connection, to_promote(connection, reference), plan, actor=actor, reason=reason)
+        if not has_server:
+            note = "nothing was tried, because no server runs"
+            promotions.end(connection, begun, State.DONE, note, actor=actor)
+        return promotions.get(connection, begun.id)
+
+
+def rollback(
+    database: Database, name: str, number: int | None, *, actor: str, reason: str | None
+) -> tuple[int | None, int | None]:
+    """Puts an earlier release back into production; while a promotion runs, that is ended instead.
+
+    Returns:
+        The release that was left, and the one that is in production now; None where there is none.
+
+    Raises:
+        NotFoundError: There is no such release, or nothing to go back to.
+        ConflictError: It is in production already.
+    """
+    with database.write() as connection:
+        _releases_of(connection, name)
+        return promotions.rollback(connection, name, number, actor=actor, reason=reason)
+
+
+def _releases_of(connection: Connection, name: str) -> list[Release]:
+    """The newest first; never empty."""
+    found = store.list_releases(connection, name)
+    if not found:
+        raise NotFoundError(
+            "no-such-release",
+            f"there is no release of {name[:80]!r}",
+            hint=f"undercroft release create {name[:80]} --model MODEL",
+        )
+    return found
