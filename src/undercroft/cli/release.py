@@ -218,10 +218,8 @@ def list_releases(
     """Show releases with their tags, the newest first."""
     _, database = open_database()
     with database.read() as connection:
-        found = store.list_releases(connection, name)
+        found = releasing.releases_of(connection, name) if name is not None else store.list_releases(connection)
         tags = store.all_tags(connection, name)
-    if name is not None and not found:
-        raise NotFoundError("no-such-release", f"there is no release of {name[:80]!r}", hint="undercroft release list")
     if as_json:
         print_json([_plain(release, tags.get(release.name, {})) for release in found])
         return

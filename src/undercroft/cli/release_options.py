@@ -21,6 +21,7 @@ from undercroft.registry.releases.files import read_file, read_prompt
 from undercroft.registry.releases.problems import field_problems
 from undercroft.registry.releases.references import ReleaseReference, parse_release
 from undercroft.serving.promotions import Plan
+from undercroft.serving.releasing import check_plan
 from undercroft.watch.judging import Rules
 
 _SAMPLING_NAME = re.compile(r"\s*([A-Za-z_]+)\s*=\s*")
@@ -233,13 +234,7 @@ def plan_from(
     """
     ratio = parse_share(canary) if canary is not None else 0.0
     hold_seconds = parse_hold(hold) if hold is not None else 0.0
-    if hold is not None and not (ratio or shadow):
-        raise InvalidError(
-            "hold-without-trial",
-            f"--hold {hold}: a release is only held while users' requests are part of it",
-            hint=f"--canary 10% --hold {hold}, or --shadow --hold {hold}",
-        )
-    return Plan(
+    plan = Plan(
         canary_ratio=ratio,
         is_shadow=shadow,
         hold_seconds=hold_seconds,
@@ -247,6 +242,8 @@ def plan_from(
         may_replace=may_replace,
         rules=read_rules(rules) if rules is not None else {},
     )
+    check_plan(plan)
+    return plan
 
 
 def parse_share(text: str) -> float:

@@ -99,6 +99,36 @@ def _admit(wanted: Wanted, gate: LicenceGate) -> None:
         gate.check_registered(wanted.content.model)
 
 
+def releases_of(connection: Connection, name: str) -> list[Release]:
+    """The releases of a name, the newest first; never none.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    found = store.list_releases(connection, name)
+    if not found:
+        raise NotFoundError(
+            "no-such-release",
+            f"there is no release of {name[:80]!r}",
+            hint=f"undercroft release create {name[:80]} --model MODEL",
+        )
+    return found
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuses a plan that holds a candidate of which no user would see anything.
+
+    Raises:
+        InvalidError: ``hold-without-trial``.
+    """
+    if plan.hold_seconds and not plan.is_tried:
+        raise InvalidError(
+            "hold-without-trial",
+            "a release is only held while users' requests are part of its trial, and none are",
+            hint="give the share of the users that it answers (--canary 10%), or --shadow",
+        )
+
+
 def plan_pruning(connection: Connection, name: str, newest: int) -> Pruning:
     """What goes and what stays of a name.
 
@@ -108,7 +138,7 @@ def plan_pruning(connection: Connection, name: str, newest: int) -> Pruning:
     Raises:
         NotFoundError: There is no release of that name.
     """
-    found = _releases_of(connection, name)
+    found = releases_of(connection, name)
     running = promotions.find_running(connection, name)
     promoted = [running.to_number, running.from_number] if running is not None else []
     kept = keep(
@@ -151,7 +181,7 @@ def remove(database: Database, reference: ReleaseReference, *, actor: str, reaso
     """
     with database.write() as connection:
         if reference.number is None and reference.tag is None:
-            gone = _releases_of(connection, reference.name)
+            gone = releases_of(connection, reference.name)
             running = promotions.find_running(connection, reference.name)
             kept = {} if running is None else {running.to_number: "a promotion that runs needs it"}
         else:
@@ -175,7 +205,7 @@ def to_promote(connection: Connection, reference: ReleaseReference) -> Release:
         NotFoundError: There is none.
     """
     if reference.number is None and reference.tag is None:
-        return _releases_of(connection, reference.name)[0]
+        return releases_of(connection, reference.name)[0]
     return store.resolve(connection, reference)
 
 
@@ -215,17 +245,5 @@ def rollback(
         ConflictError: It is in production already.
     """
     with database.write() as connection:
-        _releases_of(connection, name)
+        releases_of(connection, name)
         return promotions.rollback(connection, name, number, actor=actor, reason=reason)
-
-
-def _releases_of(connection: Connection, name: str) -> list[Release]:
-    """The newest first; never empty."""
-    found = store.list_releases(connection, name)
-    if not found:
-        raise NotFoundError(
-            "no-such-release",
-            f"there is no release of {name[:80]!r}",
-            hint=f"undercroft release create {name[:80]} --model MODEL",
-        )
-    return found
