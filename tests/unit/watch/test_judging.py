@@ -1,0 +1,120 @@
+"""Whether a candidate is worse, from what was seen of it and of production."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from undercroft.core.errors import InvalidError
+from undercroft.watch.evidence import make_arm
+from undercroft.watch.judging import Arm, Opinion, Rules, check_rules, failures_sentence, judge
+
+
+def row(**others: Any) -> dict[str, Any]:
+    """A usage row of a good answer."""
+    good: dict[str, Any] = {
+        "status": 200,
+        "completion_tokens": 21,
+        "first_token_seconds": 0.2,
+        "queue_seconds": 0.1,
+        "total_seconds": 1.2,
+        "key_id": "key_1",
+        "signs": {"is_empty": False, "is_refusal": False, "is_invalid": None, "is_cut": False},
+    }
+    return {**good, **others}
+
+
+def signs(**others: bool) -> dict[str, Any]:
+    """The signs of a good answer with some that are not."""
+    return {"is_empty": False, "is_refusal": False, "is_invalid": None, "is_cut": False, **others}
+
+
+def opinions(rules: Rules, candidate: Arm, production: Arm) -> dict[str, Opinion]:
+    """By measure."""
+    return {finding.measure: finding.opinion for finding in judge(rules, candidate, production)}
+
+
+def test_an_arm_counts_what_it_can_tell() -> None:
+    """Times leave out the queue and copies, shares the answers of which nothing is known."""
+    arm = make_arm([row(), row(status=500, signs=None), row(key_id="key_shadow"), row(status=400, signs=None)])
+    assert arm.requests == 4
+    assert (arm.shares["errors"].hits, arm.shares["errors"].trials) == (1, 4)
+    assert (arm.shares["refused"].hits, arm.shares["refused"].trials) == (1, 4)
+    assert arm.shares["invalid"].trials == 0
+    assert arm.shares["empty"].trials == 2
+    assert arm.times["first_token"].count == 1
+    assert arm.times["first_token"].mean == pytest.approx(-2.302585)
+    assert arm.times["token_seconds"].mean == pytest.approx(-2.995732)
+    assert arm.failures_in_a_row == 1
+
+
+@pytest.mark.parametrize(
+    ("measure", "bad"),
+    [
+        ("errors", row(status=500, signs=None)),
+        ("refused", row(status=400, signs=None)),
+        ("empty", row(signs=signs(is_empty=True))),
+        ("refusals", row(signs=signs(is_refusal=True))),
+        ("invalid", row(signs=signs(is_invalid=True))),
+        ("cut", row(signs=signs(is_cut=True))),
+        ("first_token", row(first_token_seconds=0.6)),
+        ("token_seconds", row(total_seconds=4.2)),
+    ],
+)
+def test_each_measure_finds_what_it_is_for(measure: str, bad: dict[str, Any]) -> None:
+    """A candidate that is bad in one way in every answer is found by that measure, and by no other."""
+    good = row(signs=signs(is_invalid=False)) if measure == "invalid" else row()
+    found = opinions(Rules.model_validate({}), make_arm([bad] * 60), make_arm([good] * 60))
+    assert found[measure] is Opinion.WORSE
+    others = {name for name, opinion in found.items() if opinion is Opinion.WORSE} - {measure}
+    assert not others
+
+
+def test_equal_releases_are_hardly_ever_told_apart() -> None:
+    """Of many pairs that are the same, looked at after every tenth request, at most alpha are called worse."""
+    rng = random.Random(11)
+    rules = Rules.model_validate({})
+    wrong = 0
+    for _ in range(60):
+        rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+        for _ in range(20):
+            for side in rows:
+                for _ in range(10):
+                    slow = rng.lognormvariate(0, 0.5)
+                    refused = signs(is_refusal=rng.random() < 0.1)
+                    side.append(row(first_token_seconds=0.1 + 0.1 * slow, total_seconds=1.2 + slow, signs=refused))
+            if Opinion.WORSE in opinions(rules, make_arm(rows[0]), make_arm(rows[1])).values():
+                wrong += 1
+                break
+    assert wrong <= 3
+
+
+def test_enough_good_answers_prove_that_nothing_is_worse() -> None:
+    """With many requests every rule says fine, so that a hold need not rest on doubt."""
+    many = make_arm([row(signs=signs(is_invalid=False))] * 3000)
+    assert set(opinions(Rules.model_validate({}), many, many).values()) == {Opinion.FINE}
+
+
+def test_bad_answers_in_a_row_are_the_candidates_fault_only_where_production_does_better() -> None:
+    """Three in a row send it back, unless production has three in a row as well."""
+    rules = Rules.model_validate({})
+    bad, good = make_arm([row(), *[row(status=500, signs=None)] * 3]), make_arm([row()])
+    assert "last 3 answers" in failures_sentence(rules, bad, good)
+    assert failures_sentence(rules, bad, bad) == ""
+    assert failures_sentence(rules, good, good) == ""
+
+
+def test_rules_that_are_off_say_nothing() -> None:
+    """A rule that is None is not among the findings, and leaves the others more of alpha."""
+    none = dict.fromkeys(name for name in Rules.model_fields if name.endswith(("_by", "_ratio")))
+    rules = check_rules({**none, "errors_worse_by": 0.01})
+    assert [finding.measure for finding in judge(rules, make_arm([row()]), make_arm([row()]))] == ["errors"]
+
+
+@pytest.mark.parametrize("wrong", [{"alfa": 0.1}, {"alpha": 0.9}, {"undecided": "maybe"}, {"min_requests": -1}, []])
+def test_wrong_rules_are_named(wrong: Any) -> None:
+    """Each is refused with a sentence about it."""
+    with pytest.raises(InvalidError, match="the rules have problems"):
+        check_rules(wrong)
