@@ -14,14 +14,14 @@ from undercroft.core.clock import to_iso
 class Kind(StrEnum):
     """What is no longer as it was."""
 
-    PASS_RATE = "pass-rate"  # fewer standard questions pass
+    PASSES = "pass-rate"  # fewer standard questions pass
     SCORE = "score"  # standard questions score lower, against the same question on the release before
     FORMAT = "format"  # fewer answers are JSON as the schema wants it
     REFUSALS = "refusals"  # more answers are refusals
     STYLE = "style"  # answers are less like those of the baseline
     ANSWER_LENGTH = "answer-length"
     ANSWER_LANGUAGE = "answer-language"  # fewer answers are in the language that was wanted
-    FIRST_TOKEN = "first-token"  # the first token comes later
+    LATENCY = "latency"  # the first token comes later
     THROUGHPUT = "throughput"  # fewer tokens a second after it
     ERRORS = "errors"  # more requests end in a server error
     INPUT_LENGTH = "input-length"
