@@ -6,21 +6,19 @@ equal cards share the blocks and in nothing else that counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from undercroft.catalog.shapes import ModelShape
-from undercroft.planning.forecasts import Term, Workload
-from undercroft.planning.memory_llamacpp import Parts
+from undercroft.planning.forecasts import Workload
+from undercroft.planning.memory_llamacpp import LIBRARY_BYTES, Parts
 from undercroft.planning.targets import Pool, Rate, Target
 
 _HUGE = 2**50
 _NOTHING = Rate(1.0, 1.0, 1.0, "not used")
 _HOST = Pool("host", "host", "cpu", _HUGE, _HUGE, _NOTHING)
-_CARDS = tuple(Pool(f"gpu{index}", "card", "gpu", _HUGE, _HUGE, _NOTHING) for index in range(2))
-_TWO_CARDS = Target("cards", _HOST, _CARDS, _NOTHING)
+_TARGET = Target("host", _HOST, (), _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +67,22 @@ def footprint_of(shape: ModelShape, workload: Workload) -> Footprint:
     Raises:
         InvalidError: As `undercroft.planning.memory.forecast_memory`.
     """
-    parts = Parts(shape, workload, _TWO_CARDS)
-    on_cards, on_host = parts.terms(parts.placed(shape.layers + 1)), parts.terms(parts.placed(0))
-    sums = (0, *accumulate(parts.block_bytes()))
-    middle = _ends(shape.layers + 1, 2)[0]
+    parts = Parts(shape, workload, _TARGET)
+    layout, own = parts.layout, parts.process_bytes()
+    repacked = layout.repacked
+    # Pages of matrices that were rearranged are not read from the file again, and may be dropped.
+    files = layout.total - layout.unmapped + LIBRARY_BYTES
+    cached = sum(parts.cache) + sum(parts.states)
     return Footprint(
-        sums=sums,
-        card=_in_pool(on_cards, "gpu0") - sums[middle],
-        last_card=_in_pool(on_cards, "gpu1") - (sums[-1] - sums[middle]),
-        host=_stays(on_cards),
-        processor=_stays(on_host),
+        sums=(0, *accumulate(parts.block_bytes())),
+        card=parts.card_compute_bytes(has_output=False),
+        last_card=parts.card_compute_bytes(has_output=True),
+        host=own + parts.host_compute_bytes(has_blocks=False, has_output=False) + layout.inputs + LIBRARY_BYTES,
+        processor=own
+        + parts.host_compute_bytes(has_blocks=True, has_output=True)
+        + cached
+        + repacked
+        + max(0, files - repacked),
     )
 
 
@@ -86,21 +90,3 @@ def footprint_of(shape: ModelShape, workload: Workload) -> Footprint:
 def _ends(blocks: int, count: int) -> tuple[int, ...]:
     """Where the share of each of so many equal cards ends, as `Parts.placed` shares blocks out."""
     return tuple(-(-blocks * (card + 1) // count) for card in range(count))
-
-
-def _in_pool(terms: Sequence[Term], pool: str) -> int:
-    return sum(term.size_bytes for term in terms if term.pool == pool)
-
-
-def _stays(terms: Sequence[Term]) -> int:
-    """Bytes of the host that have to stay: without the file's pages of matrices that were rearranged."""
-    private = files = repacked = 0
-    for term in terms:
-        if term.pool != "host":
-            continue
-        if term.is_file:
-            files += term.size_bytes
-        else:
-            private += term.size_bytes
-            repacked += term.size_bytes if term.name == "repacked weights" else 0
-    return private + max(0, files - repacked)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from undercroft.catalog.shapes import ModelShape
 from undercroft.planning.compute_buffers import graph_buffer, work_buffer_bytes
@@ -26,6 +27,7 @@ from undercroft.planning.memory_cache import (
 )
 from undercroft.planning.memory_weights import WeightLayout, weight_layout
 from undercroft.planning.targets import Pool, Target
+from undercroft.planning.weights import ShapeKey
 
 _MIB = 1024**2
 HOST = "host"
@@ -222,33 +224,53 @@ class Parts:
 
     def _host_compute_term(self, blocks: Sequence[bool], *, has_output: bool) -> Term:
         """What is written of the graph's buffer, and the work buffer; without blocks only rows of the tables."""
-        has_blocks = any(blocks) or not blocks
-        model = self.model if has_blocks else dataclasses.replace(self.model, layers=0, kv_heads=())
+        size = self.host_compute_bytes(has_blocks=any(blocks) or not blocks, has_output=has_output)
+        formula = _compute_formula(self._piece(has_output=has_output))
+        return Term("compute buffers", HOST, size, False, formula, _COMPUTE)
+
+    def host_compute_bytes(self, *, has_blocks: bool, has_output: bool) -> int:
+        """What is written of the graph's buffer on the host, and the work buffer where blocks are computed there."""
+        model = self.model if has_blocks else _without_blocks(ShapeKey(self.model))
         piece = self._piece(has_output=has_output)
         size = graph_buffer(model, piece).written
-        if has_blocks:
-            kind, threads = self.layout.usual_type, self.target.threads
-            size += work_buffer_bytes(model, tokens=piece.tokens, weight_type=kind, threads=threads)
-        return Term("compute buffers", HOST, size, False, _compute_formula(piece), _COMPUTE)
+        if not has_blocks:
+            return size
+        kind, threads = self.layout.usual_type, self.target.threads
+        return size + work_buffer_bytes(model, tokens=piece.tokens, weight_type=kind, threads=threads)
+
+    def card_compute_bytes(self, *, has_output: bool) -> int:
+        """All of the graph's buffer: a card has no pages that are given only when they are written."""
+        return graph_buffer(self.model, self._piece(has_output=has_output)).reserved
 
     def _device_compute_term(self, pool: Pool, *, has_output: bool) -> Term:
-        """All of the graph's buffer: a card has no pages that are given only when they are written."""
-        piece = self._piece(has_output=has_output)
-        size = graph_buffer(self.model, piece).reserved
-        return Term("compute buffers", pool.id, size, False, _compute_formula(piece), _COMPUTE)
+        size = self.card_compute_bytes(has_output=has_output)
+        formula = _compute_formula(self._piece(has_output=has_output))
+        return Term("compute buffers", pool.id, size, False, formula, _COMPUTE)
+
+    def process_bytes(self) -> int:
+        """Private bytes of the program itself, wherever its layers lie: tables, outputs, snapshots, adapters."""
+        snapshots = 0 if self._is_reading else self._snapshot_bytes() * self._snapshots()
+        return self._private_bytes() + self._output_bytes() + snapshots + self.workload.adapters_bytes
+
+    def _private_bytes(self) -> int:
+        model = self.model
+        private = RUNTIME_BYTES + model.layers * RUNTIME_BLOCK_BYTES
+        private += model.vocabulary * RUNTIME_TOKEN_BYTES + merge_count(model) * RUNTIME_MERGE_BYTES
+        return private + (0 if model.is_encoder else self.room.full * self.room.slots * RUNTIME_CELL_BYTES)
+
+    def _output_bytes(self) -> int:
+        """Logits, and beside them embeddings or the candidates of a sampler."""
+        model = self.model
+        if self._is_reading:
+            return self._outputs() * (model.vocabulary + model.width) * _LOGIT_BYTES
+        return self._outputs() * model.vocabulary * (_LOGIT_BYTES + _CANDIDATE_BYTES)
 
     def _runtime_terms(self) -> list[Term]:
         model, work = self.model, self.workload
-        merges = merge_count(model)
-        private = RUNTIME_BYTES + model.layers * RUNTIME_BLOCK_BYTES
-        private += model.vocabulary * RUNTIME_TOKEN_BYTES + merges * RUNTIME_MERGE_BYTES
-        private += 0 if model.is_encoder else self.room.full * self.room.slots * RUNTIME_CELL_BYTES
-        logits = self._outputs() * model.vocabulary * _LOGIT_BYTES
+        private, logits, merges = self._private_bytes(), self._output_bytes(), merge_count(model)
         if self._is_reading:
-            logits += self._outputs() * model.width * _LOGIT_BYTES
             text = f"logits and embeddings of {self._outputs():,} tokens, which llama.cpp keeps even where unused"
         else:
-            logits += self._outputs() * model.vocabulary * _CANDIDATE_BYTES
             text = f"logits and candidates of {work.slots} slots"
         terms = [
             Term("runtime", HOST, LIBRARY_BYTES, True, "program and libraries, mapped", _RUNTIME),
@@ -263,15 +285,23 @@ class Parts:
 
     def _snapshots_term(self) -> Term:
         """What a slot can go back to, where a block forgets; on the host wherever the block lies."""
-        model, kept = self.model, 0
-        size = sum(self.states)
-        count = min(_CHECKPOINTS, _CHECKPOINTS_OF_TURN + -(-self.room.full // _CHECKPOINT_STEP_TOKENS))
-        if has_window(model):
-            kept = min(self.room.window, model.window_tokens)
-            windowed = sum(self.cache[layer] for layer in model.window_layers if layer < len(self.cache))
-            size += windowed // max(self.room.window, 1) * kept
+        kept, count = self._kept_cells(), self._snapshots()
         formula = f"{count} snapshots of {self.room.slots} slots x {kept:,} cells of windows and all recurrent states"
-        return Term("state", HOST, size * count, False, formula, _STATE)
+        return Term("state", HOST, self._snapshot_bytes() * count, False, formula, _STATE)
+
+    def _snapshots(self) -> int:
+        return min(_CHECKPOINTS, _CHECKPOINTS_OF_TURN + -(-self.room.full // _CHECKPOINT_STEP_TOKENS))
+
+    def _kept_cells(self) -> int:
+        return min(self.room.window, self.model.window_tokens) if has_window(self.model) else 0
+
+    def _snapshot_bytes(self) -> int:
+        """Of all slots, once."""
+        size = sum(self.states)
+        if has_window(self.model):
+            windowed = sum(self.cache[layer] for layer in self.model.window_layers if layer < len(self.cache))
+            size += windowed // max(self.room.window, 1) * self._kept_cells()
+        return size
 
 
 # Measured on the wheel 2026.10 on Linux x86-64: a process, and what it keeps of a vocabulary, fitted to the seven real
@@ -295,6 +325,11 @@ _RECURRENT = "llama-memory-recurrent.cpp: n_embd_r and n_embd_s of llama-hparams
 _STATE = "server-context.cpp create_checkpoint; n_ctx_checkpoints, checkpoint_min_step"
 _ADAPTERS = "llama-adapter.cpp"
 _CONTEXT = "the driver's own, as the device says"
+
+
+@lru_cache(maxsize=512)
+def _without_blocks(key: ShapeKey) -> ModelShape:
+    return dataclasses.replace(key.model, layers=0, kv_heads=())
 
 
 def merge_count(model: ModelShape) -> int:

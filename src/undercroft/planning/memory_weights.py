@@ -103,12 +103,14 @@ def _stored(key: ShapeKey, quantization: str) -> tuple[StoredTensor, ...]:
     if model.tensors and not quantization:
         return model.tensors
     stored = quantized(tensor_shapes(model), quantization or "F16", model)
-    return tuple(sorted(stored, key=_file_order))
+    return tuple([stored[index] for index in _file_order(key)])
 
 
-def _file_order(tensor: StoredTensor) -> tuple[int, str]:
+@lru_cache(maxsize=512)
+def _file_order(key: ShapeKey) -> tuple[int, ...]:
     """As llama.cpp's quantizer writes them: tables first, then block by block, each by name."""
-    return (_block_of(tensor.name), tensor.name)
+    names = [tensor.name for tensor in tensor_shapes(key.model)]
+    return tuple(sorted(range(len(names)), key=lambda index: (_block_of(names[index]), names[index])))
 
 
 @lru_cache(maxsize=65536)

@@ -101,6 +101,8 @@ _FALLBACKS = {
 }
 # Kept as they are, beside vectors and norms.
 _NEVER = ("_norm.weight", "ffn_gate_inp", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv")
+# Kinds whose type goes by the layer, or by how many came before.
+_COUNTED = frozenset({"value", "qkv", "down"})
 _SMALL_MIXES = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
 _LAYER = re.compile(r"blk\.(\d+)\.")
 _LAYERS_OF_70B = 80
@@ -163,15 +165,23 @@ def quantized(tensors: Sequence[TensorShape], mix: str, model: ModelShape) -> tu
     base = MIXES[known_mix(mix)]
     kinds = [_category(tensor.name) if _is_quantized(tensor) else "" for tensor in tensors]
     state = _State(mix=known_mix(mix), base=base, model=model, kinds=kinds)
+    has_rules = base not in _PLAIN
+    counted = _COUNTED | {"gate", "up"} if state.mix == "IQ3_XS" else _COUNTED
+    sizes: dict[tuple[str, tuple[int, ...]], tuple[str, int]] = {}
+    chosen: dict[tuple[str, tuple[int, ...]], tuple[str, int]] = {}
     stored = []
     for tensor, kind in zip(tensors, kinds, strict=True):
-        if not kind:
-            type_name = "F32"
-        elif base in _PLAIN:
-            type_name = base
-        else:
-            type_name = _fitting(state.choose(tensor, kind), tensor.shape[0])
-        stored.append(StoredTensor(tensor.name, tensor.shape, type_name, tensor_bytes(type_name, tensor.shape)))
+        shape = tensor.shape
+        found = chosen.get((kind, shape))
+        if found is None:
+            wanted = state.choose(tensor, kind) if has_rules and kind else base if kind else "F32"
+            found = sizes.get((wanted, shape))
+            if found is None:
+                type_name = _fitting(wanted, shape[0]) if has_rules and kind else wanted
+                found = sizes[wanted, shape] = (type_name, tensor_bytes(type_name, shape))
+            if kind not in counted:
+                chosen[kind, shape] = found
+        stored.append(StoredTensor(tensor.name, shape, *found))
     return tuple(stored)
 
 

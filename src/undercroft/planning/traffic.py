@@ -199,19 +199,21 @@ def _in_one_type(tensor: TensorShape, type_name: str, bytes_per_weight: float) -
 
 
 def _traffic(shape: ModelShape, tensors: Sequence[StoredTensor]) -> Traffic:
-    groups: dict[str, dict[str, list[int]]] = {"blocks": {}, "experts": {}, "output": {}}
-    by_type: Counter[str] = Counter()
+    sums: dict[tuple[str | None, str], list[int]] = {}
     is_tied = not any(tensor.name == "output.weight" for tensor in tensors)
     for tensor in tensors:
-        by_type[tensor.type_name] += tensor.size_bytes
-        group = _group(tensor.name, is_tied=is_tied, is_encoder=shape.is_encoder)
-        if group is not None:
-            sums = groups[group].setdefault(tensor.type_name, [0, 0])
-            sums[0] += tensor.size_bytes
-            sums[1] += math.prod(tensor.shape)
+        key = (_group(tensor.name, is_tied, shape.is_encoder), tensor.type_name)
+        found = sums.get(key)
+        if found is None:
+            found = sums[key] = [0, 0]
+        found[0] += tensor.size_bytes
+        found[1] += math.prod(tensor.shape)
+    by_type: Counter[str] = Counter()
+    for (_, type_name), (size_bytes, _) in sums.items():
+        by_type[type_name] += size_bytes
     blocks, experts, output = (
-        tuple(Matrices(name, size, count) for name, (size, count) in groups[group].items())
-        for group in ("blocks", "experts", "output")
+        tuple(Matrices(name, size, count) for (group, name), (size, count) in sums.items() if group == wanted)
+        for wanted in ("blocks", "experts", "output")
     )
     share = shape.experts.used / shape.experts.count if shape.experts else 0.0
     block_elements = sum(m.elements for m in blocks) + round(share * sum(m.elements for m in experts))
@@ -231,7 +233,7 @@ def _traffic(shape: ModelShape, tensors: Sequence[StoredTensor]) -> Traffic:
 
 
 @lru_cache(maxsize=65536)
-def _group(name: str, *, is_tied: bool, is_encoder: bool) -> str | None:
+def _group(name: str, is_tied: bool, is_encoder: bool) -> str | None:
     """Where a tensor counts; None for a table of which a step reads some rows."""
     if name == "output.weight":
         return "output"
