@@ -31,6 +31,7 @@ from undercroft.registry.releases import store
 from undercroft.serving import promotions, releasing
 from undercroft.serving.keeper_client import ask_control, is_running, refresh
 from undercroft.serving.promotions import Promotion, State
+from undercroft.serving.releasing import RolledBack
 from undercroft.storage.database import Database
 
 _POLL_SECONDS = 0.2
@@ -180,22 +181,23 @@ def rollback(
             hint=f"undercroft release rollback {reference.name} --to N",
         )
     began = time.monotonic()
-    left, number = releasing.rollback(database, name, to, actor=current_actor(), reason=because)
+    done = releasing.rollback(database, name, to, actor=current_actor(), reason=because)
     state = ""
     if is_running(home):
         refresh(home)
-        state = _wait_until_live(home, name, number, is_quiet=as_json) if number is not None else ""
+        state = _wait_until_live(home, done, is_quiet=as_json) if done.number is not None else ""
     seconds = time.monotonic() - began
     if as_json:
-        plain: dict[str, Any] = {"name": name, "left": left, "production": number, "server": state or None}
-        print_json({**plain, "seconds": round(seconds, 3)})
+        plain: dict[str, Any] = {"name": name, "left": done.left, "production": done.number}
+        plain |= {"has_cancelled": done.has_cancelled, "server": state or None, "seconds": round(seconds, 3)}
+        print_json(plain)
     else:
-        print_wrapped(_rollback_sentence(name, left, number, state, seconds))
+        print_wrapped(_rollback_sentence(done, state, seconds))
     if state in ("failed", "gone"):
         raise typer.Exit(_EXIT_OTHERWISE)
 
 
-def _wait_until_live(home: Home, name: str, number: int, *, is_quiet: bool) -> str:
+def _wait_until_live(home: Home, done: RolledBack, *, is_quiet: bool) -> str:
     """What became of it: ``ready``, ``unloaded`` until the next request, ``failed``, or ``gone``: the server ended."""
     has_told = is_quiet
     while is_running(home):
@@ -204,28 +206,32 @@ def _wait_until_live(home: Home, name: str, number: int, *, is_quiet: bool) -> s
             (deployment["state"], release["is_live"])
             for deployment in (answer or {}).get("deployments", [])
             for release in deployment["releases"]
-            if release["release"] == f"{name}@{number}"
+            if release["release"] == f"{done.name}@{done.number}"
         ]
         for state, is_live in found:
             if state in ("failed", "stopped") or (is_live and state != "loading"):
                 return str(state)
         if found and not has_told:
-            print_wrapped(f"{name}@{number} is being loaded; who answered until now goes on meanwhile ...")
+            print_wrapped(f"{done.name}@{done.number} is being loaded; who answered until now goes on meanwhile ...")
             has_told = True
         time.sleep(_POLL_SECONDS)
     return "gone"
 
 
-def _rollback_sentence(name: str, left: int | None, number: int | None, state: str, seconds: float) -> str:
-    if number is None:
-        return f"The promotion of {name}@{left} is cancelled; nothing is in production."
-    now = f"{name}@{number} is in production"
-    was = f", {name}@{left} is not any more" if left is not None else ""
+def _rollback_sentence(done: RolledBack, state: str, seconds: float) -> str:
+    left, now = f"{done.name}@{done.left}", f"{done.name}@{done.number}"
+    if done.has_cancelled:
+        begin = f"The promotion of {left} is cancelled; "
+        if done.number is None:
+            return f"{begin}nothing is in production."
+        begin += f"{now} stays in production"
+    else:
+        begin = f"{now} is in production" + (f", {left} is not any more" if done.left is not None else "")
     return {
-        "": f"{now}{was}. No server runs; it answers after: undercroft up",
-        "ready": f"{now}{was}; it has answered since {format_duration(seconds)} after the command.",
-        "unloaded": f"{now}{was}; it is loaded with the next request.",
-        "stopped": f"{now}{was}; its deployment is stopped: undercroft deployment start {name}",
-        "failed": f"{now}{was}, and cannot be loaded: undercroft status says why.",
-        "gone": f"{now}{was}. The server ended meanwhile; it answers after: undercroft up",
+        "": f"{begin}. No server runs; it answers after: undercroft up",
+        "ready": f"{begin}; it answers, {format_duration(seconds)} after the command began.",
+        "unloaded": f"{begin}; it is loaded with the next request.",
+        "stopped": f"{begin}; its deployment is stopped: undercroft deployment start {done.name}",
+        "failed": f"{begin}, and cannot be loaded: undercroft status says why.",
+        "gone": f"{begin}. The server ended meanwhile; it answers after: undercroft up",
     }[state]

@@ -42,7 +42,7 @@ _WORDS = {
 _STATES = {
     State.LOADING: "is loaded beside what is in production",
     State.REPLACING: "is loaded in place of what was in production",
-    State.CHECKING: "answers its standard questions",
+    State.CHECKING: "is ready and gets its standard questions, where there are any",
     State.CANARY: "is tried",
     State.DONE: "came into production",
     State.REVERTED: "was sent back",
@@ -148,7 +148,7 @@ def log_row(entry: Entry) -> list[str]:
         which = f"{entry.subject} → @{after.get('number')}"
     elif entry.action == "release.untag":
         which = f"{entry.subject} (@{before.get('number')})"
-    return [minute(entry.at), what, which, entry.actor, harmless(entry.reason or "")]
+    return [entry.at[:19].replace("T", " "), what, which, entry.actor, harmless(entry.reason or "")]
 
 
 def print_promotion(promotion: Promotion) -> None:
@@ -169,6 +169,8 @@ def state_sentence(promotion: Promotion) -> str:
     note = f": {harmless(promotion.note)}" if promotion.note else ""
     if promotion.state is State.CANARY:
         return f"is tried{_trial(promotion.plan)}{note}"
+    if promotion.state is State.LOADING and promotion.from_number is None:
+        return "is loaded" + note
     return _STATES[promotion.state] + note
 
 
@@ -204,7 +206,8 @@ def _print_evidence(evidence: Mapping[str, Any]) -> None:
         print_wrapped(
             f"  requests: candidate {requests['candidate']}, production {requests['production']}", indent="    "
         )
-    if findings:
+    seen = [one for one in findings or () if one["candidate"] is not None or one["production"] is not None]
+    if seen:
         print_table(
             ["measure", ">candidate", ">production", "worse by", "verdict"],
             [
@@ -215,7 +218,7 @@ def _print_evidence(evidence: Mapping[str, Any]) -> None:
                     _limit(finding),
                     finding["opinion"],
                 ]
-                for finding in findings
+                for finding in seen
             ],
             empty="",
         )

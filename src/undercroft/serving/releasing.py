@@ -47,6 +47,23 @@ class Pruning:
     kept: dict[int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a rollback did.
+
+    Args:
+        name: What clients ask for.
+        left: Number of the release that was left; None where there was none.
+        number: Of the release that is in production now; None where none is.
+        has_cancelled: Whether it ended a promotion, and what is in production stays.
+    """
+
+    name: str
+    left: int | None
+    number: int | None
+    has_cancelled: bool
+
+
 def check_servable(name: str, content: ReleaseContent) -> None:
     """Refuses what no engine could run here.
 
@@ -232,13 +249,11 @@ def promote(
         return promotions.get(connection, begun.id)
 
 
-def rollback(
-    database: Database, name: str, number: int | None, *, actor: str, reason: str | None
-) -> tuple[int | None, int | None]:
+def rollback(database: Database, name: str, number: int | None, *, actor: str, reason: str | None) -> RolledBack:
     """Puts an earlier release back into production; while a promotion runs, that is ended instead.
 
-    Returns:
-        The release that was left, and the one that is in production now; None where there is none.
+    Args:
+        number: Which one; None is what was there before, or what is there now while a promotion runs.
 
     Raises:
         NotFoundError: There is no such release, or nothing to go back to.
@@ -246,4 +261,8 @@ def rollback(
     """
     with database.write() as connection:
         releases_of(connection, name)
-        return promotions.rollback(connection, name, number, actor=actor, reason=reason)
+        is_running = promotions.find_running(connection, name) is not None
+        if is_running and number == store.tags_of(connection, name).get("production"):
+            number = None
+        left, now = promotions.rollback(connection, name, number, actor=actor, reason=reason)
+    return RolledBack(name, left, now, has_cancelled=is_running and number is None)

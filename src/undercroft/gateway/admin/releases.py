@@ -151,9 +151,9 @@ def promote_release(name: str, new: NewPromotion, parts: Parts, actor: Actor) ->
 @router.post("/{name}/rollback")
 def roll_back(name: str, wanted: Rollback, parts: Parts, actor: Actor) -> dict[str, Any]:
     """Puts an earlier release back into production; while a promotion runs, ends that instead."""
-    left, number = releasing.rollback(parts.database, name, wanted.to, actor=actor, reason=wanted.reason)
+    done = releasing.rollback(parts.database, name, wanted.to, actor=actor, reason=wanted.reason)
     parts.reconciler.refresh()
-    return {"name": name, "left": left, "production": number}
+    return {"name": name, "left": done.left, "production": done.number, "has_cancelled": done.has_cancelled}
 
 
 @router.get("/{name}/diff")

@@ -157,6 +157,8 @@ def read_prompt(path: Path) -> dict[str, Any]:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise InvalidError("bad-prompt-file", f"{path} is no text in UTF-8: {error.reason}", hint=_HINT) from error
+        if not text.strip():
+            raise InvalidError("bad-prompt-file", f"{path} holds no text", hint=_HINT)
         return {"system": text.removesuffix("\n").removesuffix("\r")}
     try:
         document, places = read_with_places(raw)
