@@ -30,6 +30,8 @@ def field_problems(
     found = []
     for item in error.errors():
         location = [step for step in item["loc"] if step != "[key]"]
+        if item["type"] == "invalid_key":
+            location[-1] = str(location[-1])
         if item["type"] in ("extra_forbidden", "invalid_key"):
             near = difflib.get_close_matches(str(location[-1]), names, n=1)
             problem = "there is no such field" + (f"; nearest is {near[0]!r}" if near else "")
