@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from undercroft.catalog.shapes import ModelShape
@@ -83,7 +83,10 @@ def fit_of(memory: MemoryForecast, target: Target, layers: int, factors: Mapping
     else:
         ids = [target.host.id, *(pool.id for pool in target.accelerators)]
         pools = tuple(
-            _filled(pool, target, [t for t in memory.terms if t.pool == pool], corrected, is_shared=False)
+            _within(
+                _filled(pool, target, [t for t in memory.terms if t.pool == pool], corrected, is_shared=False),
+                memory.most_bytes.get(pool),
+            )
             for pool in ids
         )
     if any(pool.missing_bytes for pool in pools):
@@ -103,6 +106,13 @@ def memory_factors(shape: ModelShape, workload: Workload, target: Target, learnt
     kind = Kind(workload.engine, device, shape.architecture, main_type)
     wanted = (Quantity.PRIVATE_BYTES, Quantity.FILE_BYTES, Quantity.GPU_BYTES)
     return {quantity: learnt.correction(kind, quantity).factor for quantity in wanted}
+
+
+def _within(pool: PoolFit, most_bytes: int | None) -> PoolFit:
+    """With no more available than its engine takes, where what it needs is more than that."""
+    if most_bytes is None or sum(term.size_bytes for term in pool.terms) <= most_bytes:
+        return pool
+    return replace(pool, available_bytes=min(pool.available_bytes, most_bytes))
 
 
 def _filled(

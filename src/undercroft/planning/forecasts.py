@@ -82,11 +82,13 @@ class MemoryForecast:
         terms: All of them.
         gpu_layers: Layers on accelerators, as decided.
         margin_bytes: How far a measurement may lie above, by pool; from calibration or the default error.
+        most_bytes: That an engine takes of a pool at most, where it leaves a part of it to others.
     """
 
     terms: tuple[Term, ...]
     gpu_layers: int
     margin_bytes: Mapping[str, int] = field(default_factory=dict)
+    most_bytes: Mapping[str, int] = field(default_factory=dict)
 
     def in_pool(self, pool: str, *, with_files: bool = True) -> int:
         """Bytes in one pool; without pages that the kernel may drop where ``with_files`` is false."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from undercroft.catalog.shapes import ModelShape
 from undercroft.core.errors import InvalidError
 from undercroft.planning.forecasts import MemoryForecast, Term, Workload
 from undercroft.planning.memory_cache import row_bytes
 from undercroft.planning.targets import Pool, Target
-from undercroft.planning.weights import TensorShape, tensor_shapes
+from undercroft.planning.weights import ShapeKey, TensorShape, tensor_shapes
 
 _MIB, _GIB = 1024**2, 1024**3
 UTILIZATION = 0.92
@@ -33,7 +34,7 @@ _SAMPLER_BYTES = 3 * 4
 # Graphs of 35 to 67 batch sizes share one pool; vLLM's own log says 0.3 to 1 GiB for dense models of 7 to 70 billion.
 _GRAPH_BYTES_PER_LAYER = 16 * _MIB
 # Python, torch and the engine's two processes on the host; pinned buffers for transfers.
-_HOST_BYTES = 5 * _GIB
+HOST_BYTES = 5 * _GIB
 
 # Quantization → bits of a weight in a linear layer, with the scales and zeros of its groups.
 LINEAR_BITS: dict[str, float] = {
@@ -94,12 +95,44 @@ def forecast_vllm(model: ModelShape, workload: Workload, target: Target) -> Memo
     terms: list[Term] = []
     for pool in pools:
         terms += _pool_terms(model, workload, pool, shard, bits)
-    if pools[0].id != target.host.id:
-        terms.append(Term("runtime", target.host.id, _HOST_BYTES, False, "Python, torch, two processes", _RULES))
+    is_on_cards = pools[0].id != target.host.id
+    if is_on_cards:
+        terms.append(Term("runtime", target.host.id, HOST_BYTES, False, "Python, torch, two processes", _RULES))
     return MemoryForecast(
         terms=tuple(term for term in terms if term.size_bytes > 0),
-        gpu_layers=model.layers + 1 if pools[0].id != target.host.id else 0,
+        gpu_layers=model.layers + 1 if is_on_cards else 0,
+        most_bytes={pool.id: share_of(pool) for pool in pools} if is_on_cards and pools[0].kind == "gpu" else {},
     )
+
+
+def share_of(pool: Pool) -> int:
+    """Bytes of an accelerator that vLLM takes at most; where it is the host's memory, too, less what the host needs."""
+    available = pool.available_bytes - (HOST_BYTES if pool.kind == "unified" else 0)
+    return max(0, min(int(UTILIZATION * pool.total_bytes), available))
+
+
+def is_large(pool: Pool) -> bool:
+    """Whether vLLM computes more tokens and requests at a time on it."""
+    return pool.total_bytes >= _LARGE_CARD_BYTES and pool.kind != "cpu"
+
+
+def card_bytes(model: ModelShape, workload: Workload, count: int, *, is_large: bool) -> int:
+    """Bytes that a workload needs on each of so many accelerators, without what the driver takes.
+
+    Args:
+        model: Its shape.
+        workload: How it is to be run.
+        count: Accelerators that share every layer.
+        is_large: As `is_large` says of one.
+
+    Raises:
+        InvalidError: ``unknown-quantization``.
+    """
+    shard = _shard_of(count, is_large=is_large)
+    weights = weight_bytes(model, linear_bits(workload.quantization)) // count
+    cache = cache_bytes(model, workload, count, shard.step_tokens)
+    graphs = _GRAPH_BYTES_PER_LAYER * model.layers
+    return weights + cache + graphs + _compute_bytes(model, workload, shard) + workload.adapters_bytes // count
 
 
 def linear_bits(quantization: str) -> float:
@@ -128,7 +161,12 @@ def weight_bytes(model: ModelShape, bits: float) -> int:
         model: Its shape.
         bits: Of a weight in a linear layer, from `linear_bits`.
     """
-    return sum(_tensor_bytes(tensor, bits) for tensor in tensor_shapes(model))
+    return _weight_bytes(ShapeKey(model), bits)
+
+
+@lru_cache(maxsize=1024)
+def _weight_bytes(key: ShapeKey, bits: float) -> int:
+    return sum(_tensor_bytes(tensor, bits) for tensor in tensor_shapes(key.model))
 
 
 def _tensor_bytes(tensor: TensorShape, bits: float) -> int:
@@ -149,15 +187,16 @@ def cache_bytes(model: ModelShape, workload: Workload, shard_count: int, step_to
     """
     if model.is_encoder:
         return 0
+    seen = min(workload.context_tokens, model.window_tokens - 1 + step_tokens)
+    rows: dict[int, int] = {}
     total = 0
     for layer, heads in enumerate(model.kv_heads):
-        tokens = workload.context_tokens
-        if layer in model.window_layers and model.window_tokens:
-            tokens = min(tokens, model.window_tokens - 1 + step_tokens)
-        here = heads if model.latent is not None else math.ceil(heads / shard_count)
-        pages = math.ceil(tokens / _PAGE_TOKENS)
-        total += pages * _PAGE_TOKENS * row_bytes(model, here, workload.cache_type) * workload.slots
-    return total
+        if heads not in rows:
+            here = heads if model.latent is not None else math.ceil(heads / shard_count)
+            rows[heads] = row_bytes(model, here, workload.cache_type)
+        tokens = seen if layer in model.window_layers and model.window_tokens else workload.context_tokens
+        total += math.ceil(tokens / _PAGE_TOKENS) * rows[heads]
+    return total * _PAGE_TOKENS * workload.slots
 
 
 def _sharing(model: ModelShape, target: Target) -> tuple[Pool, ...]:
@@ -165,15 +204,22 @@ def _sharing(model: ModelShape, target: Target) -> tuple[Pool, ...]:
     pools = target.accelerators
     if not pools:
         return (target.host,)
-    count = next(n for n in range(len(pools), 0, -1) if model.heads % n == 0)
-    return pools[:count]
+    return pools[: sharing(model, len(pools))]
+
+
+def sharing(model: ModelShape, count: int) -> int:
+    """How many of so many accelerators share every layer: as many as divide the heads."""
+    return next(number for number in range(count, 0, -1) if model.heads % number == 0)
 
 
 def _shard(pools: tuple[Pool, ...]) -> _Shard:
-    is_large = min(pool.total_bytes for pool in pools) >= _LARGE_CARD_BYTES and pools[0].kind != "cpu"
+    return _shard_of(len(pools), is_large=all(is_large(pool) for pool in pools))
+
+
+def _shard_of(count: int, *, is_large: bool) -> _Shard:
     if is_large:
-        return _Shard(len(pools), _STEP_TOKENS_LARGE, _REQUESTS_LARGE)
-    return _Shard(len(pools), _STEP_TOKENS, _REQUESTS)
+        return _Shard(count, _STEP_TOKENS_LARGE, _REQUESTS_LARGE)
+    return _Shard(count, _STEP_TOKENS, _REQUESTS)
 
 
 def _pool_terms(model: ModelShape, workload: Workload, pool: Pool, shard: _Shard, bits: float) -> list[Term]:
@@ -189,7 +235,7 @@ def _pool_terms(model: ModelShape, workload: Workload, pool: Pool, shard: _Shard
         Term(
             "compute buffers",
             pool.id,
-            _activation_bytes(model, shard) // count + _sampler_bytes(model, workload, shard),
+            _compute_bytes(model, workload, shard),
             False,
             f"a step of {shard.step_tokens:,} tokens and a sampler of {shard.requests} requests",
             _RULES,
@@ -199,10 +245,13 @@ def _pool_terms(model: ModelShape, workload: Workload, pool: Pool, shard: _Shard
         Term("adapters", pool.id, workload.adapters_bytes // count, False, "LoRAs", _RULES),
     ]
     taken = sum(term.size_bytes for term in terms)
-    share = min(int(UTILIZATION * pool.total_bytes), pool.available_bytes)
-    reserve = max(0, share - taken) if pool.kind != "cpu" else 0
+    reserve = max(0, share_of(pool) - taken) if pool.kind != "cpu" else 0
     formula = f"what {UTILIZATION:.0%} of the memory leaves, as more pages of the cache"
     return [*terms, Term("paging reserve", pool.id, reserve, False, formula, _RULES)]
+
+
+def _compute_bytes(model: ModelShape, workload: Workload, shard: _Shard) -> int:
+    return _activation_bytes(model, shard) // shard.count + _sampler_bytes(model, workload, shard)
 
 
 def _activation_bytes(model: ModelShape, shard: _Shard) -> int:

@@ -1,4 +1,8 @@
-"""One device of the catalogue, with the counts of it that may be bought, tried with one model after the other. Pure."""
+"""One device of the catalogue, with the counts of it that may be bought, tried with one model after the other. Pure.
+
+With each count llama.cpp is tried first, from the best quantization down; where it does not do and the device runs
+vLLM well, vLLM: it shares every layer among cards, computes many requests at a time faster and keeps more for itself.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,23 @@ from undercroft.core.units import format_bytes
 from undercroft.hardware.devices import Device
 from undercroft.planning.assumptions import Assumptions, for_model
 from undercroft.planning.cost import Cost, Machines, cost_of
-from undercroft.planning.footprints import Footprint, footprint_of
-from undercroft.planning.forecasts import Workload
+from undercroft.planning.memory_vllm import HOST_BYTES, is_large, share_of, sharing
 from undercroft.planning.needs import Need
-from undercroft.planning.quality import RECOMMENDED
+from undercroft.planning.sketches import FORMATS, LLAMACPP, QUANTIZATIONS, VLLM, Sketch, Sketches
 from undercroft.planning.speed import Pace, pace_of, present_tokens
+from undercroft.planning.step_lines import StepLine, step_line
 from undercroft.planning.steps import Job, Part, decode_seconds, job_of
 from undercroft.planning.targets import Target
 from undercroft.planning.targets_of import is_computer, target_of_device
-from undercroft.planning.traffic import Traffic, traffic_of
 
 COUNTS = (1, 2, 4, 8)
-QUANTIZATIONS = tuple(name for name in RECOMMENDED if name != "Q3_K_M")
-_ENGINE = "llama.cpp"
+# What of the formats of vLLM a device multiplies: numbers that it has to know, and makers whose cards have kernels.
+_NUMBERS_OF_FORMATS = {"BF16": ("bf16", "fp16"), "FP8": ("fp8",), "AWQ": ("int8", "int4", "fp8")}
+_MAKERS_WITH_INTEGER_KERNELS = frozenset({"nvidia", "amd"})
+_TRODDEN = frozenset({"well-trodden", "works"})
 # A sentence, or the quantization and count that did not fit: most of those are never read.
 _Why = str | tuple[str, int]
+_Failures = dict[tuple[str, str], _Why]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class Candidate:
 
     Args:
         model: Of the catalogue.
+        engine: That runs it.
         quantization: The best that satisfies it.
         device: Of the catalogue.
         count: Accelerators in one machine, or machines where the device is a whole computer.
@@ -43,6 +50,7 @@ class Candidate:
     """
 
     model: CatalogueModel
+    engine: str
     quantization: str
     device: Device
     count: int
@@ -50,62 +58,6 @@ class Candidate:
     cost: Cost
     needs_acceptance: bool
     spare_ratio: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sketch:
-    """What is the same on every device, of a model in a quantization with so many slots.
-
-    Args:
-        workload: Of one machine.
-        footprint: Its memory.
-        traffic: What its steps read.
-    """
-
-    workload: Workload
-    footprint: Footprint
-    traffic: Traffic
-
-
-class Sketches:
-    """Those of one model; each is made when it is first asked for.
-
-    Args:
-        model: Of the catalogue.
-        need: What is asked.
-    """
-
-    def __init__(self, model: CatalogueModel, need: Need) -> None:
-        self.model, self.need = model, need
-        self._made: dict[tuple[str, int], Sketch] = {}
-
-    def get(self, quantization: str, slots: int) -> Sketch:
-        """The sketch of a quantization with so many slots."""
-        key = (quantization, slots)
-        if key not in self._made:
-            workload = workload_of(self.need, quantization, slots)
-            footprint = footprint_of(self.model.shape, workload)
-            self._made[key] = Sketch(workload, footprint, traffic_of(self.model.shape, quantization))
-        return self._made[key]
-
-
-def workload_of(need: Need, quantization: str, slots: int) -> Workload:
-    """How one machine runs a model for a need.
-
-    Args:
-        need: What is asked.
-        quantization: Of the model.
-        slots: Users at the same time on this machine.
-    """
-    return Workload(
-        engine=_ENGINE,
-        quantization=quantization,
-        context_tokens=need.context_tokens,
-        slots=slots,
-        prompt_tokens=need.prompt_tokens,
-        answer_tokens=need.answer_tokens,
-        is_embedding=need.task != "chat",
-    )
 
 
 class Place:
@@ -124,15 +76,29 @@ class Place:
         counts = COUNTS[:1] if self.is_computer else COUNTS
         made = {count: target_of_device(device, count, host_price_usd=host_price) for count in counts}
         self.targets: dict[int, Target] = {count: made.get(count, made[1]) for count in COUNTS}
-        self._parts: tuple[Part, ...] = ()
+        self.engines = self._engines()
+        self.formats = _formats(device)
+        self._parts: dict[tuple[str, int], tuple[Part, ...]] = {}
         self.reasons = self._unsuited()
         self.counts = [count for count in COUNTS if not self._too_much(count)]
+
+    def _engines(self) -> list[str]:
+        """Those that are tried: vLLM for what is generated, on accelerators on which it is no adventure."""
+        engines = [LLAMACPP] if self.device.engines.get(LLAMACPP, "none") != "none" else []
+        is_trodden = self.device.engines.get(VLLM, "none") in _TRODDEN
+        if is_trodden and self.need.task == "chat" and self.targets[1].accelerators:
+            engines.append(VLLM)
+        return engines
 
     def _unsuited(self) -> list[tuple[str, str]]:
         """Why no count of it will do, whatever the model."""
         reasons = []
-        if self.device.engines.get(_ENGINE, "none") == "none":
-            reasons.append(("engine", f"{_ENGINE} does not run on it"))
+        if not self.engines:
+            how = self.device.engines.get(VLLM, "none")
+            other = (
+                f", and vllm is {how} on it" if how == "young" else " and neither does vllm" if how == "none" else ""
+            )
+            reasons.append(("engine", f"{LLAMACPP} does not run on it{other}"))
         if self.need.vendor and self.device.vendor != self.need.vendor:
             reasons.append(("vendor", f"made by {self.device.vendor}"))
         return reasons + self._too_much(1)
@@ -170,29 +136,44 @@ class Place:
             sketches: Of the model.
             needs_acceptance: Somebody has to accept its licence for this use.
         """
-        failed: dict[str, _Why] = {}
-        model = sketches.model
+        failed: _Failures = {}
+        if self.reasons:
+            self._look_once(sketches, failed)
+            return [*self.reasons, *self._told(sketches, failed)]
+        model, fitted = sketches.model, set[str]()
+        for count in self._different(self.counts):
+            for engine in self.engines:
+                for sketch, used in self._quick_enough(sketches, engine, count, fitted, failed):
+                    pace = pace_of(
+                        model.shape, sketch.workload, self.targets[count], _layers(model, self.targets[count])
+                    )
+                    if self._satisfies(pace, engine, failed):
+                        work, active = sketch.workload, sketch.traffic.active_elements
+                        assumed = for_model(self.assumed, active, is_embedding=work.is_embedding)
+                        cost = cost_of(self.machines(count), pace, work, self.need.users, assumed)
+                        spare = round(1 - used, 3)
+                        return Candidate(
+                            model, engine, work.quantization, self.device, count, pace, cost, needs_acceptance, spare
+                        )
+        return self._told(sketches, failed)
+
+    def _look_once(self, sketches: Sketches, failed: _Failures) -> None:
+        """What else speaks against it, beside what is out already: the first quantization that fits says it."""
+        engine = (self.engines or [LLAMACPP])[0]
         for count in self._different(self.counts or COUNTS[:1]):
-            target = self.targets[count]
-            for quantization in self._worth_trying(sketches, count, failed):
-                sketch = sketches.get(quantization, self._slots(count))
-                too_slow = self._too_slow(sketches, sketch)
-                if too_slow:
-                    failed["tokens a second"] = too_slow
-                    continue
-                pace = pace_of(model.shape, sketch.workload, target, _layers(model, target))
-                slow = self._slow(pace)
-                if not slow and not self.reasons:
-                    work, active = sketch.workload, sketch.traffic.active_elements
-                    assumed = for_model(self.assumed, active, is_embedding=work.is_embedding)
-                    cost = cost_of(self.machines(count), pace, work, self.need.users, assumed)
-                    spare = round(1 - self._used(sketches, quantization, count), 3)
-                    return Candidate(model, quantization, self.device, count, pace, cost, needs_acceptance, spare)
-                failed.update(slow)
-                if self.reasons:
-                    break
-        said = [(kind, why if isinstance(why, str) else self._lacking(sketches, *why)) for kind, why in failed.items()]
-        return [*self.reasons, *said]
+            for sketch, _ in self._quick_enough(sketches, engine, count, set(), failed):
+                target = self.targets[count]
+                pace = pace_of(sketches.model.shape, sketch.workload, target, _layers(sketches.model, target))
+                self._satisfies(pace, engine, failed)
+                break
+
+    def _told(self, sketches: Sketches, failed: _Failures) -> list[tuple[str, str]]:
+        """A sentence for each kind of reason, with what each engine failed for."""
+        said: dict[str, str] = {}
+        for (kind, engine), why in failed.items():
+            words = why if isinstance(why, str) else self._lacking(sketches, engine, *why)
+            said[kind] = f"{said[kind]}; {engine}: {words}" if kind in said else f"{engine}: {words}"
+        return list(said.items())
 
     def _different(self, counts: Sequence[int]) -> list[int]:
         """Counts without those of whole computers that leave each with as many users as fewer of them."""
@@ -203,26 +184,44 @@ class Place:
     def _slots(self, count: int) -> int:
         return -(-self.need.users // count) if self.is_computer else self.need.users
 
-    def _worth_trying(self, sketches: Sketches, count: int, failed: dict[str, _Why]) -> Iterator[str]:
-        """Quantizations that fit, the best first; of more cards only those that did not fit on fewer."""
-        for quantization in QUANTIZATIONS:
-            used = self._used(sketches, quantization, count)
+    def _quick_enough(
+        self, sketches: Sketches, engine: str, count: int, fitted: set[str], failed: _Failures
+    ) -> Iterator[tuple[Sketch, float]]:
+        """Quantizations that fit and decode fast enough, the best first, each with the share of memory that it takes.
+
+        Args:
+            sketches: Of the model.
+            engine: That is tried.
+            count: Of the device.
+            fitted: Of llama.cpp on fewer cards: more of them do not make those faster.
+            failed: Is told what does not do.
+        """
+        if engine == VLLM and sharing(sketches.model.shape, count) < count and not self.is_computer:
+            failed.setdefault(("memory", VLLM), f"{count} cards cannot share its {sketches.model.shape.heads} heads")
+            return
+        line: StepLine | None = None
+        for quantization in QUANTIZATIONS if engine == LLAMACPP else self.formats:
+            if engine == LLAMACPP and quantization in fitted:
+                continue
+            used = self._used(sketches, engine, quantization, count)
             if used > 1:
-                failed["memory"] = (quantization, count)
-            elif self.is_computer or count == 1 or self._used(sketches, quantization, count // 2) > 1:
-                failed.pop("memory", None)
-                yield quantization
+                failed["memory", engine] = (quantization, count)
+                continue
+            failed.pop(("memory", engine), None)
+            if engine == LLAMACPP and not self.is_computer:
+                fitted.add(quantization)
+            sketch = sketches.get(engine, quantization, self._slots(count))
+            if line is None or engine == VLLM:
+                line = self._line(sketches, sketch, count)
+            if not self._is_too_slow(sketches, sketch, count, line, failed):
+                yield sketch, used
 
-    def _lacking(self, sketches: Sketches, quantization: str, count: int) -> str:
-        """By how much a quantization does not fit."""
-        target = self.targets[count]
-        room = (target.accelerators[0] if target.accelerators else target.host).available_bytes
-        short = format_bytes((self._used(sketches, quantization, count) - 1) * room)
-        return f"{quantization} lacks {short} of {format_bytes(room)}"
-
-    def _used(self, sketches: Sketches, quantization: str, count: int) -> float:
+    def _used(self, sketches: Sketches, engine: str, quantization: str, count: int) -> float:
         """Share of the fullest memory that it takes; above 1 it does not fit."""
-        footprint, target = sketches.get(quantization, self._slots(count)).footprint, self.targets[count]
+        target, slots = self.targets[count], self._slots(count)
+        if engine == VLLM:
+            return self._used_by_vllm(sketches, quantization, count)
+        footprint = sketches.footprint(quantization, slots)
         if not target.accelerators:
             return footprint.processor / target.host.available_bytes
         card = target.accelerators[0]
@@ -231,27 +230,82 @@ class Place:
         on_card = footprint.fullest_card(len(target.accelerators), card.context_bytes) / card.available_bytes
         return max(on_card, footprint.host / target.host.available_bytes)
 
-    def _too_slow(self, sketches: Sketches, sketch: Sketch) -> str:
-        """What each user gets, where that is too little; looked at first, because it fails most."""
-        wanted = self.need.tokens_per_second
-        if wanted is None or sketch.workload.is_embedding:
-            return ""
-        job = self._job(sketches, sketch)
-        got = 1 / decode_seconds(job, sketch.workload.slots, present_tokens(sketch.workload))
-        return f"{got:.2g} a second for each user, {wanted:g} are needed" if got < wanted else ""
+    def _used_by_vllm(self, sketches: Sketches, quantization: str, count: int) -> float:
+        """The same of vLLM, which takes its share of a memory whatever it needs of it."""
+        target = self.targets[count]
+        card = target.accelerators[0]
+        needed = sketches.card_bytes(
+            quantization, self._slots(count), len(target.accelerators), is_large=is_large(card)
+        )
+        needed, share = needed + card.context_bytes, share_of(card)
+        if needed > share:
+            return needed / share if share else 2.0
+        if card.kind != "gpu":
+            return (share + HOST_BYTES) / card.available_bytes
+        return max(share / card.available_bytes, HOST_BYTES / target.host.available_bytes)
 
-    def _job(self, sketches: Sketches, sketch: Sketch) -> Job:
-        """A model placed whole on one; layers that equal cards share out take as long as on one of them."""
-        shape, target = sketches.model.shape, self.targets[1]
-        if not self._parts:
-            self._parts = job_of(shape, sketch.workload, target, _layers(sketches.model, target)).parts
-        return Job(shape, sketch.workload, sketch.traffic, self._parts, target.link_bandwidth)
+    def _lacking(self, sketches: Sketches, engine: str, quantization: str, count: int) -> str:
+        """By how much a quantization does not fit."""
+        target = self.targets[count]
+        pool = target.accelerators[0] if target.accelerators else target.host
+        room = share_of(pool) if engine == VLLM else pool.available_bytes
+        short = format_bytes((self._used(sketches, engine, quantization, count) - 1) * room)
+        times = f"on each of {count}, " if count > 1 and not self.is_computer else ""
+        return f"{times}{quantization} lacks {short} of {format_bytes(room)}"
 
-    def _slow(self, pace: Pace) -> dict[str, str]:
-        longest = self.need.first_token_seconds
+    def _line(self, sketches: Sketches, sketch: Sketch, count: int) -> StepLine | None:
+        """On accelerators, what a step takes beside reading; None on a processor, where the two overlap."""
+        job = self._job(sketches, sketch, count)
+        if job.parts[0].pool.kind == "cpu" or self.need.tokens_per_second is None:
+            return None
+        return step_line(job, sketch.workload.slots, present_tokens(sketch.workload))
+
+    def _is_too_slow(
+        self, sketches: Sketches, sketch: Sketch, count: int, line: StepLine | None, failed: _Failures
+    ) -> bool:
+        """Whether each user gets too little; looked at before all else, because it fails most."""
+        wanted, work = self.need.tokens_per_second, sketch.workload
+        if wanted is None or work.is_embedding:
+            return False
+        if line is not None:
+            got = 1 / line.seconds(sketch.traffic)
+        else:
+            got = 1 / decode_seconds(self._job(sketches, sketch, count), work.slots, present_tokens(work))
+        if got < wanted:
+            failed["tokens a second", work.engine] = f"{got:.2g} a second for each user, {wanted:g} are needed"
+        return got < wanted
+
+    def _job(self, sketches: Sketches, sketch: Sketch, count: int) -> Job:
+        """A model placed whole on one; layers that equal cards share out take as long as on one of them.
+
+        vLLM shares every layer among all cards.
+        """
+        engine = sketch.workload.engine
+        key = (engine, count if engine == VLLM else 1)
+        target = self.targets[key[1]]
+        parts = self._parts.get(key)
+        if parts is None:
+            shape = sketches.model.shape
+            parts = self._parts[key] = job_of(shape, sketch.workload, target, _layers(sketches.model, target)).parts
+        return Job(sketches.model.shape, sketch.workload, sketch.traffic, parts, target.link_bandwidth)
+
+    def _satisfies(self, pace: Pace, engine: str, failed: _Failures) -> bool:
+        wanted, longest = self.need.tokens_per_second, self.need.first_token_seconds
+        if wanted is not None and 0 < pace.decode_user < wanted:
+            failed["tokens a second", engine] = f"{pace.decode_user:.2g} a second for each user, {wanted:g} are needed"
+            return False
         if longest is not None and pace.first_token > longest:
-            return {"first token": f"after {pace.first_token:.2g} s, {longest:g} s are wanted"}
-        return {}
+            failed["first token", engine] = f"after {pace.first_token:.2g} s, {longest:g} s are wanted"
+            return False
+        return True
+
+
+def _formats(device: Device) -> tuple[str, ...]:
+    """What vLLM runs on a device, the best first."""
+    known = [name for name in FORMATS if any(number in device.tflops for number in _NUMBERS_OF_FORMATS[name])]
+    if device.vendor not in _MAKERS_WITH_INTEGER_KERNELS:
+        known = [name for name in known if name != "AWQ"]
+    return tuple("F16" if name == "BF16" and "bf16" not in device.tflops else name for name in known)
 
 
 def _why_unpriced(device: Device) -> str:

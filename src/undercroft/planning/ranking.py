@@ -1,7 +1,8 @@
 """Every model of the catalogue on every device, for one need: the cheapest that is just right first. Pure.
 
 What does not depend on the device is computed once: licence, languages and task of a model, memory of a model in a
-quantization. Only what fits is looked at for speed, and there the quantizations from the best to the fastest.
+quantization with an engine. Only what fits is looked at for speed, and there the quantizations from the best to the
+fastest.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from undercroft.catalog.licences import Licences
 from undercroft.hardware.devices import Device
 from undercroft.planning.assumptions import Assumptions
 from undercroft.planning.needs import Need, in_dollars
-from undercroft.planning.places import QUANTIZATIONS, Candidate, Place, Sketches
+from undercroft.planning.places import Candidate, Place
+from undercroft.planning.sketches import QUANTIZATIONS, Sketches
 from undercroft.planning.suitability import parameters_of, unsuited
+
+# The best first; formats of vLLM stand beside the quantization that loses about as much.
+_QUALITY = {"BF16": -1, "F16": -1, **{name: index for index, name in enumerate(QUANTIZATIONS)}}
+_QUALITY |= {"FP8": _QUALITY["Q8_0"], "AWQ": _QUALITY["Q4_K_M"]}
 
 __all__ = ["Candidate", "Ranking", "Rejection", "cheapest_per_machine", "rank", "reasons_of"]
 
@@ -105,7 +111,7 @@ def rank(
 
 def _order(candidate: Candidate) -> tuple[float, int, int, str, str]:
     price = candidate.cost.price if candidate.cost.price is not None else float("inf")
-    quality = QUANTIZATIONS.index(candidate.quantization)
+    quality = _QUALITY[candidate.quantization]
     return (price, -parameters_of(candidate.model), quality, candidate.model.name, candidate.device.id)
 
 

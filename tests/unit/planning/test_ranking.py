@@ -19,9 +19,9 @@ from undercroft.planning.cost import Cost
 from undercroft.planning.fitting import Verdict, fit_of
 from undercroft.planning.memory import forecast_memory
 from undercroft.planning.needs import Need, parse_need
-from undercroft.planning.places import QUANTIZATIONS, workload_of
 from undercroft.planning.plan import Plan, Site, Subject, make_plan
 from undercroft.planning.ranking import Candidate, Ranking, rank
+from undercroft.planning.sketches import QUANTIZATIONS, workload_of
 from undercroft.planning.speed import pace_of
 from undercroft.planning.targets import Target
 from undercroft.planning.targets_of import is_computer, target_of_device
@@ -72,7 +72,7 @@ def plan_of(candidate: Candidate, need: Need) -> Plan:
     return make_plan(
         Subject(candidate.model.name, candidate.model.shape),
         Site(target_for(candidate), machines, rent),
-        workload_of(need, candidate.quantization, 1),
+        workload_of(need, candidate.quantization, 1, candidate.engine),
         users=need.users,
     )
 
@@ -196,7 +196,7 @@ def test_the_quick_look_and_the_forecast_agree_on_every_candidate(text: str) -> 
     targets = {(c.device.id, c.count): target_for(c) for c in found}
     for candidate in found:
         target, shape = targets[candidate.device.id, candidate.count], candidate.model.shape
-        workload = workload_of(need, candidate.quantization, slots_of(candidate, need))
+        workload = workload_of(need, candidate.quantization, slots_of(candidate, need), candidate.engine)
         memory = forecast_memory(shape, workload, target)
         fit = fit_of(memory, target, shape.layers)
         assert fit.verdict is Verdict.FITS, candidate
