@@ -31,6 +31,16 @@ class Kind(StrEnum):
     GPU_MEMORY_LEAK = "gpu-memory-leak"
     FILE_LEAK = "file-leak"  # open files of a replica
     WEIGHTS_CHANGED = "weights-changed"  # a stored file is not what it was
+    # What `watch.conditions` looks at.
+    PROBE_FAILING = "probe-failing"  # its last runs failed, so many in a row
+    PROBE_UNUSABLE = "probe-unusable"  # its file has problems, so nobody is asked
+    REPLICA_FAILING = "replica-failing"
+    PROMOTION_FAILED = "promotion-failed"  # a candidate could not be loaded, or was judged worse
+    BACKUP_FAILING = "backup-failing"  # the last one failed, or none was made in time
+    JOURNAL_BROKEN = "journal-broken"
+    DISK_LOW = "disk-low"
+    ALERTS_UNDELIVERED = "alerts-undelivered"  # a sink did not take what it was told
+    ACTIONS_EXHAUSTED = "actions-exhausted"  # a rule acted as often as it may; now it is for people
 
 
 class Severity(StrEnum):
