@@ -1,0 +1,116 @@
+"""How releases and promotions are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from undercroft.cli.release_text import log_row, plan_sentence, print_promotion, progress_line, release_page
+from undercroft.registry.releases.content import check_content
+from undercroft.registry.releases.files import read_releases
+from undercroft.registry.releases.store import Release
+from undercroft.serving.promotions import Plan, Promotion, State
+from undercroft.storage.journal import FIRST, Entry
+
+_AT = "2026-11-21T07:00:04.125Z"
+
+
+def promotion(state: State, plan: Plan, **values: object) -> Promotion:
+    given: dict[str, object] = {
+        "id": 1,
+        "name": "bot",
+        "from_number": 7,
+        "to_number": 8,
+        "state": state,
+        "plan": plan,
+        "evidence": {},
+        "note": "",
+        "started_at": _AT,
+        "changed_at": _AT,
+        "ended_at": None,
+        "actor": "cli:anna",
+        "reason": None,
+    }
+    return Promotion(**{**given, **values})  # type: ignore[arg-type]
+
+
+def entry(action: str, subject: str, **values: object) -> Entry:
+    given: dict[str, object] = {"before": None, "after": None, "reason": None}
+    return Entry(1, _AT, "cli:anna", action, subject, previous=FIRST, **{**given, **values})  # type: ignore[arg-type]
+
+
+def test_a_page_is_yaml_that_makes_the_same_release(tmp_path: Path) -> None:
+    """Whatever stands in a reason stays a comment; what would move a cursor is shown and not obeyed."""
+    content = check_content({"model": "tiny", "prompt": {"system": "a\nb"}})
+    reason = "quick\nname: evil\x1b[2J"
+    page = release_page(Release("bot", 7, content, "sha256:1", None, _AT, "cli:anna", reason), ["production"])
+    (tmp_path / "bot.yaml").write_text(page, encoding="utf-8")
+    (found,) = read_releases(tmp_path / "bot.yaml")
+    assert (found.name, found.content) == ("bot", content)
+    assert page.startswith("# bot@7: production\n# made 2026-11-21 07:00 UTC by cli:anna\n")
+    assert "\x1b" not in page
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (promotion(State.LOADING, Plan()), "bot@8 is loaded beside what is in production"),
+        (promotion(State.LOADING, Plan(), from_number=None), "bot@8 is loaded"),
+        (promotion(State.CANARY, Plan(canary_ratio=0.1)), "bot@8 is tried by 10 % of the users"),
+        (
+            promotion(State.CANARY, Plan(is_shadow=True), note="5 so far"),
+            "bot@8 is tried on copies of requests: 5 so far",
+        ),
+        (promotion(State.REVERTED, Plan(), note="worse"), "bot@8 was sent back: worse"),
+        (promotion(State.DONE, Plan()), "bot@8 came into production"),
+    ],
+)
+def test_each_state_has_its_line(shown: Promotion, words: str) -> None:
+    """As it is followed."""
+    assert progress_line(shown) == words
+
+
+def test_a_plan_is_a_sentence() -> None:
+    """What was asked for, and nothing else."""
+    assert plan_sentence(Plan()) == "standard questions, where the name has any"
+    plan = Plan(canary_ratio=0.1, hold_seconds=7200, has_probes=False, rules={"min_requests": 5})
+    assert plan_sentence(plan) == "no standard questions; 10 % of the users for at least 2 h; rules: min_requests 5"
+
+
+def test_evidence_is_shown_as_it_was_found(capsys: pytest.CaptureFixture[str]) -> None:
+    """Scores, requests and every measure that was seen, with what the rule allows in its own unit."""
+    found = {"measure": "errors", "candidate": 0.25, "production": 0.0, "limit": 0.02, "opinion": "worse"}
+    slow = {"measure": "first_token", "candidate": 0.4, "production": 0.2, "limit": 0.405465, "opinion": "open"}
+    unseen = {"measure": "cut", "candidate": None, "production": None, "limit": 0.1, "opinion": "open"}
+    evidence = {
+        "probes": {"candidate": 0.5, "production": 1.0, "failed": ["refund-thai"], "problem": ""},
+        "requests": {"candidate": 12, "production": 90},
+        "findings": [found, slow, unseen],
+    }
+    print_promotion(promotion(State.REVERTED, Plan(canary_ratio=0.1), evidence=evidence, ended_at=_AT))
+    shown = capsys.readouterr().out
+    assert "candidate 0.50, production 1.00; newly failed: refund-thai" in shown
+    assert "candidate 12, production 90" in shown
+    assert [line.split() for line in shown.splitlines() if line.startswith(("errors", "first token"))] == [
+        ["errors", "0.25", "0", "0.02", "worse"],
+        ["first", "token", "0.4", "0.2", "1.5", "times", "open"],
+    ]
+    assert "cut" not in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "which"),
+    [
+        (entry("release.create", "bot@7"), "made", "bot@7"),
+        (entry("release.tag", "bot:stable", after={"number": 7}), "tagged", "bot:stable → @7"),
+        (entry("release.untag", "bot:stable", before={"number": 7}), "tag taken away", "bot:stable (@7)"),
+        (entry("release.promoted", "bot@8", before={"tags": {"production": 7}}), "in production", "bot@8, before @7"),
+        (entry("release.rollback", "bot@7", before={"tags": {"production": 8}}), "rolled back to", "bot@7, before @8"),
+        (entry("release.promoted", "bot@1", before={"tags": {}}), "in production", "bot@1"),
+        (entry("deployment.remove", "bot"), "deployment removed, none in production", "bot"),
+    ],
+)
+def test_the_log_says_what_happened(given: Entry, what: str, which: str) -> None:
+    """In words, with what was there before."""
+    assert log_row(given) == ["2026-11-21 07:00:04", what, which, "cli:anna", ""]
