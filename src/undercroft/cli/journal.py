@@ -22,10 +22,14 @@ from undercroft.core.files import write_atomically
 from undercroft.core.spreadsheets import BYTE_ORDER_MARK, safe_cell
 from undercroft.storage import checkpoints, journal
 from undercroft.storage.journal import Entry, Search
+from undercroft.watch.blame import Measure, nothing_sentence
+from undercroft.watch.blaming import Explained, explain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 _COLUMNS = ("seq", "at", "actor", "action", "subject", "before", "after", "reason", "previous", "hash")
+
+_BLAMED = 5
 
 Text = Annotated[str | None, typer.Argument(help="Stands anywhere in an entry.", callback=typed, show_default=False)]
 Actor = Annotated[str | None, typer.Option("--actor", help="Who: cli:anna, key:key_…, system.", callback=typed)]
@@ -69,6 +73,45 @@ def search(
     _, database = open_database()
     with database.read() as connection:
         _print_entries(journal.find(connection, wanted), as_json, empty="No entry is like that.")
+
+
+@app.command()
+def blame(
+    measure: Annotated[Measure, typer.Argument(help="What became worse.")],
+    since: Annotated[str, typer.Option("--since", help="7d, 12h, 2026-11-20 or an ISO 8601 time.")] = "7d",
+    name: Annotated[str | None, typer.Option("--name", help="Of one deployment only.", callback=typed)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find when it became worse, and what in the diary or in the use explains it."""
+    home, database = open_database()
+    moment = parse_moment(since, utc_now())
+    if moment is None:
+        raise InvalidError("bad-time", f"--since: expected 7d, 12h, a date or an ISO 8601 time, got {since!r}")
+    with database.read() as connection:
+        found, looked_at = explain(connection, home, measure, moment, name=name)
+    if as_json:
+        print_json({"measure": measure.value, "measurements": looked_at, "changes": [one.to_dict() for one in found]})
+        return
+    if not found:
+        typer.echo(f"Nothing became worse since {to_iso(moment)[:16]} UTC in {looked_at:,} measurements.")
+        return
+    for position, one in enumerate(found[:_BLAMED]):
+        if position:
+            typer.echo()
+        _print_explained(one)
+
+
+def _print_explained(one: Explained) -> None:
+    print_wrapped(one.sentence())
+    if not one.causes:
+        print_wrapped("  " + nothing_sentence(one.measure), indent="  ")
+    for number, cause in enumerate(one.causes, start=1):
+        entry = f" (entry {cause.entry})" if cause.entry is not None else ""
+        print_wrapped(f"  {number}. {cause.sentence}{entry}", indent="     ")
+        for line in cause.evidence:
+            print_wrapped(f"     - {line}", indent="       ")
+        if cause.remedy:
+            typer.echo(f"     {'Undo it' if ' rollback ' in cause.remedy else 'Look'}: {cause.remedy}")
 
 
 @app.command()

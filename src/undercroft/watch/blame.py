@@ -1,0 +1,234 @@
+"""What made it worse: a change of a measured series, lined up with the diary and with what else changed then. Pure.
+
+A cause scores high where it is near in time, is of a kind that can do this to this measure, concerns the very name, and
+where what was measured agrees: prompts that grew, releases that answer at different speeds at the same time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from undercroft.core.clock import from_iso
+from undercroft.core.units import format_duration
+from undercroft.registry.releases.references import base_name
+from undercroft.storage.journal import Entry
+from undercroft.watch.change_points import Change
+
+
+class Measure(StrEnum):
+    """What became worse."""
+
+    LATENCY = "latency"
+    QUALITY = "quality"
+    MEMORY = "memory"
+    ERRORS = "errors"
+    COST = "cost"
+
+
+# Seconds. What was changed long before a level changed hardly changed it.
+_DECAY = 3600.0
+_CLOCK_SLACK = 90.0
+# Of 1: below, a cause is not worth a line.
+_LEAST = 0.12
+_OWN, _OTHERS = 1.0, 0.3
+# What an action can do, by measure; the first that the action begins with counts.
+_ACTIONS: dict[str, dict[Measure, float]] = {
+    "release.promoted": dict.fromkeys(Measure, 1.0),
+    "release.rollback": dict.fromkeys(Measure, 1.0),
+    "release.promote": dict.fromkeys(Measure, 0.4),
+    "release.": dict.fromkeys(Measure, 0.1),
+    "deployment.shrink": dict.fromkeys(Measure, 0.9),
+    "deployment.change": dict.fromkeys(Measure, 0.9),
+    "deployment.": {
+        Measure.LATENCY: 0.6,
+        Measure.MEMORY: 0.7,
+        Measure.ERRORS: 0.6,
+        Measure.QUALITY: 0.3,
+        Measure.COST: 0.3,
+    },
+    "key.create": {Measure.LATENCY: 0.3, Measure.COST: 0.3, Measure.ERRORS: 0.2},
+    "backup.": {Measure.LATENCY: 0.3},
+    "model.": {Measure.LATENCY: 0.15, Measure.MEMORY: 0.15, Measure.QUALITY: 0.15, Measure.ERRORS: 0.15},
+}
+_ELSEWHERE = (Measure.LATENCY, Measure.MEMORY, Measure.ERRORS)
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What else was measured before and after a change.
+
+    Args:
+        requests_per_minute: Of the name.
+        others_per_minute: Of all other names together.
+        prompt_tokens: A request's, typically.
+        answer_tokens: A request's, typically.
+        release_levels: Release → level of the measure, where several answered after the change.
+    """
+
+    requests_per_minute: tuple[float, float] = (0.0, 0.0)
+    others_per_minute: tuple[float, float] = (0.0, 0.0)
+    prompt_tokens: tuple[float, float] = (0.0, 0.0)
+    answer_tokens: tuple[float, float] = (0.0, 0.0)
+    release_levels: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Something that may have done it.
+
+    Args:
+        score: 0.0 to 1.0; the larger, the likelier.
+        sentence: What happened, for people.
+        evidence: What speaks for it, a line each.
+        remedy: A command that undoes it or looks closer; empty where there is none.
+        entry: Number of the journal's entry; None where it is not in the diary.
+    """
+
+    score: float
+    sentence: str
+    evidence: tuple[str, ...] = ()
+    remedy: str = ""
+    entry: int | None = None
+
+
+def rank_causes(
+    measure: Measure,
+    name: str,
+    change: Change,
+    entries: Sequence[Entry],
+    around: Around,
+    *,
+    notes: Mapping[int, Sequence[str]],
+) -> list[Cause]:
+    """Causes worth a line, the likeliest first; empty where nothing explains the change.
+
+    Args:
+        measure: What became worse.
+        name: Of whom.
+        change: When, and by how much.
+        entries: Of the journal.
+        around: What else was measured.
+        notes: Number of an entry → what exactly it changed, a line each.
+    """
+    found = [_of_entry(measure, name, change, entry, around, notes.get(entry.seq, ())) for entry in entries]
+    own = max((cause.score for cause in found), default=0.0)
+    found += _of_use(measure, around, own)
+    return sorted((cause for cause in found if cause.score >= _LEAST), key=lambda cause: -cause.score)
+
+
+def nothing_sentence(measure: Measure) -> str:
+    """What to say, and where to look, when nothing explains a change."""
+    more = {
+        Measure.LATENCY: "a machine that runs hot, another program or a slow disk",
+        Measure.MEMORY: "a leak in an engine, or another program",
+        Measure.ERRORS: "an engine or a machine that fails",
+        Measure.QUALITY: "what people ask, or damaged files",
+        Measure.COST: "what people ask",
+    }[measure]
+    return f"Nothing in the diary explains it, nor does the use. What is left: {more}. Look: undercroft doctor"
+
+
+def _of_entry(measure: Measure, name: str, change: Change, entry: Entry, around: Around, notes: Sequence[str]) -> Cause:
+    at = from_iso(entry.at).timestamp()
+    kind = next((able for action, able in _ACTIONS.items() if entry.action.startswith(action)), {})
+    is_own = base_name(entry.subject) == name
+    score = kind.get(measure, 0.02) * (_OWN if is_own else _OTHERS if measure in _ELSEWHERE else 0.05)
+    if entry.action.startswith(("key.", "backup.", "model.")):
+        score = kind.get(measure, 0.02)
+    score *= _closeness(at, change)
+    evidence = list(notes)
+    if is_own and entry.action in {"release.promoted", "release.rollback", "release.promote", "deployment.change"}:
+        score, told = _agreed(measure, score, entry, around)
+        evidence = [*told, *evidence]
+    return Cause(
+        score=min(1.0, score * 0.85),
+        sentence=f"{_when(at, change)} {_who(entry.actor)} {_did(entry)}"
+        + (f' ("{entry.reason}")' if entry.reason else ""),
+        evidence=tuple(evidence),
+        remedy=_remedy(entry, name),
+        entry=entry.seq,
+    )
+
+
+def _agreed(measure: Measure, score: float, entry: Entry, around: Around) -> tuple[float, list[str]]:
+    """The score when what was measured is taken into account, and what that was."""
+    told = []
+    before, after = around.prompt_tokens
+    if measure in {Measure.LATENCY, Measure.COST, Measure.MEMORY} and before and after / before > 1.2:
+        score *= 1.15
+        told.append(f"prompts went from {before:,.0f} to {after:,.0f} tokens")
+    subject = entry.subject
+    if subject in around.release_levels and len(around.release_levels) > 1:
+        others = [level for release, level in around.release_levels.items() if release != subject]
+        told.append(f"since then {subject}: {around.release_levels[subject]:.3g}, others: {min(others):.3g}")
+    return score, told
+
+
+def _closeness(at: float, change: Change) -> float:
+    if at > change.latest + _CLOCK_SLACK:
+        return 0.0
+    return math.exp(-max(0.0, change.earliest - at) / _DECAY)
+
+
+def _of_use(measure: Measure, around: Around, own: float) -> list[Cause]:
+    """Causes that stand in no diary: more requests, longer prompts, busy neighbours."""
+    found = []
+    if measure in {Measure.LATENCY, Measure.ERRORS}:
+        for (before, after), what in (
+            (around.requests_per_minute, "Requests"),
+            (around.others_per_minute, "Requests to other models"),
+        ):
+            ratio = after / before if before else (math.inf if after > 1 else 1.0)
+            if ratio > 1.4:
+                share = 0.65 * min(1.0, math.log(min(ratio, 10)) / math.log(3))
+                sentence = f"{what} went from {before:.1f} to {after:.1f} a minute"
+                found.append(Cause(share, sentence, remedy="undercroft status"))
+    for tokens, whose, measures in (
+        (around.prompt_tokens, "Prompts", (Measure.LATENCY, Measure.COST, Measure.MEMORY)),
+        (around.answer_tokens, "Answers", (Measure.COST,)),
+    ):
+        before, after = tokens
+        if measure in measures and before and after / before > 1.25 and own < 0.5:
+            sentence = f"{whose} went from {before:,.0f} to {after:,.0f} tokens, and no release changed them"
+            found.append(Cause(0.6, sentence, remedy="undercroft drift show"))
+    return found
+
+
+def _when(at: float, change: Change) -> str:
+    gap = change.at - at
+    if gap < 0:
+        return "At that time"
+    return (
+        f"{format_duration(gap)} before" if gap < 7200 or change.earliest - at > 0 else "Between the two measurements"
+    )
+
+
+def _who(actor: str) -> str:
+    kind, _, who = actor.partition(":")
+    return {"cli": who, "key": f"key {who}", "system": "the server"}.get(kind, actor) or actor
+
+
+def _did(entry: Entry) -> str:
+    known = {
+        "release.promoted": f"put {entry.subject} into production",
+        "release.promote": f"began to promote {entry.subject}",
+        "release.rollback": f"rolled back to {entry.subject}",
+        "deployment.change": f"changed the settings of {entry.subject}",
+        "deployment.create": f"began to serve {entry.subject}",
+        "deployment.start": f"started {entry.subject}",
+        "deployment.stop": f"stopped {entry.subject}",
+        "deployment.shrink": f"halved the context of {entry.subject}, because memory ran out",
+        "key.create": f"made the key {entry.subject}",
+    }
+    return known.get(entry.action, f"did {entry.action} on {entry.subject}")
+
+
+def _remedy(entry: Entry, name: str) -> str:
+    if base_name(entry.subject) == name and entry.action in {"release.promoted", "release.rollback"}:
+        tags = (entry.before or {}).get("tags") or {}
+        number = tags.get("production")
+        return f"undercroft release rollback {name}" + (f" --to {number}" if number else "")
+    return f"undercroft journal show {entry.seq}"

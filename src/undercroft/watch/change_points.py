@@ -1,0 +1,145 @@
+"""When a series of measurements changed its level: by ranks, so that single wild values do not matter. Pure.
+
+Source: A. N. Pettitt, A Non-Parametric Approach to the Change-Point Problem, Applied Statistics 28 (1979), with his
+statistic divided by its deviation at each place, so that a change near the end is found as well; the chance is that of
+the largest by Bonferroni's bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+LEAST_SIDE = 5
+_DEPTH = 6
+_NEAR = 0.9
+_CHANCE = 1e-3
+# Of few values even a clear change is not that improbable.
+_FEW, _CHANCE_OF_FEW = 40, 2e-2
+# As many values are looked at; longer series are put together from neighbours first.
+_VALUES = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measurement.
+
+    Args:
+        at: Unix seconds.
+        value: Of the measured.
+    """
+
+    at: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Where the level changed.
+
+    Args:
+        at: Unix seconds, of the first value after it.
+        earliest: It was hardly before; unix seconds.
+        latest: It was hardly after; unix seconds.
+        before: Typical value between the change before this one, or the beginning, and this.
+        after: Typical value from here to the next change, or the end.
+        chance: Of such a change in a series that has none; 0.0 to 1.0.
+        values: Measurements on both sides; count.
+    """
+
+    at: float
+    earliest: float
+    latest: float
+    before: float
+    after: float
+    chance: float
+    values: int
+
+    @property
+    def ratio(self) -> float:
+        """After by before; infinite where before is 0."""
+        if self.before:
+            return self.after / self.before
+        return 1.0 if not self.after else math.inf
+
+
+def find_changes(points: Sequence[Point], *, is_share: bool = False) -> list[Change]:
+    """Every change of level, in the order of time.
+
+    Args:
+        points: In the order of time.
+        is_share: The values are 0 and 1, or scores: a level is their mean; else their median.
+    """
+    thinned = thin(points)
+    borders: list[tuple[int, int, int, int, float]] = []
+    _split(thinned, 0, len(thinned), _DEPTH, borders)
+    borders.sort()
+    level = fmean if is_share else median
+    cuts = [0, *(border[2] for border in borders), len(thinned)]
+    found = []
+    for index, (begin, end, cut, near, chance) in enumerate(borders):
+        del begin
+        left, right = thinned[cuts[index] : cut], thinned[cut : cuts[index + 2]]
+        found.append(
+            Change(
+                at=thinned[cut].at,
+                earliest=thinned[max(0, min(cut, near) - 1)].at,
+                latest=thinned[min(end - 1, max(cut, near))].at,
+                before=level([point.value for point in left]),
+                after=level([point.value for point in right]),
+                chance=chance,
+                values=len(left) + len(right),
+            )
+        )
+    return found
+
+
+def thin(points: Sequence[Point]) -> list[Point]:
+    """At most 1,500 points: means of neighbours, at the time of the first of them."""
+    if len(points) <= _VALUES:
+        return list(points)
+    width = math.ceil(len(points) / _VALUES)
+    groups = [points[at : at + width] for at in range(0, len(points), width)]
+    return [Point(group[0].at, fmean(point.value for point in group)) for group in groups]
+
+
+def _split(
+    points: Sequence[Point], begin: int, end: int, depth: int, into: list[tuple[int, int, int, int, float]]
+) -> None:
+    if depth == 0 or end - begin < 2 * LEAST_SIDE:
+        return
+    count = end - begin
+    statistic = _pettitt([point.value for point in points[begin:end]])
+    allowed = range(LEAST_SIDE - 1, count - LEAST_SIDE)
+    heights = {at: abs(statistic[at]) / math.sqrt((at + 1) * (count - at - 1) * (count + 1) / 3) for at in allowed}
+    best = max(heights, key=lambda at: heights[at])
+    chance = min(1.0, len(heights) * math.erfc(heights[best] / math.sqrt(2)))
+    if chance > (_CHANCE_OF_FEW if count < _FEW else _CHANCE):
+        return
+    alike = [at for at in allowed if heights[at] >= _NEAR * heights[best]]
+    far = max(alike, key=lambda at: abs(at - best))
+    cut = begin + best + 1
+    into.append((begin, end, cut, begin + far + 1, chance))
+    _split(points, begin, cut, depth - 1, into)
+    _split(points, cut, end, depth - 1, into)
+
+
+def _pettitt(values: Sequence[float]) -> list[float]:
+    """U of Pettitt after each value: twice the sum of the ranks so far, less what it would be by chance."""
+    order = sorted(range(len(values)), key=lambda at: values[at])
+    ranks = [0.0] * len(values)
+    at = 0
+    while at < len(order):
+        last = at
+        while last + 1 < len(order) and values[order[last + 1]] == values[order[at]]:
+            last += 1
+        for position in range(at, last + 1):
+            ranks[order[position]] = (at + last) / 2 + 1
+        at = last + 1
+    found, total = [], 0.0
+    for count, rank in enumerate(ranks, start=1):
+        total += rank
+        found.append(2 * total - count * (len(values) + 1))
+    return found

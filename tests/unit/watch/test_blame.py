@@ -1,0 +1,245 @@
+"""What made it worse: found in series that are made here, with a diary beside them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from undercroft.core.clock import from_iso, to_iso
+from undercroft.core.home import Home
+from undercroft.registry.releases import store
+from undercroft.registry.releases.content import check_content
+from undercroft.storage import journal
+from undercroft.storage.database import Database
+from undercroft.storage.tables import usage
+from undercroft.watch.blame import Measure
+from undercroft.watch.blaming import Explained, explain
+from undercroft.watch.change_points import Point, find_changes
+from undercroft.watch.report_files import append_line, report_file
+from undercroft.watch.report_rows import COLUMNS
+
+BEGIN = from_iso("2026-03-01T00:00:00.000Z")
+HAPPENED = BEGIN + timedelta(hours=10)
+URL = {"url": "http://127.0.0.1:9"}
+
+
+class Past:
+    """Twenty hours of a name, with something that happens after the first ten."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = Home(folder)
+        self.home.prepare()
+        self.database = Database(self.home.database_file)
+        self.rng = random.Random(5)
+        with self.database.write() as connection:
+            for prompt in (None, {"system": "You are a help desk. " * 90}):
+                values = {"engine": "external", "settings": URL, "prompt": prompt}
+                store.create(connection, "bot", check_content(values), actor="cli:anna", reason=None)
+        self.note("key.create", "ops", BEGIN + timedelta(hours=1))
+        self.note("deployment.change", "bot", BEGIN + timedelta(hours=3), before={"replicas": 1}, after={"replicas": 2})
+        self.note("model.add", "other-model", HAPPENED - timedelta(minutes=30))
+
+    def note(self, action: str, subject: str, at: datetime, **others: Any) -> None:
+        """An entry of the journal."""
+        with self.database.write() as connection:
+            journal.record(connection, actor="key:ops-2", action=action, subject=subject, at=at, **others)
+
+    def promoted(self) -> None:
+        """Release 2 into production, four minutes before the change is seen."""
+        tags = {"tags": {"production": 1}}
+        at = HAPPENED - timedelta(minutes=4)
+        self.note("release.promoted", "bot@2", at, before=tags, after={"tags": {"production": 2}}, reason="be kinder")
+
+    def requests(
+        self, row: Callable[[datetime, bool], dict[str, Any]], *, name: str = "bot", every: float = 120
+    ) -> None:
+        """Requests of twenty hours; ``row`` says what each was like, given its time and whether it was afterwards."""
+        rows = []
+        at = BEGIN
+        while at < BEGIN + timedelta(hours=20):
+            own = row(at, at >= HAPPENED)
+            pause = own.pop("every", every)
+            noise = self.rng.lognormvariate(0, 0.3)
+            plain = {
+                "at": to_iso(at),
+                "request_id": "r",
+                "key_id": "key_1",
+                "deployment": name,
+                "release": 1,
+                "replica": "rep_1",
+                "route": "/v1/chat/completions",
+                "status": 200,
+                "prompt_tokens": round(100 * self.rng.lognormvariate(0, 0.3)),
+                "completion_tokens": 50,
+                "queue_seconds": 0.0,
+            }
+            first = own.pop("first", 0.18) * noise
+            rows.append({**plain, **own, "first_token_seconds": first, "total_seconds": first + 1.0 * noise})
+            at += timedelta(seconds=pause)
+        with self.database.write() as connection:
+            connection.execute(insert(usage), rows)
+
+    def blame(self, measure: Measure) -> list[Explained]:
+        """What is found."""
+        with self.database.read() as connection:
+            return explain(connection, self.home, measure, BEGIN)[0]
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Past:
+    """With some harmless entries in its diary."""
+    return Past(tmp_path / "home")
+
+
+def test_a_longer_prompt_is_found_as_the_cause_of_slowness(past: Past) -> None:
+    """When, by how much, who did what shortly before, what speaks for it, and how to undo it."""
+    past.promoted()
+    past.requests(lambda _at, after: {"first": 0.56, "prompt_tokens": 2000, "release": 2} if after else {})
+    found = past.blame(Measure.LATENCY)
+    assert len(found) == 1
+    assert found[0].sentence().startswith("The time to the first token of bot rose 2")
+    assert "on 2026-03-01 at 10:0" in found[0].sentence()
+    cause = found[0].causes[0]
+    assert cause.sentence == '4 m before key ops-2 put bot@2 into production ("be kinder")'
+    assert "prompt: 0 -> 1,890 characters" in cause.evidence
+    assert any(line.startswith("prompts went from 1") and line.endswith("to 2,000 tokens") for line in cause.evidence)
+    assert cause.remedy == "undercroft release rollback bot --to 1"
+
+
+def test_a_changed_setting_is_found(past: Past) -> None:
+    """The entry's own before and after are the evidence."""
+    settings = {"before": {"settings": {"threads": 8}}, "after": {"settings": {"threads": 1}}}
+    past.note("deployment.change", "bot", HAPPENED - timedelta(minutes=1), **settings)
+    past.requests(lambda _at, after: {"first": 0.5} if after else {})
+    cause = past.blame(Measure.LATENCY)[0].causes[0]
+    assert "changed the settings of bot" in cause.sentence
+    assert "threads: 8 -> 1" in cause.evidence
+
+
+def test_a_new_neighbour_is_found(past: Past) -> None:
+    """Something else that was started on the same machine."""
+    past.note("deployment.create", "big-model", HAPPENED - timedelta(minutes=2))
+    past.requests(lambda _at, after: {"first": 0.4} if after else {})
+    assert "began to serve big-model" in past.blame(Measure.LATENCY)[0].causes[0].sentence
+
+
+def test_more_requests_are_found_without_an_entry(past: Past) -> None:
+    """The load is a cause that stands in no diary."""
+    past.requests(lambda _at, after: {"first": 0.5, "every": 25} if after else {})
+    cause = past.blame(Measure.LATENCY)[0].causes[0]
+    assert cause.sentence.startswith("Requests went from 0.5 to 2.4 a minute")
+    assert cause.entry is None
+
+
+def test_longer_questions_are_found_without_an_entry(past: Past) -> None:
+    """Prompts that grew while no release changed them."""
+    past.requests(lambda _at, after: {"first": 0.5, "prompt_tokens": 900} if after else {})
+    assert "no release changed them" in past.blame(Measure.LATENCY)[0].causes[0].sentence
+
+
+def test_what_nothing_explains_is_said_to_be_unexplained(past: Past) -> None:
+    """No cause is made up, however many harmless entries there are."""
+    past.requests(lambda _at, after: {"first": 0.5} if after else {})
+    found = past.blame(Measure.LATENCY)
+    assert len(found) == 1
+    assert found[0].causes == ()
+    assert "Nothing in the diary explains it" in found[0].to_dict()["unexplained"]
+
+
+def test_a_release_that_fails_is_found(past: Past) -> None:
+    """The share of errors rose."""
+    past.promoted()
+    past.requests(lambda _at, after: {"status": 500 if after and past.rng.random() < 0.3 else 200})
+    found = past.blame(Measure.ERRORS)
+    assert found[0].causes[0].remedy == "undercroft release rollback bot --to 1"
+    assert " rose from 0% to " in found[0].sentence()
+
+
+def test_a_dearer_prompt_is_found(past: Past) -> None:
+    """Tokens a request, of which the release has made more."""
+    past.promoted()
+    past.requests(lambda _at, after: {"prompt_tokens": 2000} if after else {})
+    found = past.blame(Measure.COST)
+    assert found[0].series.what == "tokens a request"
+    assert "put bot@2 into production" in found[0].causes[0].sentence
+
+
+def test_worse_answers_are_found_between_two_days_of_standard_questions(past: Past) -> None:
+    """A few questions a day are enough, and what was done between the two days is the cause."""
+    past.home.probes.mkdir(exist_ok=True)
+    (past.home.probes / "bot.yaml").write_text("questions: [{id: a, text: Hi, checks: [{kind: contains, text: x}]}]\n")
+    path = report_file(past.home, "bot")
+    append_line(path, _csv(BEGIN, 1.0))
+    for day in range(30):
+        for question in range(5):
+            score = 1.0 if day < 20 or question < 2 else 0.0
+            append_line(path, _csv(BEGIN + timedelta(days=day, minutes=question), score))
+    past.note(
+        "release.promoted",
+        "bot@2",
+        BEGIN + timedelta(days=19, hours=9),
+        before={"tags": {"production": 1}},
+        after={"tags": {"production": 2}},
+    )
+    found = past.blame(Measure.QUALITY)
+    assert " fell from 100% to 3" in found[0].sentence()
+    assert "put bot@2 into production" in found[0].causes[0].sentence
+
+
+def _csv(at: datetime, score: float) -> str:
+    """A row of the health report."""
+    cells = {"time": to_iso(at), "local_time": "2026-03-01 00:00:00", "release": "bot@1", "question": "a"}
+    cells |= {"passed": "yes" if score == 1 else "no", "score": str(score)}
+    return ",".join(cells.get(name, "") for name in COLUMNS) + "\n"
+
+
+def test_a_quiet_time_blames_nobody(past: Past) -> None:
+    """Promotions without an effect are no cause of anything."""
+    past.promoted()
+    past.requests(lambda _at, _after: {})
+    assert [past.blame(measure) for measure in Measure] == [[]] * len(Measure)
+
+
+def test_what_became_better_is_not_blamed(past: Past) -> None:
+    """Only changes for the worse are told."""
+    past.promoted()
+    past.requests(lambda _at, after: {"first": 0.05} if after else {})
+    assert past.blame(Measure.LATENCY) == []
+
+
+@pytest.mark.parametrize(("count", "at", "ratio"), [(300, 200, 2.0), (300, 292, 4.0), (40, 30, 3.0), (20, 12, 4.0)])
+def test_a_change_is_found_where_it_is(count: int, at: int, ratio: float) -> None:
+    """Within a few values of its place, near the end and in short series as well."""
+    rng = random.Random(2)
+    points = [Point(i, rng.lognormvariate(0, 0.3) * (ratio if i >= at else 1.0)) for i in range(count)]
+    found = find_changes(points)
+    assert len(found) == 1
+    assert abs(found[0].at - at) <= 4
+    assert found[0].earliest <= at <= found[0].latest
+    assert found[0].ratio == pytest.approx(ratio, rel=0.35)
+
+
+def test_noise_has_no_changes() -> None:
+    """Of many series without a change hardly any is said to have one."""
+    rng = random.Random(3)
+    wrong = sum(
+        bool(find_changes([Point(i, rng.lognormvariate(0, 0.5)) for i in range(count)]))
+        for count in (15, 30, 60, 200)
+        for _ in range(50)
+    )
+    assert wrong <= 3
+
+
+def test_a_long_series_is_thinned_and_keeps_its_change() -> None:
+    """Many thousand values take no longer, and the time is right within a hundredth of the whole."""
+    rng = random.Random(4)
+    points = [Point(i, rng.lognormvariate(0, 0.5) * (1.5 if i >= 30_000 else 1.0)) for i in range(50_000)]
+    found = find_changes(points)
+    assert len(found) == 1
+    assert abs(found[0].at - 30_000) < 500
