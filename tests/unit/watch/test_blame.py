@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_a_longer_prompt_is_found_as_the_cause_of_slowness(past: Past) -> None:
     cause = found[0].causes[0]
     assert cause.sentence == '4 m before key ops-2 put bot@2 into production ("be kinder")'
     assert "prompt: 0 -> 1,890 characters" in cause.evidence
-    assert any(line.startswith("prompts went from 1") and line.endswith("to 2,000 tokens") for line in cause.evidence)
+    assert re.search(r"prompts went from \d+ to 2,000 tokens", "\n".join(cause.evidence))
     assert cause.remedy == "undercroft release rollback bot --to 1"
 
 
@@ -175,11 +176,12 @@ def test_worse_answers_are_found_between_two_days_of_standard_questions(past: Pa
     past.home.probes.mkdir(exist_ok=True)
     (past.home.probes / "bot.yaml").write_text("questions: [{id: a, text: Hi, checks: [{kind: contains, text: x}]}]\n")
     path = report_file(past.home, "bot")
-    append_line(path, _csv(BEGIN, 1.0))
-    for day in range(30):
-        for question in range(5):
-            score = 1.0 if day < 20 or question < 2 else 0.0
-            append_line(path, _csv(BEGIN + timedelta(days=day, minutes=question), score))
+    rows = [
+        _csv(BEGIN + timedelta(days=day, minutes=question), 1.0 if day < 20 or question < 2 else 0.0)
+        for day in range(30)
+        for question in range(5)
+    ]
+    append_line(path, "".join(rows))
     past.note(
         "release.promoted",
         "bot@2",
