@@ -6,14 +6,15 @@ Source: ``ggml_repack_get_optimal_repack_type`` of ``ggml-cpu/repack.cpp`` and `
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 
 from undercroft.catalog.shapes import ModelShape, StoredTensor
 from undercroft.planning.quantization import quantized
-from undercroft.planning.weights import ShapeKey, tensor_shapes
+from undercroft.planning.weight_groups import Group, groups_of
+from undercroft.planning.weights import ShapeKey, block_of, tensor_shapes
 
 # Type → instruction sets, of each group any one alone is enough, and rows that must be divisible by.
 _REPACKED: dict[str, tuple[tuple[frozenset[str], int], ...]] = {
@@ -28,7 +29,6 @@ _REPACKED: dict[str, tuple[tuple[frozenset[str], int], ...]] = {
 # Read by row or added, not multiplied with: never repacked, and kept on the host.
 _INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
 _INPUT_PREFIXES = ("token_embd_norm.",)
-_LAYER = re.compile(r"blk\.(\d+)\.")
 _REPACKING = frozenset({"avx2", "neon", "dotprod"})
 # What an x86 server has, assumed where the host is not known.
 _USUAL_FEATURES = frozenset({"avx2"})
@@ -110,14 +110,7 @@ def _stored(key: ShapeKey, quantization: str) -> tuple[StoredTensor, ...]:
 def _file_order(key: ShapeKey) -> tuple[int, ...]:
     """As llama.cpp's quantizer writes them: tables first, then block by block, each by name."""
     names = [tensor.name for tensor in tensor_shapes(key.model)]
-    return tuple(sorted(range(len(names)), key=lambda index: (_block_of(names[index]), names[index])))
-
-
-@lru_cache(maxsize=65536)
-def _block_of(name: str) -> int:
-    """The block that a tensor is of; -1 for none."""
-    found = _LAYER.match(name)
-    return int(found[1]) if found is not None else -1
+    return tuple(sorted(range(len(names)), key=lambda index: (block_of(names[index]), names[index])))
 
 
 def _unmapped(tensors: Sequence[StoredTensor], repacked: Sequence[bool]) -> int:
@@ -142,12 +135,24 @@ def _usual_type(tensors: Sequence[StoredTensor]) -> str:
 
 @lru_cache(maxsize=4096)
 def _layout(key: ShapeKey, quantization: str, features: frozenset[str]) -> WeightLayout:
-    model, tensors = key.model, _stored(key, quantization)
+    if not key.model.tensors:
+        return _layout_of_groups(key.model, groups_of(key.model, quantization or "F16"), features)
+    return layout_of_tensors(key.model, _stored(key, quantization), features)
+
+
+def layout_of_tensors(model: ModelShape, tensors: Sequence[StoredTensor], features: frozenset[str]) -> WeightLayout:
+    """Bytes by block of the tensors that a file holds, in its order.
+
+    Args:
+        model: Its shape.
+        tensors: All of them.
+        features: Instruction sets of the host.
+    """
     layers, repacked = [0] * model.layers, [0] * model.layers
     inputs = output = repacked_output = 0
     copied = [is_repacked(tensor, features) for tensor in tensors]
     for tensor, is_copied in zip(tensors, copied, strict=True):
-        block = _block_of(tensor.name)
+        block = block_of(tensor.name)
         if 0 <= block < model.layers:
             layers[block] += tensor.size_bytes
             if is_copied:
@@ -170,6 +175,49 @@ def _layout(key: ShapeKey, quantization: str, features: frozenset[str]) -> Weigh
         unmapped=_unmapped(tensors, copied),
         usual_type=_usual_type(tensors),
     )
+
+
+def _layout_of_groups(model: ModelShape, groups: Sequence[Group], features: frozenset[str]) -> WeightLayout:
+    """The same of a network whose equal blocks are together."""
+    tables, *blocks = groups
+    head = layout_of_tensors(model, tables.tensors, features)
+    layers, repacked = [0] * model.layers, [0] * model.layers
+    sums: dict[str, int] = {}
+    for group in blocks:
+        size = sum(tensor.size_bytes for tensor in group.tensors)
+        copied = sum(tensor.size_bytes for tensor in group.tensors if is_repacked(tensor, features))
+        for block in group.blocks:
+            layers[block], repacked[block] = size, copied
+        for tensor in group.tensors:
+            sums[tensor.type_name] = sums.get(tensor.type_name, 0) + tensor.size_bytes * len(group.blocks)
+    return replace(
+        head,
+        layers=tuple(layers),
+        repacked_layers=tuple(repacked),
+        unmapped=_unmapped_ends(tables, blocks, features),
+        usual_type=max(sums, key=lambda name: sums[name], default="F16"),
+    )
+
+
+def _unmapped_ends(tables: Group, blocks: Sequence[Group], features: frozenset[str]) -> int:
+    """What `_unmapped` finds, looked for from both ends of the file."""
+    by_block = {block: group for group in blocks for block in group.blocks}
+    spans = [tables.tensors, *(by_block[block].tensors for block in sorted(by_block))]
+    before, is_used = _leading(spans, features)
+    if not is_used:
+        return before
+    after, _ = _leading([span[::-1] for span in reversed(spans)], features)
+    return before + after
+
+
+def _leading(spans: Iterable[Sequence[StoredTensor]], features: frozenset[str]) -> tuple[int, bool]:
+    """Bytes before the first tensor that is used in the file's own pages, and whether there is one."""
+    size = 0
+    for tensor in chain.from_iterable(spans):
+        if tensor.name in _INPUTS or not is_repacked(tensor, features):
+            return size, True
+        size += tensor.size_bytes
+    return size, False
 
 
 def is_repacked(tensor: StoredTensor, features: frozenset[str]) -> bool:

@@ -162,8 +162,28 @@ def quantized(tensors: Sequence[TensorShape], mix: str, model: ModelShape) -> tu
         mix: Key of `MIXES`.
         model: Whose heads, experts and layers the rules ask for.
     """
+    types = quantized_types(tensors, kinds_of(tensors), mix, model)
+    pairs = zip(tensors, types, strict=True)
+    return tuple(StoredTensor(tensor.name, tensor.shape, name, size) for tensor, (name, size) in pairs)
+
+
+def kinds_of(tensors: Sequence[TensorShape]) -> tuple[str, ...]:
+    """What each tensor is to the rules: ``value``, ``down``, ``other`` …; empty for one that is never quantized."""
+    return tuple(_category(tensor.name) if _is_quantized(tensor) else "" for tensor in tensors)
+
+
+def quantized_types(
+    tensors: Sequence[TensorShape], kinds: Sequence[str], mix: str, model: ModelShape
+) -> list[tuple[str, int]]:
+    """Type and bytes of each tensor in a file of a mix; one object for all of one type and shape.
+
+    Args:
+        tensors: Of the network, in the order of its blocks.
+        kinds: From `kinds_of`.
+        mix: Key of `MIXES`.
+        model: Whose heads, experts and layers the rules ask for.
+    """
     base = MIXES[known_mix(mix)]
-    kinds = [_category(tensor.name) if _is_quantized(tensor) else "" for tensor in tensors]
     state = _State(mix=known_mix(mix), base=base, model=model, kinds=kinds)
     has_rules = base not in _PLAIN
     counted = _COUNTED | {"gate", "up"} if state.mix == "IQ3_XS" else _COUNTED
@@ -181,8 +201,8 @@ def quantized(tensors: Sequence[TensorShape], mix: str, model: ModelShape) -> tu
                 found = sizes[wanted, shape] = (type_name, tensor_bytes(type_name, shape))
             if kind not in counted:
                 chosen[kind, shape] = found
-        stored.append(StoredTensor(tensor.name, shape, *found))
-    return tuple(stored)
+        stored.append(found)
+    return stored
 
 
 def _is_quantized(tensor: TensorShape) -> bool:

@@ -1,4 +1,4 @@
-"""What is the same of one model on every device: its memory and what its steps read, made when first asked for. Pure."""
+"""What is the same of one model on every device: its memory, and what its steps read; made when asked for. Pure."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from undercroft.catalog.shapes import ModelShape, StoredTensor
 from undercroft.core.errors import InvalidError
 from undercroft.planning import speed_constants as constants
 from undercroft.planning.memory_weights import stored_tensors
+from undercroft.planning.weight_groups import TABLES, Group, groups_of
 from undercroft.planning.weights import ShapeKey, TensorShape, tensor_shapes
 
 # Bytes a value of the cache takes, scales included.
@@ -171,23 +172,25 @@ def traffic_of(shape: ModelShape, quantization: str, engine: str = "llama.cpp") 
 
 @lru_cache(maxsize=4096)
 def _cached(key: ShapeKey, quantization: str, engine: str) -> Traffic:
-    return _traffic(key.model, _stored(key.model, quantization, engine))
+    return _traffic(key.model, _grouped(key.model, quantization, engine))
 
 
-def _stored(shape: ModelShape, quantization: str, engine: str) -> Sequence[StoredTensor]:
+def _grouped(shape: ModelShape, quantization: str, engine: str) -> Sequence[Group]:
     if not quantization and shape.tensors:
-        return shape.tensors
+        return [Group(shape.tensors, (TABLES,))]
     if not quantization:
         raise InvalidError("no-quantization", "a shape without a file has no quantization of its own; name one")
+    if engine == "llama.cpp" and shape.tensors:
+        return [Group(stored_tensors(shape, quantization), (TABLES,))]
     if engine == "llama.cpp":
-        return stored_tensors(shape, quantization)
+        return groups_of(shape, quantization)
     found = _SAFETENSORS_MIXES.get(quantization)
     if found is None:
         raise InvalidError(
             "unknown-quantization",
             f"{engine} does not run {quantization[:40]!r}, expected one of {', '.join(_SAFETENSORS_MIXES)}",
         )
-    return [_in_one_type(tensor, *found) for tensor in tensor_shapes(shape)]
+    return [Group(tuple(_in_one_type(tensor, *found) for tensor in tensor_shapes(shape)), (TABLES,))]
 
 
 def _in_one_type(tensor: TensorShape, type_name: str, bytes_per_weight: float) -> StoredTensor:
@@ -198,21 +201,23 @@ def _in_one_type(tensor: TensorShape, type_name: str, bytes_per_weight: float) -
     return StoredTensor(tensor.name, tensor.shape, type_name, math.ceil(tensor.elements * bytes_per_weight))
 
 
-def _traffic(shape: ModelShape, tensors: Sequence[StoredTensor]) -> Traffic:
+def _traffic(shape: ModelShape, groups: Sequence[Group]) -> Traffic:
     sums: dict[tuple[str | None, str], list[int]] = {}
-    is_tied = not any(tensor.name == "output.weight" for tensor in tensors)
-    for tensor in tensors:
-        key = (_group(tensor.name, is_tied, shape.is_encoder), tensor.type_name)
-        found = sums.get(key)
-        if found is None:
-            found = sums[key] = [0, 0]
-        found[0] += tensor.size_bytes
-        found[1] += math.prod(tensor.shape)
+    is_tied = not any(tensor.name == "output.weight" for group in groups for tensor in group.tensors)
+    for group in groups:
+        times = len(group.blocks)
+        for tensor in group.tensors:
+            key = (_group(tensor.name, is_tied, shape.is_encoder), tensor.type_name)
+            found = sums.get(key)
+            if found is None:
+                found = sums[key] = [0, 0]
+            found[0] += tensor.size_bytes * times
+            found[1] += math.prod(tensor.shape) * times
     by_type: Counter[str] = Counter()
     for (_, type_name), (size_bytes, _) in sums.items():
         by_type[type_name] += size_bytes
     blocks, experts, output = (
-        tuple(Matrices(name, size, count) for (group, name), (size, count) in sums.items() if group == wanted)
+        tuple(Matrices(name, size, count) for (part, name), (size, count) in sums.items() if part == wanted)
         for wanted in ("blocks", "experts", "output")
     )
     share = shape.experts.used / shape.experts.count if shape.experts else 0.0

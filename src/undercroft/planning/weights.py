@@ -9,12 +9,14 @@ counts that the makers publish (``tests/unit/planning/test_weights.py``).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from undercroft.catalog.shapes import LatentAttention, ModelShape
 
+_BLOCK = re.compile(r"blk\.(\d+)\.")
 # Blocks of these have no separate query, key and value matrices.
 FUSED_QKV = frozenset({"phi3", "chatglm", "nomic-bert"})
 # The gate and the up projection of these are one matrix of twice the width.
@@ -64,6 +66,17 @@ def parameter_count(model: ModelShape) -> int:
     """
     pooler = model.extra.get("pooler", 0) * (model.width + 1) * model.width
     return sum(tensor.elements for tensor in tensor_shapes(model)) + int(pooler)
+
+
+@lru_cache(maxsize=65536)
+def block_of(name: str) -> int:
+    """The block that a tensor is of; -1 for none.
+
+    Args:
+        name: As llama.cpp calls it.
+    """
+    found = _BLOCK.match(name)
+    return int(found[1]) if found is not None else -1
 
 
 class ShapeKey:
