@@ -10,6 +10,7 @@ import typer
 
 from undercroft.cli.output import print_table, print_wrapped
 from undercroft.core.clock import to_iso
+from undercroft.core.units import format_duration
 from undercroft.watch.history import PastRun
 from undercroft.watch.outcomes import Outcome
 from undercroft.watch.report_rows import Row
@@ -60,7 +61,7 @@ def problem_lines(outcome: Outcome) -> list[str]:
 
 
 def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} s"
+    return "-" if value is None else format_duration(value)
 
 
 def _shown(value: float | None, decimals: int) -> str:

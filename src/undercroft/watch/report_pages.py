@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from undercroft.core.units import format_duration
 from undercroft.planning.report.layout import render_page, shown_drawing
 from undercroft.planning.report.words import clean
 from undercroft.watch.report_plots import first_token_plot, passed_plot
@@ -102,4 +103,4 @@ def _plain(text: str) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} s"
+    return "-" if value is None else format_duration(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+from undercroft.core.units import format_duration
 from undercroft.planning.report.axes import Frame
 from undercroft.planning.report.drawing import Drawing
 from undercroft.planning.report.scales import Scale, linear
@@ -43,7 +44,9 @@ def first_token_plot(days: Mapping[str, Figures]) -> Drawing:
     """
     known = {day: f.first_token_seconds for day, f in days.items() if f.first_token_seconds is not None}
     slowest = max(known, key=lambda day: known[day]) if known else None
-    described = f"The slowest day is {slowest}: {known[slowest]:.2f} s." if slowest else "Nothing was answered."
+    described = "Nothing was answered."
+    if slowest:
+        described = f"The slowest day is {slowest}: {format_duration(known[slowest])}."
     drawing = Drawing("first-token", "Time to the first token", described)
     up = linear(max(known.values(), default=1.0), _BOTTOM, _TOP)
     shown: Callable[[float], str] = significant
