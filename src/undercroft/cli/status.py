@@ -42,12 +42,15 @@ def status(as_json: AsJson = False) -> None:
         [_deployment_row(deployment) for deployment in answer["deployments"]],
         empty="Nothing is deployed. Try: undercroft deployment create MODEL",
     )
-    rows = [_replica_row(d["name"], r) for d in answer["deployments"] for r in d["replicas"]]
+    rows = [_replica_row(_shown_name(d), r) for d in answer["deployments"] for r in d["replicas"]]
     if rows:
         typer.echo()
         print_table(["replica", "of", "state", ">memory", ">forecast", ">load", "network"], rows, empty="")
     for deployment in answer["deployments"]:
         _say_notes(deployment)
+    for promotion in answer["promotions"]:
+        typer.echo()
+        print_wrapped(promotion_sentence(promotion))
     sentence = backup_sentence(answer["backup"], utc_now())
     if sentence:
         typer.echo()
@@ -74,9 +77,27 @@ def backup_sentence(backup: Mapping[str, Any], now: datetime) -> str:
     return f"Last backup {ago(backup['created_at'])} ({backup['created_id']}){lacks}; {tried}."
 
 
+def promotion_sentence(promotion: Mapping[str, Any]) -> str:
+    """How a promotion goes.
+
+    Args:
+        promotion: As control tells it.
+    """
+    note = f": {promotion['note']}" if promotion["note"] else ""
+    candidate, name = f"{promotion['name']}@{promotion['to']}", promotion["name"]
+    return f"{candidate} is being promoted, {promotion['state']}{note}; undercroft release status {name}"
+
+
+def _shown_name(deployment: Mapping[str, Any]) -> str:
+    """The release that answers, or the newest with a tag, of those that a deployment runs; else its own name."""
+    releases = deployment["releases"]
+    chosen = [one for one in releases if one["is_live"]] or [one for one in releases if one["tags"]][-1:]
+    return str(chosen[0]["release"] if chosen else deployment["name"])
+
+
 def _deployment_row(deployment: dict[str, Any]) -> list[object]:
     return [
-        deployment["name"],
+        _shown_name(deployment),
         deployment["state"],
         f"{deployment['tokens_per_second']:.1f}",
         f"{deployment['requests']:,}",
