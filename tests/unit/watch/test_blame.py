@@ -19,9 +19,9 @@ from undercroft.registry.releases.content import check_content
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
-from undercroft.watch.blame import Measure
-from undercroft.watch.blaming import Explained, explain
-from undercroft.watch.change_points import Point, find_changes
+from undercroft.watch.blame.causes import Measure
+from undercroft.watch.blame.change_points import Point, find_changes
+from undercroft.watch.blame.explaining import Explained, explain
 from undercroft.watch.report_files import append_line, report_file
 from undercroft.watch.report_rows import COLUMNS
 

@@ -18,8 +18,8 @@ from undercroft.registry.releases.differences import compare_prompts, compare_se
 from undercroft.registry.releases.references import base_name
 from undercroft.storage.journal import Entry, Search, find
 from undercroft.storage.tables import load_times, usage
-from undercroft.watch.blame import Around, Measure
-from undercroft.watch.change_points import Change, Point
+from undercroft.watch.blame.causes import Around, Measure
+from undercroft.watch.blame.change_points import Change, Point
 from undercroft.watch.probe_files import load_probe, probe_names
 from undercroft.watch.report_files import read_report, report_file
 from undercroft.watch.report_rows import read_rows

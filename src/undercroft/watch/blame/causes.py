@@ -15,7 +15,7 @@ from undercroft.core.clock import from_iso
 from undercroft.core.units import format_duration
 from undercroft.registry.releases.references import base_name
 from undercroft.storage.journal import Entry
-from undercroft.watch.change_points import Change
+from undercroft.watch.blame.change_points import Change
 
 
 class Measure(StrEnum):

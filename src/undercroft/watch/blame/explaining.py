@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 from undercroft.core.clock import to_iso
 from undercroft.core.home import Home
 from undercroft.core.units import format_bytes, format_duration
-from undercroft.watch.blame import Cause, Measure, nothing_sentence, rank_causes
-from undercroft.watch.blame_series import (
+from undercroft.watch.blame.causes import Cause, Measure, nothing_sentence, rank_causes
+from undercroft.watch.blame.change_points import Change, find_changes
+from undercroft.watch.blame.series import (
     Series,
     around,
     diary,
@@ -23,7 +24,6 @@ from undercroft.watch.blame_series import (
     read_usage,
     usage_series,
 )
-from undercroft.watch.change_points import Change, find_changes
 
 _CAUSES = 3
 
