@@ -106,6 +106,13 @@ class DoorError(Exception):
         return found
 
 
+class DisplacedError(DoorError):
+    """What a request waited for was unloaded, removed or failed before it was its turn.
+
+    Nothing was computed for it, so that who asked for a name may be answered by the release that took the place.
+    """
+
+
 def http_status(error: UndercroftError) -> int:
     """The HTTP status of an error's kind."""
     return next(status for kind, status in HTTP_STATUS.items() if isinstance(error, kind))

@@ -17,7 +17,7 @@ from undercroft.gateway.door import balance, engine_errors
 from undercroft.gateway.door.quarantine import Quarantine, request_digest
 from undercroft.gateway.door.replicas import Call, Deployment, Isolation, Lease, Replica
 from undercroft.gateway.door.upstream import ConnectError, LostError, UpstreamError
-from undercroft.gateway.errors import DoorError
+from undercroft.gateway.errors import DisplacedError, DoorError
 from undercroft.gateway.trace import Trace
 from undercroft.serving.snapshot import DeploymentEntry, NameEntry, ReplicaEntry, Snapshot
 
@@ -206,6 +206,8 @@ class Dispatcher:
             raise self._waited_too_long(deployment, limit) from error
 
     async def _acquire(self, deployment: Deployment, trace: Trace, *, is_retry: bool) -> Replica:
+        if self.deployments.get(deployment.entry.name) is not deployment:
+            raise _no_longer_served(deployment.entry.name)
         began = time.monotonic()
         deployment.last_active = time.time()
         queue = deployment.background if trace.is_background else deployment.waiting
@@ -283,7 +285,7 @@ class Dispatcher:
         if entry.state == "failed":
             _refuse_waiting(
                 deployment,
-                DoorError(
+                DisplacedError(
                     503,
                     "deployment-failed",
                     f"the model '{entry.name}' is not served: {entry.note}",
@@ -321,5 +323,5 @@ def _refuse_waiting(deployment: Deployment, error: DoorError) -> None:
                 turn.set_exception(error)
 
 
-def _no_longer_served(name: str) -> DoorError:
-    return DoorError(404, "model_not_found", f"the model '{name}' is no longer served here", param="model")
+def _no_longer_served(name: str) -> DisplacedError:
+    return DisplacedError(404, "model_not_found", f"the model '{name}' is no longer served here", param="model")

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
+from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.ids import new_id
 from undercroft.gateway.door import engine_errors
 from undercroft.gateway.door.authentication import check_model
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.door.replicas import Call, Deployment, Lease
 from undercroft.gateway.door.upstream import LostError, UpstreamError
-from undercroft.gateway.errors import DoorError
+from undercroft.gateway.errors import DisplacedError, DoorError
 from undercroft.gateway.openai.answers import token_counts
 from undercroft.gateway.openai.releases import find_release
 from undercroft.gateway.openai.stream import Relay
 from undercroft.gateway.trace import Trace
 from undercroft.registry.releases.references import base_name
 from undercroft.serving.snapshot import DeploymentEntry, ReleaseEntry, ReplicaEntry
+from undercroft.watch.evidence import SHADOW_KEY
 
+T = TypeVar("T")
+
+_OF_THE_RELEASE = (b"x-undercroft-deployment", b"x-undercroft-release", b"x-undercroft-replica")
 _TASK_ROUTES = {
     "chat": "/v1/chat/completions and /v1/responses",
     "completions": "/v1/completions",
@@ -27,14 +34,88 @@ _TASK_ROUTES = {
 }
 
 
+async def answer_by_release(
+    dispatcher: Dispatcher,
+    exchange: Exchange,
+    data: Mapping[str, Any],
+    task: str,
+    answer: Callable[[Deployment, ReleaseEntry | None], Awaitable[T]],
+) -> T:
+    """Answers a request by the release that it means, or by the one that takes its place meanwhile.
+
+    A request that waited for a release which left goes to the one that came. One that a candidate fails, while that is
+    tried with a share of the users, is answered by what is in production: the candidate is judged by it, and the user
+    sees nothing of it.
+
+    Args:
+        data: The checked request.
+        task: What is asked.
+        answer: Has the request answered by a deployment, as a release or, with None, as it is.
+
+    Raises:
+        DoorError: As `find_deployment` and ``answer``.
+    """
+    is_spared = False
+    while True:
+        deployment: Deployment | None = None
+        began = time.monotonic()
+        try:
+            deployment, release = find_deployment(dispatcher, exchange, data, task, is_spared=is_spared)
+            return await answer(deployment, release)
+        except DoorError as error:
+            if exchange.is_started:
+                raise
+            if not is_spared and _is_candidates(dispatcher, exchange.trace, data):
+                emit_row(dispatcher, exchange.path, exchange.trace, status=error.status, began=began)
+                is_spared = True
+                continue
+            if not isinstance(error, DisplacedError):
+                raise
+            if find_deployment(dispatcher, exchange, data, task, is_spared=is_spared)[0] is deployment:
+                raise
+
+
+def _is_candidates(dispatcher: Dispatcher, trace: Trace, data: Mapping[str, Any]) -> bool:
+    """Whether a request that named no release was given to the candidate."""
+    named = dispatcher.names.get(data["model"])
+    return named is not None and named.canary is not None and named.canary == trace.release != named.live
+
+
+def emit_row(dispatcher: Dispatcher, route: str, trace: Trace, *, status: int, began: float) -> None:
+    """Tells control how a candidate did with a request whose answer no user sees.
+
+    Args:
+        status: HTTP status that the candidate's answer would have had.
+        began: Monotonic seconds when it was asked.
+    """
+    row = {
+        "at": to_iso(utc_now()),
+        "request_id": new_id("shadow"),
+        "key_id": SHADOW_KEY,
+        "deployment": trace.deployment,
+        "release": trace.release,
+        "replica": trace.replica or None,
+        "route": route,
+        "status": status,
+        "prompt_tokens": trace.prompt_tokens,
+        "completion_tokens": trace.completion_tokens,
+        "queue_seconds": round(trace.queue_seconds, 6),
+        "first_token_seconds": None,
+        "total_seconds": round(time.monotonic() - began, 6),
+        "signs": trace.signs,
+    }
+    dispatcher.emit({"type": "usage", "rows": [row]})
+
+
 def find_deployment(
-    dispatcher: Dispatcher, exchange: Exchange, data: Mapping[str, Any], task: str
+    dispatcher: Dispatcher, exchange: Exchange, data: Mapping[str, Any], task: str, *, is_spared: bool = False
 ) -> tuple[Deployment, ReleaseEntry | None]:
     """The deployment that a request names, and the release that answers it; None where the name has none.
 
     Args:
         data: The checked request.
         task: What is asked of it.
+        is_spared: The candidate that is being tried has failed this request, which is not sent to it again.
 
     Raises:
         DoorError: The key may not use it (403), there is none (404), or it does something else (400).
@@ -42,7 +123,7 @@ def find_deployment(
     assert exchange.key is not None
     model = data["model"]
     check_model(exchange.key, base_name(model))
-    name, release = find_release(dispatcher, data, exchange.key.id)
+    name, release = find_release(dispatcher, data, exchange.key.id, is_spared=is_spared)
     deployment = dispatcher.deployments.get(release.deployment if release is not None else name)
     if deployment is None or (release is None and deployment.entry.serves is not None):
         shown = model if len(model) <= 80 else model[:80] + "…"
@@ -54,6 +135,8 @@ def find_deployment(
         )
     trace = exchange.trace
     trace.deployment, trace.served_by = name, deployment.entry.name
+    trace.release, trace.is_tried = None, False
+    trace.headers = [pair for pair in trace.headers if pair[0] not in _OF_THE_RELEASE]
     trace.headers.append((b"x-undercroft-deployment", name.encode()))
     if release is not None:
         trace.release = release.number

@@ -9,12 +9,13 @@ import orjson
 
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
-from undercroft.gateway.door.replicas import Call
+from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import invalid
 from undercroft.gateway.openai.answers import renamed
-from undercroft.gateway.openai.calls import ask, check_task, find_deployment
+from undercroft.gateway.openai.calls import answer_by_release, ask, check_task
 from undercroft.gateway.openai.fields import EMBEDDINGS, read
 from undercroft.gateway.openai.payload import payload_for
+from undercroft.serving.snapshot import ReleaseEntry
 
 _FLOAT_BYTES = 4
 
@@ -22,15 +23,19 @@ _FLOAT_BYTES = 4
 async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
     """Answers ``POST /v1/embeddings``."""
     data = read(EMBEDDINGS, exchange.body)
-    deployment, _ = find_deployment(dispatcher, exchange, data, "embeddings")
-    call = Call(
-        exchange.path,
-        exchange.body,
-        payload_for(EMBEDDINGS, data, exchange.body),
-        lambda: check_task(deployment.entry, "embeddings"),
-        "input",
-    )
-    body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
+
+    async def ask_release(deployment: Deployment, _release: ReleaseEntry | None) -> bytes:
+        call = Call(
+            exchange.path,
+            exchange.body,
+            payload_for(EMBEDDINGS, data, exchange.body),
+            lambda: check_task(deployment.entry, "embeddings"),
+            "input",
+        )
+        body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
+        return body
+
+    body = await answer_by_release(dispatcher, exchange, data, "embeddings", ask_release)
     wanted = data.get("dimensions")
     if wanted is not None:
         _check_dimensions(wanted, orjson.loads(body))

@@ -11,7 +11,7 @@ from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import DoorError, invalid
 from undercroft.gateway.openai import fanout
 from undercroft.gateway.openai.answers import renamed, rewritten, with_completion_id, without_timings
-from undercroft.gateway.openai.calls import ask, ask_for_stream, check_task, find_deployment
+from undercroft.gateway.openai.calls import answer_by_release, ask, ask_for_stream, check_task
 from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, read
 from undercroft.gateway.openai.kinds import Record
 from undercroft.gateway.openai.legacy import LegacyChoices
@@ -20,20 +20,23 @@ from undercroft.gateway.openai.releases import with_release
 from undercroft.gateway.openai.shadow import copy_request
 from undercroft.gateway.openai.signs import Watched
 from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
-from undercroft.serving.snapshot import ReplicaEntry
+from undercroft.serving.snapshot import ReleaseEntry, ReplicaEntry
 
 
 async def chat(dispatcher: Dispatcher, exchange: Exchange) -> None:
     """Answers ``POST /v1/chat/completions``."""
     data = read(CHAT, exchange.body)
     check_chat(data)
-    deployment, release = find_deployment(dispatcher, exchange, data, "chat")
-    check_tools(data, deployment)
-    sent = with_release(data, release)
-    body = exchange.body if sent is data else None
-    answer = await _answer(
-        dispatcher, exchange, deployment, CHAT, sent, body, lambda: check_loaded_chat(sent, deployment)
-    )
+
+    async def ask_release(deployment: Deployment, release: ReleaseEntry | None) -> bytes | None:
+        check_tools(data, deployment)
+        sent = with_release(data, release)
+        body = exchange.body if sent is data else None
+        return await _answer(
+            dispatcher, exchange, deployment, CHAT, sent, body, lambda: check_loaded_chat(sent, deployment)
+        )
+
+    answer = await answer_by_release(dispatcher, exchange, data, "chat", ask_release)
     if answer is not None:
         copy_request(dispatcher, exchange, data, answer)
 
@@ -42,12 +45,16 @@ async def completions(dispatcher: Dispatcher, exchange: Exchange) -> None:
     """Answers ``POST /v1/completions``."""
     data = read(COMPLETIONS, exchange.body)
     _check_stream_options(data)
-    deployment, release = find_deployment(dispatcher, exchange, data, "completions")
-    sent = with_release(data, release)
-    body = exchange.body if sent is data else None
-    await _answer(
-        dispatcher, exchange, deployment, COMPLETIONS, sent, body, lambda: check_task(deployment.entry, "completions")
-    )
+
+    async def ask_release(deployment: Deployment, release: ReleaseEntry | None) -> bytes | None:
+        def check() -> None:
+            check_task(deployment.entry, "completions")
+
+        sent = with_release(data, release)
+        body = exchange.body if sent is data else None
+        return await _answer(dispatcher, exchange, deployment, COMPLETIONS, sent, body, check)
+
+    await answer_by_release(dispatcher, exchange, data, "completions", ask_release)
 
 
 def check_chat(data: dict[str, Any]) -> None:

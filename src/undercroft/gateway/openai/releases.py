@@ -15,12 +15,15 @@ from undercroft.serving.snapshot import NameEntry, ReleaseEntry
 _SYSTEM_ROLES = ("system", "developer")
 
 
-def find_release(dispatcher: Dispatcher, data: Mapping[str, Any], key_id: str) -> tuple[str, ReleaseEntry | None]:
+def find_release(
+    dispatcher: Dispatcher, data: Mapping[str, Any], key_id: str, *, is_spared: bool = False
+) -> tuple[str, ReleaseEntry | None]:
     """The name that a request asks for, and the release that answers it; None where the name has no releases.
 
     Args:
         data: The request: ``model``, and what says whose it is.
         key_id: Of its key.
+        is_spared: The candidate that is being tried has failed this request, which is not sent to it again.
 
     Raises:
         DoorError: 404; the name has no such release or tag.
@@ -32,7 +35,8 @@ def find_release(dispatcher: Dispatcher, data: Mapping[str, Any], key_id: str) -
         return model, None
     if model == name:
         number = named.live
-        if named.canary is not None and not named.is_shadow and _share_of(data, key_id, named) < named.canary_ratio:
+        is_asked = not is_spared and not named.is_shadow and _can_answer(dispatcher, named)
+        if is_asked and _share_of(data, key_id, named) < named.canary_ratio:
             number = named.canary
         return name, named.releases[number] if number is not None else None
     wanted = model[len(name) + 1 :]
@@ -49,6 +53,14 @@ def find_release(dispatcher: Dispatcher, data: Mapping[str, Any], key_id: str) -
             param="model",
         )
     return name, named.releases[number]
+
+
+def _can_answer(dispatcher: Dispatcher, named: NameEntry) -> bool:
+    """Whether there is a candidate that users may be sent to; nobody waits for one whose engine is starting again."""
+    if named.canary is None:
+        return False
+    deployment = dispatcher.deployments.get(named.releases[named.canary].deployment)
+    return deployment is None or deployment.entry.state == "ready"
 
 
 def _share_of(data: Mapping[str, Any], key_id: str, named: NameEntry) -> float:

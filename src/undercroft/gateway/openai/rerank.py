@@ -8,11 +8,12 @@ import orjson
 
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
-from undercroft.gateway.door.replicas import Call
+from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.openai.calls import ask, check_task, find_deployment
+from undercroft.gateway.openai.calls import answer_by_release, ask, check_task
 from undercroft.gateway.openai.fields import RERANK, read
 from undercroft.gateway.openai.payload import payload_for
+from undercroft.serving.snapshot import ReleaseEntry
 
 _ENGINE_ROUTE = "/v1/rerank"
 
@@ -20,17 +21,21 @@ _ENGINE_ROUTE = "/v1/rerank"
 async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
     """Answers ``POST /v1/rerank``."""
     data = read(RERANK, exchange.body)
-    deployment, _ = find_deployment(dispatcher, exchange, data, "rerank")
     texts = [one if isinstance(one, str) else one["text"] for one in data["documents"]]
     plain = {"model": data["model"], "query": data["query"], "documents": texts}
-    call = Call(
-        _ENGINE_ROUTE,
-        exchange.body,
-        payload_for(RERANK, plain, orjson.dumps(plain)),
-        lambda: check_task(deployment.entry, "rerank"),
-        "documents",
-    )
-    body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
+
+    async def ask_release(deployment: Deployment, _release: ReleaseEntry | None) -> bytes:
+        call = Call(
+            _ENGINE_ROUTE,
+            exchange.body,
+            payload_for(RERANK, plain, orjson.dumps(plain)),
+            lambda: check_task(deployment.entry, "rerank"),
+            "documents",
+        )
+        body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
+        return body
+
+    body = await answer_by_release(dispatcher, exchange, data, "rerank", ask_release)
     results = ranked(orjson.loads(body), texts, data.get("top_n"), has_documents=bool(data.get("return_documents")))
     prompt = exchange.trace.prompt_tokens or 0
     answer = {

@@ -10,16 +10,16 @@ import orjson
 from undercroft.core.ids import new_id
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
-from undercroft.gateway.door.replicas import Call
+from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.openai.calls import ask, ask_for_stream, find_deployment
+from undercroft.gateway.openai.calls import answer_by_release, ask, ask_for_stream
 from undercroft.gateway.openai.fields import CHAT, RESPONSES, read
 from undercroft.gateway.openai.generate import check_chat, check_loaded_chat, check_tools
 from undercroft.gateway.openai.payload import payload_for
 from undercroft.gateway.openai.releases import with_release
 from undercroft.gateway.openai.responses_events import ResponseEvents
 from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
-from undercroft.serving.snapshot import ReplicaEntry
+from undercroft.serving.snapshot import ReleaseEntry, ReplicaEntry
 
 _ENGINE_ROUTE = "/v1/chat/completions"
 _SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "adapter", "prompt_variables")
@@ -30,12 +30,20 @@ async def responses(dispatcher: Dispatcher, exchange: Exchange) -> None:
     data = read(RESPONSES, exchange.body)
     chat = to_chat(data)
     check_chat(chat)
-    deployment, release = find_deployment(dispatcher, exchange, data, "chat")
+
+    async def ask_release(deployment: Deployment, release: ReleaseEntry | None) -> None:
+        await _answer(dispatcher, exchange, deployment, data, with_release(chat, release))
+
+    await answer_by_release(dispatcher, exchange, data, "chat", ask_release)
+
+
+async def _answer(
+    dispatcher: Dispatcher, exchange: Exchange, deployment: Deployment, data: dict[str, Any], chat: dict[str, Any]
+) -> None:
     check_tools(chat, deployment)
-    chat = with_release(chat, release)
     frame = response_frame(data, new_id("resp"), time.time())
     if data.get("stream"):
-        chat["stream"] = True
+        chat = {**chat, "stream": True}
     payload = payload_for(CHAT, chat, orjson.dumps(chat))
     call = Call(_ENGINE_ROUTE, exchange.body, payload, lambda: check_loaded_chat(chat, deployment), "input")
     trace = exchange.trace

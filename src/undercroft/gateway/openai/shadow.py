@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 import structlog
 
-from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.ids import new_id
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
@@ -17,12 +16,12 @@ from undercroft.gateway.door.replicas import Call, Lease
 from undercroft.gateway.door.upstream import UpstreamError
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.openai.answers import token_counts
+from undercroft.gateway.openai.calls import emit_row
 from undercroft.gateway.openai.fields import CHAT
 from undercroft.gateway.openai.payload import payload_for
 from undercroft.gateway.openai.releases import with_release
 from undercroft.gateway.openai.signs import Watched, spoken_text
 from undercroft.gateway.trace import Trace
-from undercroft.watch.evidence import SHADOW_KEY
 from undercroft.watch.similarity import ngram_similarity
 
 _log = structlog.get_logger("door")
@@ -53,6 +52,7 @@ def copy_request(dispatcher: Dispatcher, exchange: Exchange, data: dict[str, Any
 
 async def _ask(dispatcher: Dispatcher, name: str, number: int, path: str, data: dict[str, Any], answer: bytes) -> None:
     trace = Trace()
+    trace.deployment, trace.release = name, number
     trace.is_background = True
     trace.status = 200
     began = time.monotonic()
@@ -73,23 +73,7 @@ async def _ask(dispatcher: Dispatcher, name: str, number: int, path: str, data: 
     except (DoorError, UpstreamError, KeyError) as error:
         trace.status = error.status if isinstance(error, DoorError) else 502
         _log.info("copy not answered", name=name, release=number, reason=str(error))
-    row = {
-        "at": to_iso(utc_now()),
-        "request_id": new_id("shadow"),
-        "key_id": SHADOW_KEY,
-        "deployment": name,
-        "release": number,
-        "replica": trace.replica or None,
-        "route": path,
-        "status": trace.status,
-        "prompt_tokens": trace.prompt_tokens,
-        "completion_tokens": trace.completion_tokens,
-        "queue_seconds": round(trace.queue_seconds, 6),
-        "first_token_seconds": None,
-        "total_seconds": round(time.monotonic() - began, 6),
-        "signs": trace.signs,
-    }
-    dispatcher.emit({"type": "usage", "rows": [row]})
+    emit_row(dispatcher, path, trace, status=trace.status, began=began)
 
 
 def _read(lease: Lease, trace: Trace) -> bytes:

@@ -1,0 +1,128 @@
+"""A name whose releases come and go while requests wait: they are answered by whoever took the place."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.scenario.door.conftest import CHAT, ROUTE
+from tests.scenario.door.test_queue import Gate
+from tests.support.doors import DoorProcess, deployment, replica
+from tests.support.server import wait_for
+from tests.support.upstream import Upstream, answer_json, completion, stream
+from undercroft.serving.snapshot import DeploymentEntry, NameEntry, ReleaseEntry, Snapshot
+
+
+def release(number: int, **sampling: Any) -> ReleaseEntry:
+    """A release with a deployment of its own."""
+    return ReleaseEntry(number, f"bot@{number}", None, sampling, 0)
+
+
+def served(engine: Upstream, number: int, **others: Any) -> DeploymentEntry:
+    """The deployment of a release, on an engine that computes one request at a time."""
+    own = replica(f"rep_00000000000{number}", socket_path=str(engine.socket_path), slots=1)
+    return deployment(f"bot@{number}", own, serves="bot", **others)
+
+
+def named(live: int, **others: Any) -> dict[str, NameEntry]:
+    """The name ``bot`` with two releases."""
+    tags = {"production": live}
+    return {"bot": NameEntry("bot", live, tags, {number: release(number) for number in (1, 2)}, **others)}
+
+
+def waiting(door: DoorProcess, name: str) -> int:
+    """Requests that wait for a deployment, as the metrics say."""
+    start = f'undercroft_queue_depth{{deployment="{name}"}}'
+    lines = [line for line in door.get("/metrics").text.splitlines() if line.startswith(start)]
+    return int(float(lines[0].split()[-1])) if lines else 0
+
+
+def _after_leaving(door: DoorProcess, engine: Upstream, name: str, before: Snapshot, after: Snapshot) -> list[Any]:
+    """Two requests, one computed and one waiting for ``name``, when what is served becomes something else."""
+    door.push(before)
+    gate = Gate()
+    engine.behaviour = gate
+    with ThreadPoolExecutor(2) as threads:
+        futures = [threads.submit(door.post, ROUTE, CHAT)]
+        assert gate.arrived.acquire(timeout=10)
+        futures.append(threads.submit(door.post, ROUTE, CHAT))
+        wait_for(lambda: waiting(door, name) == 1, "the second to wait")
+        door.push(after)
+        assert gate.arrived.acquire(timeout=10)
+        gate.open(engine)
+        return [future.result(10) for future in futures]
+
+
+def test_who_waits_for_a_release_that_leaves_is_answered_by_the_next(door: DoorProcess, engine: Upstream) -> None:
+    """What was computed is finished; what waited moves, and its header says by whom it was answered."""
+    before = door.snapshot(served(engine, 1), names=named(1))
+    replies = _after_leaving(door, engine, "bot@1", before, door.snapshot(served(engine, 2), names=named(2)))
+    assert [reply.status for reply in replies] == [200, 200]
+    assert [reply.headers["x-undercroft-release"] for reply in replies] == ["bot@1", "bot@2"]
+
+
+def test_who_waits_for_a_deployment_is_answered_by_its_first_release(door: DoorProcess, engine: Upstream) -> None:
+    """A name that gets its first release into production loses nobody on the way."""
+    plain = deployment("bot", replica(socket_path=str(engine.socket_path), slots=1))
+    after = door.snapshot(served(engine, 1), names=named(1))
+    replies = _after_leaving(door, engine, "bot", door.snapshot(plain), after)
+    assert [reply.status for reply in replies] == [200, 200]
+    assert [reply.headers.get("x-undercroft-release") for reply in replies] == [None, "bot@1"]
+
+
+def test_who_named_a_release_that_leaves_is_told(door: DoorProcess, engine: Upstream) -> None:
+    """A release that was asked for by number has no successor: 404 for who waited."""
+    door.push(door.snapshot(served(engine, 1), names=named(1)))
+    gate = Gate()
+    engine.behaviour = gate
+    with ThreadPoolExecutor(2) as threads:
+        futures = [threads.submit(door.post, ROUTE, {**CHAT, "model": "bot@1"})]
+        assert gate.arrived.acquire(timeout=10)
+        futures.append(threads.submit(door.post, ROUTE, {**CHAT, "model": "bot@1"}))
+        wait_for(lambda: waiting(door, "bot@1") == 1, "the second to wait")
+        door.push(door.snapshot(served(engine, 2), names=named(2)))
+        gate.open(engine)
+        assert [future.result(10).status for future in futures] == [200, 404]
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_what_a_canary_fails_production_answers(
+    door: DoorProcess, engine: Upstream, status: int, is_stream: bool
+) -> None:
+    """The user sees an answer of what is in production; the candidate's failure is told to control, once."""
+    names = named(1, canary=2, canary_ratio=1.0)
+    names["bot"].releases[2].sampling["seed"] = 7  # how the engine knows it
+    door.reset(door.snapshot(served(engine, 1), served(engine, 2), names=names))
+
+    async def behave(request: Any, writer: Any) -> None:
+        is_candidates = request.json.get("seed") == 7
+        answer = answer_json({"error": {"message": "no"}}, status) if is_candidates else engine_answer
+        await answer(request, writer)
+
+    engine_answer = answer_json(completion())
+    if is_stream:
+        engine_answer = stream("hello")
+    engine.behaviour = behave
+    reply = door.post(ROUTE, {**CHAT, "stream": is_stream})
+    assert (reply.status, reply.headers["x-undercroft-release"]) == (200, "bot@1")
+    assert door.control is not None
+    assert door.control.usage(reply.request_id)["release"] == 1
+    rows = [row for event in door.control.events if event["type"] == "usage" for row in event["rows"]]
+    failed = [(row["release"], row["status"]) for row in rows if row["key_id"] == "key_shadow"]
+    assert failed == [(2, 400 if status == 400 else 502)]
+
+
+def test_nobody_is_sent_to_a_canary_that_is_starting_again(door: DoorProcess, engine: Upstream) -> None:
+    """While its engine loads what is in production answers; who asks for it by its tag waits for it."""
+    names = named(1, canary=2, canary_ratio=1.0)
+    door.push(door.snapshot(served(engine, 1), deployment("bot@2", serves="bot"), names=names))
+    reply = door.post(ROUTE, CHAT)
+    assert (reply.status, reply.headers["x-undercroft-release"]) == (200, "bot@1")
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(door.post, ROUTE, {**CHAT, "model": "bot@2"})
+        wait_for(lambda: waiting(door, "bot@2") == 1, "it to wait")
+        door.push(door.snapshot(served(engine, 1), served(engine, 2), names=names))
+        assert future.result(10).headers["x-undercroft-release"] == "bot@2"
