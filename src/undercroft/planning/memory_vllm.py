@@ -14,12 +14,13 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from undercroft.catalog.shapes import ModelShape
+from undercroft.catalog.shapes import ModelShape, StoredTensor
 from undercroft.core.errors import InvalidError
 from undercroft.planning.forecasts import MemoryForecast, Term, Workload
 from undercroft.planning.memory_cache import row_bytes
 from undercroft.planning.targets import Pool, Target
-from undercroft.planning.weights import ShapeKey, TensorShape, tensor_shapes
+from undercroft.planning.weight_groups import groups_of
+from undercroft.planning.weights import ShapeKey
 
 _MIB, _GIB = 1024**2, 1024**3
 UTILIZATION = 0.92
@@ -166,14 +167,18 @@ def weight_bytes(model: ModelShape, bits: float) -> int:
 
 @lru_cache(maxsize=1024)
 def _weight_bytes(key: ShapeKey, bits: float) -> int:
-    return sum(_tensor_bytes(tensor, bits) for tensor in tensor_shapes(key.model))
+    if key.model.tensors:
+        return sum(_tensor_bytes(tensor, bits) for tensor in key.model.tensors)
+    groups = groups_of(key.model, "F16")
+    return sum(_tensor_bytes(tensor, bits) * len(group.blocks) for group in groups for tensor in group.tensors)
 
 
-def _tensor_bytes(tensor: TensorShape, bits: float) -> int:
+def _tensor_bytes(tensor: StoredTensor, bits: float) -> int:
+    elements = math.prod(tensor.shape)
     is_linear = len(tensor.shape) > 1 and tensor.name not in _KEPT and _ROUTER not in tensor.name
     if bits >= 16:
-        return int(tensor.elements * bits / 8)
-    return math.ceil(tensor.elements * bits / 8) if is_linear else tensor.elements * _VALUE_BYTES
+        return int(elements * bits / 8)
+    return math.ceil(elements * bits / 8) if is_linear else elements * _VALUE_BYTES
 
 
 def cache_bytes(model: ModelShape, workload: Workload, shard_count: int, step_tokens: int) -> int:

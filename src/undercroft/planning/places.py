@@ -17,7 +17,7 @@ from undercroft.planning.cost import Cost, Machines, cost_of
 from undercroft.planning.memory_vllm import HOST_BYTES, is_large, share_of, sharing
 from undercroft.planning.needs import Need
 from undercroft.planning.sketches import FORMATS, LLAMACPP, QUANTIZATIONS, VLLM, Sketch, Sketches
-from undercroft.planning.speed import Pace, pace_of, present_tokens
+from undercroft.planning.speed import Pace, pace_of_job, present_tokens
 from undercroft.planning.step_lines import StepLine, step_line
 from undercroft.planning.steps import Job, Part, decode_seconds, job_of
 from undercroft.planning.targets import Target
@@ -144,9 +144,7 @@ class Place:
         for count in self._different(self.counts):
             for engine in self.engines:
                 for sketch, used in self._quick_enough(sketches, engine, count, fitted, failed):
-                    pace = pace_of(
-                        model.shape, sketch.workload, self.targets[count], _layers(model, self.targets[count])
-                    )
+                    pace = pace_of_job(self._job(sketches, sketch, count))
                     if self._satisfies(pace, engine, failed):
                         work, active = sketch.workload, sketch.traffic.active_elements
                         assumed = for_model(self.assumed, active, is_embedding=work.is_embedding)
@@ -162,9 +160,7 @@ class Place:
         engine = (self.engines or [LLAMACPP])[0]
         for count in self._different(self.counts or COUNTS[:1]):
             for sketch, _ in self._quick_enough(sketches, engine, count, set(), failed):
-                target = self.targets[count]
-                pace = pace_of(sketches.model.shape, sketch.workload, target, _layers(sketches.model, target))
-                self._satisfies(pace, engine, failed)
+                self._satisfies(pace_of_job(self._job(sketches, sketch, count)), engine, failed)
                 break
 
     def _told(self, sketches: Sketches, failed: _Failures) -> list[tuple[str, str]]:
@@ -255,9 +251,10 @@ class Place:
 
     def _line(self, sketches: Sketches, sketch: Sketch, count: int) -> StepLine | None:
         """On accelerators, what a step takes beside reading; None on a processor, where the two overlap."""
-        job = self._job(sketches, sketch, count)
-        if job.parts[0].pool.kind == "cpu" or self.need.tokens_per_second is None:
+        if not self.targets[1].accelerators or self.need.tokens_per_second is None:
             return None
+        # Layers that equal cards share out take as long as on one of them; vLLM shares every layer.
+        job = self._job(sketches, sketch, count if sketch.workload.engine == VLLM else 1)
         return step_line(job, sketch.workload.slots, present_tokens(sketch.workload))
 
     def _is_too_slow(
@@ -276,18 +273,14 @@ class Place:
         return got < wanted
 
     def _job(self, sketches: Sketches, sketch: Sketch, count: int) -> Job:
-        """A model placed whole on one; layers that equal cards share out take as long as on one of them.
-
-        vLLM shares every layer among all cards.
-        """
+        """A model placed whole; where its layers lie is the same for every model."""
         engine = sketch.workload.engine
-        key = (engine, count if engine == VLLM else 1)
-        target = self.targets[key[1]]
-        parts = self._parts.get(key)
+        target, shape = self.targets[count], sketches.model.shape
+        parts = self._parts.get((engine, count))
         if parts is None:
-            shape = sketches.model.shape
-            parts = self._parts[key] = job_of(shape, sketch.workload, target, _layers(sketches.model, target)).parts
-        return Job(sketches.model.shape, sketch.workload, sketch.traffic, parts, target.link_bandwidth)
+            layers = shape.layers + 1 if target.accelerators else 0
+            parts = self._parts[engine, count] = job_of(shape, sketch.workload, target, layers).parts
+        return Job(shape, sketch.workload, sketch.traffic, parts, target.link_bandwidth)
 
     def _satisfies(self, pace: Pace, engine: str, failed: _Failures) -> bool:
         wanted, longest = self.need.tokens_per_second, self.need.first_token_seconds
@@ -313,7 +306,3 @@ def _why_unpriced(device: Device) -> str:
     if device.price is not None:
         return "it is rented only"
     return device.unpriced or "the catalogue has no list price of it"
-
-
-def _layers(model: CatalogueModel, target: Target) -> int:
-    return model.shape.layers + 1 if target.accelerators else 0

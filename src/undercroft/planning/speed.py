@@ -67,14 +67,25 @@ def pace_of(
         gpu_layers: As the memory forecast decided.
         learnt: From pairs of forecast and measurement; None for nothing.
     """
-    job = job_of(shape, workload, target, gpu_layers)
+    return pace_of_job(job_of(shape, workload, target, gpu_layers), learnt)
+
+
+def pace_of_job(job: Job, learnt: Corrections | None = None) -> Pace:
+    """The same of a model that is placed already.
+
+    Args:
+        job: What runs where.
+        learnt: From pairs of forecast and measurement; None for nothing.
+    """
+    workload = job.workload
     decode, prefill = (_correction(job, quantity, learnt).factor for quantity in _SPEEDS)
     prompt = max(1, min(workload.prompt_tokens, workload.context_tokens))
     prompt_time = prompt_seconds(job, prompt) / prefill
     if _generates_nothing(job):
         return Pace(0.0, 0.0, 0.0, prompt / prompt_time, prompt_time + constants.DOOR_SECONDS.value)
     alone = decode_seconds(job, 1, present_tokens(workload)) / decode
-    together = decode_seconds(job, workload.slots, present_tokens(workload)) / decode
+    slots = workload.slots
+    together = alone if slots == 1 else decode_seconds(job, slots, present_tokens(workload)) / decode
     first = prompt_time + alone + constants.DOOR_SECONDS.value
     return Pace(1 / alone, 1 / together, workload.slots / together, prompt / prompt_time, first)
 

@@ -14,7 +14,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.planning import speed_constants as constants
 from undercroft.planning.memory_weights import stored_tensors
 from undercroft.planning.weight_groups import TABLES, Group, groups_of
-from undercroft.planning.weights import ShapeKey, TensorShape, tensor_shapes
+from undercroft.planning.weights import ShapeKey
 
 # Bytes a value of the cache takes, scales included.
 CACHE_BYTES: Mapping[str, float] = {
@@ -190,15 +190,20 @@ def _grouped(shape: ModelShape, quantization: str, engine: str) -> Sequence[Grou
             "unknown-quantization",
             f"{engine} does not run {quantization[:40]!r}, expected one of {', '.join(_SAFETENSORS_MIXES)}",
         )
-    return [Group(tuple(_in_one_type(tensor, *found) for tensor in tensor_shapes(shape)), (TABLES,))]
+    if shape.tensors:
+        return [Group(tuple(_in_one_type(tensor, *found) for tensor in shape.tensors), (TABLES,))]
+    return [
+        Group(tuple(_in_one_type(tensor, *found) for tensor in group.tensors), group.blocks)
+        for group in groups_of(shape, "F16")
+    ]
 
 
-def _in_one_type(tensor: TensorShape, type_name: str, bytes_per_weight: float) -> StoredTensor:
+def _in_one_type(tensor: StoredTensor, type_name: str, bytes_per_weight: float) -> StoredTensor:
     """Matrices of the blocks in the wanted type; embeddings, output and vectors stay in 16 bits where that is more."""
     is_matrix = len(tensor.shape) >= 2 and tensor.name.startswith("blk.")
     if not is_matrix and bytes_per_weight < 2.0:
         type_name, bytes_per_weight = "BF16", 2.0
-    return StoredTensor(tensor.name, tensor.shape, type_name, math.ceil(tensor.elements * bytes_per_weight))
+    return StoredTensor(tensor.name, tensor.shape, type_name, math.ceil(math.prod(tensor.shape) * bytes_per_weight))
 
 
 def _traffic(shape: ModelShape, groups: Sequence[Group]) -> Traffic:
