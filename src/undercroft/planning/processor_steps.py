@@ -1,4 +1,4 @@
-"""How long a step takes on a processor: reading and arithmetic overlap; few columns have kernels of their own. Pure."""
+"""How long a step takes on a processor: reading, arithmetic that reading does not hide, attention. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ from undercroft.catalog.shapes import ModelShape
 from undercroft.planning.speed_constants import PROMPT_COLUMNS
 from undercroft.planning.traffic import Load, attention_pairs, prompt_attention_pairs
 
-# Exponent of the mean that joins reading and arithmetic: 1 adds, infinity takes the larger.
-_OVERLAP = 3.0
 # FP32 operations of the assumed peak (see `speed_constants`) for a query head that meets a key: once, and for each
-# multiply-add with the key and the value. Measured with ggml's flash attention on a core of an EPYC with AVX-512, heads
-# of 64 to 256, 256 to 2,048 keys in F16, 2026-11-21: of a step, and of a prompt, whose masked keys it passes over.
-_STEP_PAIR, _STEP_PRODUCT = 2100.0, 11.2
-_PROMPT_PAIR, _PROMPT_PRODUCT = 500.0, 5.6
-# Four rows at a time are not what a core's prefetching follows: operations that pass while a weight is waited for. By
-# processor time of one thread with two and four sequences: 18 to 35 in F16, Q8_0 and Q5_0, 2026-11-21.
-_TILED_WAITING = 26.0
+# multiply-add with the key and the value. Of a step, beside reading the cache: fitted in the engine with answers after
+# 2,048 tokens; of a prompt, whose masked keys are passed over, with prompts of 512 and 2,048 (2026-11-21).
+_STEP_PAIR, _STEP_PRODUCT = 3650.0, 18.5
+_PROMPT_PAIR, _PROMPT_PRODUCT = 500.0, 7.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +56,61 @@ def prompt_attention(shape: ModelShape, prompt_tokens: int) -> float:
     return prompt_attention_pairs(shape, prompt_tokens) * (_PROMPT_PAIR + _PROMPT_PRODUCT * width)
 
 
-def step_seconds(work: StepWork, bandwidth: float, rate: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a processor does in a second.
+
+    Args:
+        bandwidth: Bytes that memory delivers.
+        core_bandwidth: Bytes that all cores together would read while they compute, if memory delivered as much; it
+            never counts as less than the bandwidth.
+        operations: FP32 operations that arithmetic is counted in.
+    """
+
+    bandwidth: float
+    core_bandwidth: float
+    operations: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Seconds of a step by what takes them.
+
+    Args:
+        reading: Of weights.
+        arithmetic: With weights, that reading does not hide.
+        attention: With the cache: reading it, and arithmetic.
+    """
+
+    reading: float
+    arithmetic: float
+    attention: float
+
+
+def step_time(work: StepWork, rates: Rates) -> StepTime:
     """Seconds of one step, without what a layer costs beside it.
 
     Args:
         work: Of the step.
-        bandwidth: Bytes a second.
-        rate: FP32 operations a second that arithmetic is counted in.
+        rates: Of the processor.
     """
-    matrices = _joined(work.read.size_bytes / bandwidth, _matrix_operations(work) / rate)
-    return matrices + _joined(work.cache_bytes / bandwidth, work.attention / rate)
+    matrices = _seconds(work.read.size_bytes, _matrix_operations(work), rates)
+    reading = work.read.size_bytes / rates.bandwidth
+    return StepTime(reading, matrices - reading, _seconds(work.cache_bytes, work.attention, rates))
 
 
-def _joined(reading: float, arithmetic: float) -> float:
-    return float((reading**_OVERLAP + arithmetic**_OVERLAP) ** (1 / _OVERLAP))
+def _seconds(size_bytes: float, operations: float, rates: Rates) -> float:
+    """A core reads and then computes; meanwhile others read, so that memory never delivers more than it can."""
+    own = size_bytes / max(rates.bandwidth, rates.core_bandwidth) + operations / rates.operations
+    return max(size_bytes / rates.bandwidth, own)
 
 
 def _matrix_operations(work: StepWork) -> float:
-    """Never less than for fewer sequences: from sixteen on other kernels are cheaper than fifteen times the usual."""
+    """Never less than for fewer sequences: from sixteen on the kernels of prompts are used."""
     computed, count = work.computed, work.sequences
     if count == 1:
         return computed.alone_operations
-    together = count * computed.together_operations + work.read.tiled_elements * _TILED_WAITING
-    as_prompt = max(count, PROMPT_COLUMNS) * computed.prompt_operations
-    return max(computed.alone_operations, min(together, as_prompt))
+    if count >= PROMPT_COLUMNS:
+        return max(computed.alone_operations, count * computed.prompt_operations)
+    together = work.read.waiting_operations + count * computed.together_operations
+    return max(computed.alone_operations, min(together, PROMPT_COLUMNS * computed.prompt_operations))

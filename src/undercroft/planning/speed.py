@@ -1,7 +1,8 @@
 """How fast a model will be: rates with ranges, each with every term that made it. Pure arithmetic.
 
-A range joins the uncertainties of bandwidth, arithmetic and overhead as independent ones; what was learnt from served
-requests on the same device (`undercroft.planning.calibration`) moves the figure and narrows the range.
+A range joins the uncertainties of bandwidth, arithmetic, overhead and, on a processor, of what one network does
+otherwise than another, as independent ones; what was learnt from served requests on the same device
+(`undercroft.planning.calibration`) moves the figure and narrows the range.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _ENDS = (
     (Levels(bandwidth=-1), Levels(bandwidth=1)),
     (Levels(arithmetic=-1), Levels(arithmetic=1)),
     (Levels(overhead=-1), Levels(overhead=1)),
+    (Levels(network=-1), Levels(network=1)),
 )
 # With few pairs learnt the spread is not known yet; then the range is this wide each way. It held nine of ten measured
 # decode rates after one other model (benchmarks.sizing_processor, 2026-11-21); 1.25 held eight of ten.

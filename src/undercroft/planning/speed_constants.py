@@ -64,7 +64,7 @@ LAYER_OVERHEAD: Mapping[tuple[str, str], Rate] = {
         250e-6, 80e-6, 600e-6, "Jetson Orin Nano, Qwen 1.5B Q4_K_M at 32 tokens/s (realizar #120)"
     ),
     ("unified", "apple"): Rate(70e-6, 25e-6, 150e-6, "M5, TinyLlama Q4_0 at 150 tokens/s (llama.cpp #16634)"),
-    ("cpu", ""): Rate(12e-6, 4e-6, 40e-6, "measured here: starter model, 2,155 tokens/s"),
+    ("cpu", ""): Rate(38e-6, 15e-6, 90e-6, "fitted to 23 files of 9 models in the engine, EPYC, 2 threads, 2026-11-21"),
 }
 # Cards with stacked memory run at lower clocks, and their launches weigh more beside what they read.
 STACKED_MEMORY_BANDWIDTH = 1.15e12
@@ -75,44 +75,60 @@ SAMPLING_SECONDS_PER_TOKEN = Rate(2e-9, 0.7e-9, 6e-9, "measured here: llama.cpp'
 STEP_SECONDS = Rate(0.15e-3, 0.05e-3, 0.5e-3, "measured here: server loop, one frame through the door 0.024 ms")
 
 
+# What a layer of a processor takes beyond that: for each value of its width, for each further sequence of a step, and
+# for each expert that a token is sent to. Of the same fit; the starter (6 layers of 192) answered with 2,155 tokens/s.
+WIDTH_SECONDS, SEQUENCE_SECONDS, EXPERT_SECONDS = 35e-9, 34e-6, 16e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """What a processor spends on a weight of a type, in FP32 operations of the assumed peak (see ``targets_of``).
 
     Args:
-        alone: For the one token of one sequence.
-        together: For each of two to fifteen tokens.
+        alone: For the one token of one sequence, beside reading: what is not done while memory is waited for.
+        waiting: Once, where there are two tokens and more: they are multiplied with a few rows at a time, which is not
+            what a core's prefetching follows.
+        together: For each of two to fifteen tokens, beside that.
         prompt: For each of `PROMPT_COLUMNS` tokens and more.
-        is_tiled: Two tokens and more are multiplied with four rows at a time, which memory delivers slowly.
+        expert: For a token of a prompt and a weight of an expert, which is multiplied with one token after the other.
     """
 
     alone: float
+    waiting: float
     together: float
     prompt: float
-    is_tiled: bool = False
+    expert: float
 
 
-# One core of an EPYC of 2024 with AVX-512 (192e9 FP32 operations a second assumed), ggml's own kernels called one by
-# one, weights in the core's cache, best of many: seconds a weight times the assumed peak. Types that llama.cpp
-# rearranges for AVX2 (Q4_0, Q4_K, IQ4_NL) as they are then. 2026-11-21, xllamacpp 2026.10.
-PROCESSOR_SOURCE = "measured here: kernels of the llama.cpp wheel, EPYC, AVX-512, 2026-11-21"
+# Two threads on an EPYC of 2024 with AVX-512: seconds a weight times 368e9 FP32 operations a second, which its products
+# came to. F16, Q8_0, Q6_K, Q5_0, Q4_K, Q4_0, IQ4_XS, Q3_K and Q2_K: least squares over 23 files of 9 models in the
+# engine, one, two and four sequences and prompts (benchmarks.sizing_speed), drawn towards what the kernels took when
+# called one by one, weights in the core's cache. The others: as those calls took (xllamacpp 2026.10), or a type of the
+# fit that is like them. Types that llama.cpp rearranges for AVX2 (Q4_0, Q4_K, IQ4_NL) as they are then.
+PROCESSOR_SOURCE = "fitted to 23 files of 9 models in the engine, EPYC, AVX-512, 2026-11-21"
 PROCESSOR_KERNELS: Mapping[str, Kernel] = {
-    "F32": Kernel(14.0, 6.9, 6.7, is_tiled=True),
-    "F16": Kernel(7.4, 4.9, 6.7, is_tiled=True),
-    "BF16": Kernel(10.8, 5.7, 6.7, is_tiled=True),
-    "Q8_0": Kernel(6.4, 4.1, 4.4, is_tiled=True),
-    "Q6_K": Kernel(6.3, 6.2, 3.5),
-    "Q5_K": Kernel(7.5, 7.5, 3.4),
-    "Q5_0": Kernel(8.9, 6.4, 6.3, is_tiled=True),
-    "Q5_1": Kernel(8.6, 8.6, 8.0),
-    "Q4_K": Kernel(4.2, 4.1, 3.4),
-    "Q4_0": Kernel(5.6, 4.8, 3.7),
-    "Q4_1": Kernel(8.0, 8.0, 6.0),
-    "IQ4_NL": Kernel(5.6, 4.8, 3.7),
-    "IQ4_XS": Kernel(7.5, 7.2, 3.7),
-    "Q3_K": Kernel(7.1, 7.1, 3.4),
-    "Q2_K": Kernel(5.8, 5.8, 3.4),
+    "F32": Kernel(4.0, 14.0, 6.9, 7.0, 14.0),
+    "F16": Kernel(2.0, 14.0, 4.8, 7.0, 7.4),
+    "BF16": Kernel(3.0, 14.0, 5.7, 7.0, 10.8),
+    "Q8_0": Kernel(4.0, 21.0, 3.3, 4.7, 6.9),
+    "Q6_K": Kernel(5.6, 5.9, 6.1, 3.5, 6.7),
+    "Q5_K": Kernel(7.5, 8.0, 7.5, 3.4, 7.5),
+    "Q5_0": Kernel(9.8, 23.0, 6.1, 6.6, 8.9),
+    "Q5_1": Kernel(8.6, 8.0, 8.6, 8.0, 8.6),
+    "Q4_K": Kernel(2.2, 2.7, 2.7, 3.9, 5.2),
+    "Q4_0": Kernel(2.5, 2.7, 3.0, 4.0, 5.6),
+    "Q4_1": Kernel(8.0, 8.0, 8.0, 6.0, 8.0),
+    "IQ4_NL": Kernel(2.5, 2.7, 3.0, 4.0, 5.6),
+    "IQ4_XS": Kernel(7.7, 8.2, 7.3, 3.4, 7.5),
+    "Q3_K": Kernel(7.4, 7.2, 6.6, 3.3, 7.1),
+    "Q2_K": Kernel(6.1, 6.8, 5.3, 3.2, 5.8),
 }
+# Bytes a second that one core reads while it computes. Where all cores together could read more than memory delivers,
+# one computes while others read, and only the longer of the two counts. Measured here: one thread of an EPYC.
+CORE_BANDWIDTH = 25e9
+# How far one network may lie from another on a processor where all else is known: nine of ten measured rates of
+# answers, each network forecast with a fit of the others.
+NETWORK_SPREAD = Rate(1.0, 0.78, 1.28, "nine networks, each forecast with a fit of the others, 2026-11-21")
 # The same for a product with many tokens of weights as they lie in their file, which `hardware measure` computes.
 PRODUCT_OPERATIONS: Mapping[str, float] = {
     "f32": 6.7,
@@ -123,7 +139,7 @@ PRODUCT_OPERATIONS: Mapping[str, float] = {
     "q4_k": 3.3,
     "q4_0": 4.9,
 }
-OTHER_KERNEL = Kernel(13.0, 13.0, 7.0)
+OTHER_KERNEL = Kernel(13.0, 8.0, 13.0, 7.0, 13.0)
 PROMPT_COLUMNS = 16
 PROCESSOR_SPREAD = (0.65, 1.6)  # of the arithmetic above, on processors that were not measured
 

@@ -14,6 +14,7 @@ from undercroft.planning.steps import (
     computed_load,
     decode_seconds,
     layer_overhead,
+    processor_overhead,
     processor_rate,
     prompt_rate,
     prompt_seconds,
@@ -68,12 +69,13 @@ def _reading(job: Job, part: Part) -> list[str]:
         lines.append(f"  {experts.used} of {experts.count} experts a token; {_distinct(job)}")
     if pool.kind == "cpu":
         seconds = computed_load(job, part).alone_operations / processor_rate(pool, BEST)
-        lines.append(f"  arithmetic of a token {_time(seconds)}, overlaps reading: {constants.PROCESSOR_SOURCE}")
+        lines.append(f"  arithmetic of a token {_time(seconds)} beside reading: {constants.PROCESSOR_SOURCE}")
     else:
         lines += [_unpacking(part, name) for name in sorted(read)]
     overhead = layer_overhead(pool)
     layers = job.shape.layers * part.share
-    lines.append(f"  {layers:.0f} layers x {overhead.value * 1e6:.0f} us beside reading: {overhead.source}")
+    each = overhead.value if pool.kind != "cpu" else processor_overhead(job.shape, part, 1, BEST) / layers
+    lines.append(f"  {layers:.0f} layers x {each * 1e6:.0f} us beside reading: {overhead.source}")
     return lines
 
 

@@ -1,8 +1,9 @@
 """How long one step of a model takes on the pools that it is spread over. Pure; `planning.speed` makes rates of it.
 
 A step reads every weight that it needs once, and the keys and values of each of its sequences. On an accelerator the
-time is that reading, slowed by what unpacking costs; each further sequence adds its arithmetic. On a processor reading
-and arithmetic overlap, and a few small cores are bound by arithmetic. Layers on several pools run one after the other.
+time is that reading, slowed by what unpacking costs; each further sequence adds its arithmetic. On a processor a part
+of the arithmetic comes on top of reading (`undercroft.planning.processor_steps`). Layers on several pools run one after
+the other.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from undercroft.catalog.shapes import ModelShape
 from undercroft.planning import speed_constants as constants
 from undercroft.planning.forecasts import Workload
-from undercroft.planning.processor_steps import StepWork, prompt_attention, step_attention, step_seconds
+from undercroft.planning.processor_steps import Rates, StepWork, prompt_attention, step_attention, step_time
 from undercroft.planning.targets import Pool, Rate, Target
 from undercroft.planning.traffic import (
     NO_LOAD,
@@ -35,11 +36,19 @@ _WEAK_RATE = Rate(5e10, 1e10, 2e11, "assumption: nothing is known of its arithme
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Which end of its range each constant takes: -1 the slow one, 0 the best figure, 1 the fast one."""
+    """Which end of its range each constant takes: -1 the slow one, 0 the best figure, 1 the fast one.
+
+    Args:
+        bandwidth: Of memory.
+        arithmetic: Of all kinds.
+        overhead: Of layers, sampling and the server's loop.
+        network: How one network differs from another on the same processor.
+    """
 
     bandwidth: int = 0
     arithmetic: int = 0
     overhead: int = 0
+    network: int = 0
 
 
 BEST = Levels()
@@ -54,12 +63,14 @@ class Part:
         share: Of the layers; 1 is all.
         has_output: The output layer is here.
         ways: Cards that share each layer (tensor parallel); 1 for none.
+        threads: Of a processor, that compute; 0 is not known.
     """
 
     pool: Pool
     share: float
     has_output: bool
     ways: int = 1
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,7 @@ def job_of(shape: ModelShape, workload: Workload, target: Target, gpu_layers: in
 def _placed(shape: ModelShape, engine: str, target: Target, gpu_layers: int) -> tuple[Part, ...]:
     pools = target.accelerators
     if not pools or gpu_layers == 0:
-        return (Part(target.host, 1.0, has_output=True),)
+        return (Part(target.host, 1.0, has_output=True, threads=target.threads),)
     if engine == "vllm":
         return (Part(pools[0], 1.0, has_output=True, ways=len(pools)),)
     # The output layer is the last of them, so it is on a card whenever anything is.
@@ -106,7 +117,9 @@ def _placed(shape: ModelShape, engine: str, target: Target, gpu_layers: int) -> 
     cards = tuple(
         Part(pool, on_cards / len(pools), has_output=index == len(pools) - 1) for index, pool in enumerate(pools)
     )
-    return cards if on_cards == 1.0 else (Part(target.host, 1.0 - on_cards, has_output=False), *cards)
+    if on_cards == 1.0:
+        return cards
+    return (Part(target.host, 1.0 - on_cards, has_output=False, threads=target.threads), *cards)
 
 
 def at(rate: Rate, level: int) -> float:
@@ -114,8 +127,35 @@ def at(rate: Rate, level: int) -> float:
     return (rate.low, rate.value, rate.high)[level + 1]
 
 
+@dataclass(frozen=True, slots=True)
+class StepTerms:
+    """Seconds of one step by what takes them; see `undercroft.planning.calibration.Term` for what each is learnt as.
+
+    Args:
+        reading: Of weights, and what unpacking them costs an accelerator.
+        arithmetic: With weights, beside reading.
+        attention: With the keys and values of the cache.
+        overhead: Layers, sampling, the server's loop.
+    """
+
+    reading: float = 0.0
+    arithmetic: float = 0.0
+    attention: float = 0.0
+    overhead: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.reading + self.arithmetic + self.attention + self.overhead
+
+
 def decode_seconds(job: Job, sequences: int, context_tokens: float, levels: Levels = BEST) -> float:
-    """Seconds of one step that gives each sequence one token.
+    """Seconds of one step that gives each sequence one token; see `decode_terms`."""
+    return decode_terms(job, sequences, context_tokens, levels).total
+
+
+def decode_terms(job: Job, sequences: int, context_tokens: float, levels: Levels = BEST) -> StepTerms:
+    """Seconds of one step that gives each sequence one token, term by term.
 
     Args:
         job: What runs where.
@@ -123,27 +163,50 @@ def decode_seconds(job: Job, sequences: int, context_tokens: float, levels: Leve
         context_tokens: Present in the cache of each.
         levels: Of the constants.
     """
-    total = sum(_part_seconds(job, part, sequences, context_tokens, levels) for part in job.parts)
+    parts = [_part_terms(job, part, sequences, context_tokens, levels) for part in job.parts]
     sampling = at(constants.SAMPLING_SECONDS_PER_TOKEN, -levels.overhead) * job.shape.vocabulary * sequences
-    return total + sampling + at(constants.STEP_SECONDS, -levels.overhead)
+    return StepTerms(
+        sum(part.reading for part in parts),
+        sum(part.arithmetic for part in parts),
+        sum(part.attention for part in parts),
+        sum(part.overhead for part in parts) + sampling + at(constants.STEP_SECONDS, -levels.overhead),
+    )
 
 
-def _part_seconds(job: Job, part: Part, sequences: int, context_tokens: float, levels: Levels) -> float:
-    cache_bytes = cache_read_bytes(job.shape, job.workload.cache_type, context_tokens) * sequences
+def _part_terms(job: Job, part: Part, sequences: int, context_tokens: float, levels: Levels) -> StepTerms:
+    cache_bytes = cache_read_bytes(job.shape, job.workload.cache_type, context_tokens) * sequences * part.share
     overhead = job.shape.layers * part.share * at(layer_overhead(part.pool), -levels.overhead)
     read, reach = read_load(job, part, sequences), bandwidth(part, levels)
-    cache = cache_bytes * part.share / reach
     if part.pool.kind == "cpu":
         attention = step_attention(job.shape, context_tokens) * sequences * part.share
-        work = StepWork(read, computed_load(job, part), sequences, cache_bytes * part.share, attention)
-        return overhead + step_seconds(work, reach, processor_rate(part.pool, levels))
+        rates = Rates(reach, part.threads * constants.CORE_BANDWIDTH, processor_rate(part.pool, levels))
+        took = step_time(StepWork(read, computed_load(job, part), sequences, cache_bytes, attention), rates)
+        slower = at(constants.NETWORK_SPREAD, -levels.network)
+        more = processor_overhead(job.shape, part, sequences, levels)
+        return StepTerms(took.reading * slower, took.arithmetic * slower, took.attention * slower, more * slower)
     slowed = (read.size_bytes + read.unpacking_bytes * shortfall_scale(part.pool, levels)) / reach
     further = 0.0
     if sequences > 1:
         further = (sequences - 1) * 2.0 * computed_load(job, part).elements / batch_rate(job, part, levels)
     if part.ways > 1:
         overhead += 2 * job.shape.layers * at(constants.ALL_REDUCE_SECONDS, -levels.overhead)
-    return overhead + slowed + cache + further
+    return StepTerms(slowed, further, cache_bytes / reach, overhead)
+
+
+def processor_overhead(shape: ModelShape, part: Part, sequences: int, levels: Levels) -> float:
+    """Seconds of a step on a processor beside reading, arithmetic and attention.
+
+    Args:
+        shape: Of the network.
+        part: The processor's.
+        sequences: Computed together.
+        levels: Of the constants.
+    """
+    rate = layer_overhead(part.pool)
+    more = constants.WIDTH_SECONDS * shape.width + constants.SEQUENCE_SECONDS * (sequences - 1)
+    if shape.experts is not None:
+        more += constants.EXPERT_SECONDS * shape.experts.used * sequences
+    return shape.layers * part.share * (rate.value + more) * at(rate, -levels.overhead) / rate.value
 
 
 def prompt_seconds(job: Job, prompt_tokens: int, levels: Levels = BEST) -> float:

@@ -71,7 +71,7 @@ class Load:
         alone_operations: Of a processor, for the token of one sequence.
         together_operations: Of a processor, for each token of a few sequences.
         prompt_operations: Of a processor, for a token of a long prompt.
-        tiled_elements: Weights that a processor reads four rows at a time, where there are two tokens and more.
+        waiting_operations: Of a processor, once where there are two tokens and more.
     """
 
     size_bytes: float
@@ -80,7 +80,7 @@ class Load:
     alone_operations: float
     together_operations: float
     prompt_operations: float
-    tiled_elements: float
+    waiting_operations: float
 
     def plus(self, other: Load, share: float) -> Load:
         """With a share of another one."""
@@ -91,7 +91,7 @@ class Load:
             self.alone_operations + other.alone_operations * share,
             self.together_operations + other.together_operations * share,
             self.prompt_operations + other.prompt_operations * share,
-            self.tiled_elements + other.tiled_elements * share,
+            self.waiting_operations + other.waiting_operations * share,
         )
 
 
@@ -107,7 +107,7 @@ def load_of(matrices: Sequence[Matrices], *, is_experts: bool = False) -> Load:
     """
     kernels = [constants.PROCESSOR_KERNELS.get(m.type_name, constants.OTHER_KERNEL) for m in matrices]
     if is_experts:
-        kernels = [constants.Kernel(kernel.alone, kernel.alone, kernel.alone) for kernel in kernels]
+        kernels = [constants.Kernel(k.alone, 0.0, k.alone, k.expert, k.expert) for k in kernels]
     spent = list(zip(matrices, kernels, strict=True))
     return Load(
         size_bytes=float(sum(m.size_bytes for m in matrices)),
@@ -116,7 +116,7 @@ def load_of(matrices: Sequence[Matrices], *, is_experts: bool = False) -> Load:
         alone_operations=sum(m.elements * kernel.alone for m, kernel in spent),
         together_operations=sum(m.elements * kernel.together for m, kernel in spent),
         prompt_operations=sum(m.elements * kernel.prompt for m, kernel in spent),
-        tiled_elements=float(sum(m.elements for m, kernel in spent if kernel.is_tiled)),
+        waiting_operations=sum(m.elements * kernel.waiting for m, kernel in spent),
     )
 
 

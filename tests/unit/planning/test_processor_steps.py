@@ -9,16 +9,21 @@ from hypothesis import strategies as st
 from tests.unit.planning.published import LLAMA_8B, MINI_LM, QWEN_30B_A3B, TINY_LLAMA
 from undercroft.catalog.families import load_catalogue
 from undercroft.catalog.shapes import ModelShape
-from undercroft.planning.processor_steps import StepWork, prompt_attention, step_attention, step_seconds
+from undercroft.planning.processor_steps import Rates, StepWork, prompt_attention, step_attention, step_time
 from undercroft.planning.speed_constants import PROCESSOR_KERNELS
 from undercroft.planning.traffic import Load, Matrices, attention_pairs, load_of, traffic_of
 
 RATE = 1e11
-MANY_BYTES = 1e15  # a bandwidth at which reading takes no time
+MANY_BYTES = 1e18  # a bandwidth at which reading takes no time
 
 
 def work(load: Load, sequences: int) -> StepWork:
     return StepWork(load, load, sequences, 0.0, 0.0)
+
+
+def seconds(found: StepWork, bandwidth: float, core_bandwidth: float = 0.0) -> float:
+    took = step_time(found, Rates(bandwidth, core_bandwidth, RATE))
+    return took.reading + took.arithmetic + took.attention
 
 
 def of_type(name: str) -> Load:
@@ -26,40 +31,51 @@ def of_type(name: str) -> Load:
 
 
 def test_one_token_takes_the_operations_of_its_types() -> None:
-    """A billion weights of Q4_K at 4.2 operations each and 1e11 a second: 42 ms, however fast memory is."""
-    assert step_seconds(work(of_type("Q4_K"), 1), MANY_BYTES, RATE) == pytest.approx(0.042)
+    """A billion weights of Q4_K at 2.2 operations each and 1e11 a second: 22 ms, where memory takes no time."""
+    assert seconds(work(of_type("Q4_K"), 1), MANY_BYTES) == pytest.approx(0.022)
 
 
-def test_a_slow_memory_takes_the_time_of_reading() -> None:
-    """The same billion in 1 GB at 2 GB/s: half a second; the arithmetic is done meanwhile."""
-    assert step_seconds(work(of_type("Q4_K"), 1), 2e9, RATE) == pytest.approx(0.5, rel=0.001)
+def test_on_few_cores_arithmetic_comes_on_top_of_reading() -> None:
+    """The same billion in 1 GB at 2 GB/s: half a second of reading and 22 ms of arithmetic."""
+    took = step_time(work(of_type("Q4_K"), 1), Rates(2e9, 1e9, RATE))
+    assert took.reading == pytest.approx(0.5)
+    assert took.arithmetic == pytest.approx(0.022)
 
 
-def test_two_tokens_of_a_tiled_type_wait_for_memory_and_those_of_others_do_not() -> None:
-    """Q8_0 is read four rows at a time from two tokens on and takes several times as long; Q6_K takes twice."""
+def test_on_many_cores_only_the_longer_of_the_two_counts() -> None:
+    """Cores that could read eight times what memory delivers hide 22 ms of arithmetic; 600 ms of it they do not."""
+    short, long = work(of_type("Q4_K"), 1), work(of_type("IQ4_XS"), 8)
+    assert seconds(short, 2e9, 16e9) == pytest.approx(0.5)
+    assert seconds(long, 2e9, 16e9) == pytest.approx(1 / 16 + 54.4e9 / RATE * 1)
+
+
+def test_two_tokens_of_a_tiled_type_wait_for_memory_more_than_those_of_others() -> None:
+    """Q8_0 takes seven times as long for two tokens as for one, Q6_K three times; two more cost both of them less."""
     lost = {}
     for name in ("Q8_0", "Q6_K"):
-        alone, two = (step_seconds(work(of_type(name), count), MANY_BYTES, RATE) for count in (1, 2))
+        alone, two, four = (seconds(work(of_type(name), count), MANY_BYTES) for count in (1, 2, 4))
         lost[name] = two / alone
-    assert lost["Q6_K"] == pytest.approx(2 * 6.2 / 6.3)
-    assert lost["Q8_0"] == pytest.approx((2 * 4.1 + 26) / 6.4)
+        assert four - two < two - alone
+    assert lost["Q6_K"] == pytest.approx((5.9 + 2 * 6.1) / 5.6)
+    assert lost["Q8_0"] == pytest.approx((21 + 2 * 3.3) / 4.0)
 
 
 def test_an_expert_is_multiplied_token_by_token() -> None:
-    """Neither the kernels of long prompts nor tiles: each token costs what one alone does."""
+    """In a step each token costs what one alone does, and nothing is waited for; a prompt has its own figure."""
     experts = load_of([Matrices("Q8_0", 10**9, 10**9)], is_experts=True)
-    assert experts.prompt_operations == experts.together_operations == experts.alone_operations == 6.4e9
-    assert experts.tiled_elements == 0
+    assert experts.together_operations == experts.alone_operations == 4.0e9
+    assert experts.prompt_operations == 6.9e9
+    assert experts.waiting_operations == 0
     mixture = traffic_of(QWEN_30B_A3B, "Q8_0")
-    assert mixture.expert_load.tiled_elements == 0 < mixture.block_load.tiled_elements
+    assert mixture.expert_load.waiting_operations == 0 < mixture.block_load.waiting_operations
 
 
 def test_attention_by_hand() -> None:
-    """TinyLlama with 100 keys: 22 blocks x 32 heads x 100 keys, 2,100 operations and 11.2 for each of 128 products."""
+    """TinyLlama with 100 keys: 22 blocks x 32 heads x 100 keys, 3,650 operations and 18.5 for each of 128 products."""
     assert attention_pairs(TINY_LLAMA, 100) == 22 * 32 * 100
-    assert step_attention(TINY_LLAMA, 100) == pytest.approx(70_400 * (2100 + 11.2 * 128))
-    assert prompt_attention(TINY_LLAMA, 100) == pytest.approx(70_400 * 50 * (500 + 5.6 * 128))
-    assert prompt_attention(MINI_LM, 100) == pytest.approx(6 * 12 * 100 * 100 * (500 + 5.6 * 64))
+    assert step_attention(TINY_LLAMA, 100) == pytest.approx(70_400 * (3650 + 18.5 * 128))
+    assert prompt_attention(TINY_LLAMA, 100) == pytest.approx(70_400 * 50 * (500 + 7.2 * 128))
+    assert prompt_attention(MINI_LM, 100) == pytest.approx(6 * 12 * 100 * 100 * (500 + 7.2 * 64))
 
 
 def test_a_window_bounds_the_keys_that_are_met() -> None:
@@ -72,7 +88,7 @@ def test_a_window_bounds_the_keys_that_are_met() -> None:
 def test_another_token_never_makes_a_step_shorter(name: str) -> None:
     """From one sequence to sixty-four, past the change to the kernels of long prompts; and never twice the price."""
     load = of_type(name)
-    times = [step_seconds(work(load, count), 20e9, RATE) for count in range(1, 65)]
+    times = [seconds(work(load, count), 14e9) for count in range(1, 65)]
     assert times == sorted(times)
     assert times[63] < 64 * times[0]
 

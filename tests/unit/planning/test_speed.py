@@ -57,7 +57,8 @@ def test_layers_on_two_pools_run_one_after_the_other() -> None:
     job = job_of(LLAMA_7B, workload, machine(card(), fp32=1e15), 17)
     blocks = (2 * (6_738_415_616 - 2 * 32000 * 4096) + 2 * 64 * 4096) / 2
     output = 2 * 32000 * 4096 + 2 * 4096 / 2
-    overhead = constants.LAYER_OVERHEAD["gpu", "nvidia"].value * 16 + constants.LAYER_OVERHEAD["cpu", ""].value * 16
+    beside = constants.LAYER_OVERHEAD["cpu", ""].value + constants.WIDTH_SECONDS * 4096
+    overhead = constants.LAYER_OVERHEAD["gpu", "nvidia"].value * 16 + beside * 16
     expected = blocks / 50e9 + (blocks + output) / 100e9 + overhead + 32000 * 2e-9 + constants.STEP_SECONDS.value
     assert decode_seconds(job, 1, 0) == pytest.approx(expected, rel=1e-3)
 
