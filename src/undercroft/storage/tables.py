@@ -107,6 +107,8 @@ usage = Table(
     Column("first_token_seconds", Float, nullable=True),
     Column("total_seconds", Float, nullable=False),
     Column("signs", JSON, nullable=True),  # of the answer, while a candidate is tried: is_empty, is_refusal …; no text
+    Column("input_language", String(8), nullable=True),  # of some requests, as watch.input_signs tells it; no text
+    Column("input_topic", Integer, nullable=True),  # 0 to 15: a hash of its words
     Index("ix_usage_at", "at"),
     Index("ix_usage_deployment_at", "deployment", "at"),
     Index("ix_usage_deployment_release_at", "deployment", "release", "at"),
@@ -188,6 +190,57 @@ probe_runs = Table(
     Column("note", Text, nullable=False),  # why nobody could be asked, or it broke off; else empty
     UniqueConstraint("probe", "due_at"),  # no time of a schedule is run twice
     Index("ix_probe_runs_probe_started_at", "probe", "started_at"),
+)
+
+probe_outcomes = Table(
+    "probe_outcomes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(24), nullable=False),
+    Column("run_at", String(24), nullable=False),  # when its run began; the same for a whole baseline
+    Column("probe", String(63), nullable=False),
+    Column("purpose", String(16), nullable=False),  # watch.outcome_rows.Purpose: probe | baseline | trial
+    Column("deployment", String(80), nullable=False),  # as it was asked for: NAME, NAME@7
+    Column("release", String(80), nullable=False),  # what answered
+    Column("question", String(80), nullable=False),  # its id, and a digest of it
+    Column("has_passed", Boolean, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("failed_checks", JSON, nullable=False),  # names
+    Column("error", String(64), nullable=False),  # code; empty where an answer came
+    Column("is_valid", Boolean, nullable=True),  # the JSON that was asked for; None where none was
+    Column("is_refusal", Boolean, nullable=True),
+    Column("language", String(8), nullable=True),  # of the answer, as watch.input_signs tells it
+    Column("first_token_seconds", Float, nullable=True),
+    Column("total_seconds", Float, nullable=True),
+    Column("tokens_per_second", Float, nullable=True),
+    Column("answer_tokens", Integer, nullable=True),
+    Column("likeness", Float, nullable=True),  # to the baseline's answers
+    Index("ix_probe_outcomes_deployment_at", "deployment", "at"),
+)
+
+replica_samples = Table(
+    "replica_samples",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(24), nullable=False),
+    Column("deployment", String(63), nullable=False),
+    Column("replica", String(32), nullable=False),
+    Column("private_bytes", BigInteger, nullable=False),
+    Column("gpu_bytes", BigInteger, nullable=True),  # of all cards together; None where it has none
+    Column("open_files", Integer, nullable=True),  # None is not known
+    Column("requests", Integer, nullable=False),  # since the sample before
+    Index("ix_replica_samples_replica_at", "replica", "at"),
+    Index("ix_replica_samples_at", "at"),
+)
+
+detector_states = Table(
+    "detector_states",
+    metadata,
+    Column("subject", String(80), primary_key=True),  # a deployment
+    Column("source", String(80), primary_key=True),  # probe:NAME | requests | replicas
+    Column("position", String(64), nullable=False),  # what it has read up to
+    Column("state", JSON, nullable=False),  # what the detectors remember: numbers, no text
+    Column("changed_at", String(24), nullable=False),
 )
 
 releases = Table(
