@@ -208,6 +208,62 @@ class BackupSettings(Section):
     keep_monthly: int = Field(12, ge=0, le=10_000, description="Months of which the newest backup is kept.")
 
 
+class AlertSettings(Section):
+    """Who is told when something is wrong, and how often. URLs and secrets are in files, one line each."""
+
+    language: Literal["en", "th", "ms", "vi", "ar", "zh"] = Field("en", description="Language of every message.")
+    site: str = Field(
+        "", max_length=100, description="What messages call this server; its host name where it is empty."
+    )
+    from_severity: Literal["notice", "warning", "critical"] = Field(
+        "warning", description="Least severity that is told; incidents below it are only listed."
+    )
+    probe_failures: int = Field(
+        3, ge=1, le=1000, description="Failed runs of a probe in a row that open an incident; a probe may say its own."
+    )
+    quiet_minutes: float = Field(
+        5.0, ge=0, le=10_080, description="An incident is resolved when all was well for this long."
+    )
+    escalate_minutes: float = Field(
+        60.0, ge=0, le=525_600, description="An incident that is open for this long is told once more; 0 is never."
+    )
+    escalate_to: list[str] = Field([], description="Sinks that are told then; empty is all.")
+    rate_per_hour: int = Field(
+        20, ge=1, le=3600, description="Most messages to each sink an hour; what is more is gathered into the last one."
+    )
+    attempts: int = Field(
+        8, ge=1, le=100, description="Times that a message is tried before it is kept as undeliverable."
+    )
+    timeout_seconds: float = Field(15.0, gt=0, le=300, description="Longest time that one try takes.")
+    ca_file: Path | None = Field(None, description="Certificates to trust beside the system's, PEM.")
+    slack_url_file: Path | None = Field(None, description="File with the URL of an incoming webhook of Slack.")
+    teams_url_file: Path | None = Field(None, description="File with the URL of a workflow of Microsoft Teams.")
+    webhook_url_file: Path | None = Field(None, description="File with the URL of a receiver of your own.")
+    webhook_secret_file: Path | None = Field(
+        None, description="File with the secret that signs what the webhook gets; it is needed."
+    )
+    telegram_token_file: Path | None = Field(None, description="File with the token of a bot of Telegram.")
+    telegram_chat: str = Field("", description="Id of the chat, or @name of the channel, that the bot writes to.")
+    telegram_endpoint: str = Field("https://api.telegram.org", description="Telegram's server, or one's own.")
+    line_token_file: Path | None = Field(None, description="File with the channel access token of a LINE bot.")
+    line_to: str = Field("", description="Id of the LINE user, group or room that it writes to.")
+    line_endpoint: str = Field("https://api.line.me", description="LINE's server, or a relay.")
+    dingtalk_url_file: Path | None = Field(None, description="File with the URL of a DingTalk robot.")
+    dingtalk_secret_file: Path | None = Field(None, description="File with the robot's signing secret, SEC….")
+    email_host: str = Field("", description="SMTP server; no e-mail is sent without.")
+    email_port: int = Field(0, ge=0, le=65535, description="Its port; 0 is 587, 465 or 25 by email_security.")
+    email_security: Literal["starttls", "tls", "plain"] = Field(
+        "starttls", description="'plain' sends in the clear, and takes no password."
+    )
+    email_user: str = Field("", description="Who logs in; nobody where it is empty.")
+    email_password_file: Path | None = Field(None, description="File with the password of email_user.")
+    email_from: str = Field("", description="Sender's address.")
+    email_to: list[str] = Field([], description="Addresses of who is told.")
+    alertmanager_url_file: Path | None = Field(
+        None, description="File with the URL of a Prometheus Alertmanager, without /api/v2."
+    )
+
+
 class UsageSettings(Section):
     """What is kept of each request: counts and times, never its text."""
 
@@ -236,6 +292,7 @@ class Settings(Section):
     releases: ReleaseSettings = ReleaseSettings()
     journal: JournalSettings = JournalSettings()
     backup: BackupSettings = BackupSettings()
+    alerts: AlertSettings = AlertSettings()
     usage: UsageSettings = UsageSettings()
     logging: LoggingSettings = LoggingSettings()
 
