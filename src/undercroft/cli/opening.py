@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from undercroft.core.environment import home_path
 from undercroft.core.errors import NotFoundError, UnavailableError
 from undercroft.core.home import Home
@@ -29,9 +31,12 @@ def open_home() -> Home:
 
 
 def open_database() -> tuple[Home, Database]:
-    """The home and its database."""
+    """The home and its database. Where that had an older schema, a line on stderr says what was done."""
     home = open_home()
-    return home, Database(home.database_file)
+    database = Database(home.database_file)
+    if database.upgraded is not None:
+        typer.echo(f"Upgraded: {database.upgraded}", err=True)
+    return home, database
 
 
 def settings_of(home: Home) -> Settings:

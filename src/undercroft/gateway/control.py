@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,10 @@ class Control:
         self.settings = load_settings(home.config_file).settings
         log_json_lines(self.settings.logging.level)
         self.database = Database(home.database_file)
+        if self.database.upgraded is not None:
+            _log.info(
+                "database upgraded", **asdict(self.database.upgraded) | {"copy": str(self.database.upgraded.copy)}
+            )
         self.local_keys = LocalKeys()
         self.usage = UsageLog(self.database, retention_days=self.settings.usage.retention_days)
         self.doors = DoorLink(home, self._on_event)

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.recovery.manifests import check_paths
 from undercroft.recovery.sealing import DamagedError
+from undercroft.storage.copying import copy_whole, reading_only
 
 # What is made anew by itself, or is copied in a way of its own.
 _SKIPPED_FOLDERS = {"run", "logs", "quarantine", "blobs"}
@@ -177,18 +178,13 @@ def copy_database(source: Path, target: Path) -> Snapshot:
     Raises:
         ConflictError: ``database-damaged``: SQLite finds it damaged; a copy of that is no backup.
         UnavailableError: It cannot be read, or the copy not written.
-
-    Source:
-        SQLite's online backup API, https://www.sqlite.org/backup.html.
     """
     if not source.exists():
         raise UnavailableError("no-database", f"there is no database {source}", hint="undercroft up makes it")
     try:
-        with closing(sqlite3.connect(source, timeout=30)) as read, closing(sqlite3.connect(target)) as write:
-            read.backup(write)
-        with closing(sqlite3.connect(f"{target.as_uri()}?immutable=1", uri=True)) as copy:
-            damage = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if damage == "ok":
+        damage = copy_whole(source, target)
+        if not damage:
+            with reading_only(target) as copy:
                 return Snapshot(target, _schema(copy), _model_files(copy))
     except sqlite3.DatabaseError as error:
         raise UnavailableError(
@@ -198,7 +194,7 @@ def copy_database(source: Path, target: Path) -> Snapshot:
         ) from error
     raise ConflictError(
         "database-damaged",
-        f"the database {source} is damaged and was not backed up: {str(damage)[:200]}",
+        f"the database {source} is damaged and was not backed up: {damage[:200]}",
         hint="undercroft backup list; restore the newest one that counts",
     )
 

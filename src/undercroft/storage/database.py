@@ -12,6 +12,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from undercroft.core.errors import ConflictError, UnavailableError
+from undercroft.storage.upgrading import Upgrade, forget_old_copies, keep_copy, upgrading_alone
 
 # The newest revision in storage/migrations/versions; a test holds the two together. Known here so that
 # opening an up-to-date database does not import Alembic (100 ms).
@@ -26,11 +27,13 @@ class Database:
 
     Raises:
         ConflictError: A newer Undercroft wrote it.
-        UnavailableError: It cannot be opened or is damaged.
+        UnavailableError: It cannot be opened or is damaged, or its schema could not be made today's; then it is as it
+            was.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self.upgraded: Upgrade | None = None  # what opening it has changed
         self.engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 30}, pool_size=5, max_overflow=10)
         event.listen(self.engine, "connect", _configure)
         event.listen(self.engine, "begin", _begin_immediate)
@@ -41,18 +44,40 @@ class Database:
             raise self._unusable(error) from error
 
     def _migrate(self) -> None:
-        revision = self._revision()
-        if revision == SCHEMA_REVISION:
+        if self._revision() == SCHEMA_REVISION:
             return
-        if revision is not None and revision > SCHEMA_REVISION:
-            raise ConflictError(
-                "database-newer",
-                f"the database {self.file} has schema {revision}, this Undercroft knows up to {SCHEMA_REVISION}",
-                hint="install the Undercroft version that wrote it, or a newer one",
-            )
+        with upgrading_alone(self.file):
+            revision = self._revision()
+            if revision == SCHEMA_REVISION:
+                return
+            if revision is not None and revision > SCHEMA_REVISION:
+                copy = self.file.with_name(f"{self.file.name}.before-{revision}")
+                raise ConflictError(
+                    "database-newer",
+                    f"the database {self.file} has schema {revision}, this Undercroft knows up to {SCHEMA_REVISION}",
+                    hint="install the Undercroft version that wrote it, or a newer one"
+                    + (f"; or put back {copy}, and lose what was done since" if copy.exists() else ""),
+                )
+            self._upgrade(revision)
+
+    def _upgrade(self, revision: str | None) -> None:
         from undercroft.storage.migrations import upgrade  # noqa: PLC0415  (Alembic costs 100 ms and is rarely needed)
 
-        upgrade(self.engine)
+        if revision is None:
+            upgrade(self.engine, None)
+            return
+        done = Upgrade(revision, SCHEMA_REVISION, keep_copy(self.file, schema=SCHEMA_REVISION))
+        try:
+            upgrade(self.engine, done)
+        except DatabaseError as error:
+            raise UnavailableError(
+                "upgrade-failed",
+                f"the database {self.file} was not brought from schema {revision} to {SCHEMA_REVISION} and is as it "
+                f"was: {error.orig}",
+                hint="undercroft doctor; the Undercroft version before this one goes on with it",
+            ) from error
+        self.upgraded = done
+        forget_old_copies(self.file)
 
     def _unusable(self, error: DatabaseError) -> UnavailableError:
         return UnavailableError(

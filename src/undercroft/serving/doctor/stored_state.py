@@ -22,6 +22,7 @@ from undercroft.storage.blobs import DISTRUSTED, BlobStore, Fingerprint, fingerp
 from undercroft.storage.database import SCHEMA_REVISION
 from undercroft.storage.tables import blobs, measurements
 from undercroft.storage.tables import journal as journal_table
+from undercroft.storage.upgrading import copies_of
 
 # Read through here up to this size; a larger file takes longer than a check may.
 _READ_THROUGH_BYTES = 200 * 1024**2
@@ -41,6 +42,7 @@ class DatabaseState:
         journal_damage: The first place where the chain does not hold; empty where it holds.
         entries: Journal entries; count.
         size_bytes: Of the file.
+        copies: Names of the copies from before its schema was upgraded, the newest last.
     """
 
     damage: str
@@ -48,6 +50,7 @@ class DatabaseState:
     journal_damage: str
     entries: int
     size_bytes: int
+    copies: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -78,7 +81,8 @@ def judge_database(state: DatabaseState | None, file: Path) -> Verdict:
         state: None where there is no database yet.
         file: Of the database.
     """
-    restore = f"undercroft down; put back a copy of {file}"
+    kept = f"{file.with_name(state.copies[-1])}, or another copy of" if state and state.copies else "a copy of"
+    restore = f"undercroft down; put back {kept} {file}"
     if state is None:
         return fine("none yet; undercroft up makes it")
     if state.damage:
@@ -94,7 +98,12 @@ def judge_database(state: DatabaseState | None, file: Path) -> Verdict:
         parts.append(f"{format_bytes(state.size_bytes)} were not read through")
     if state.entries > _HASHED_ENTRIES:
         parts.append(f"{state.entries:,} journal entries were not checked: undercroft journal verify")
-    return fine(f"opens; {'; '.join(parts)}" if parts else "whole, and so is the journal")
+    told = [f"opens; {'; '.join(parts)}" if parts else "whole, and so is the journal"]
+    if state.revision and state.revision < SCHEMA_REVISION:
+        told.append(f"the next start brings it from schema {state.revision} to {SCHEMA_REVISION} and keeps a copy")
+    if state.copies:
+        told.append(f"as it was before upgrades: {', '.join(state.copies)}")
+    return fine("; ".join(told))
 
 
 def judge_files(expected: Iterable[tuple[str, Fingerprint, Fingerprint | None]]) -> list[Verdict]:
@@ -160,7 +169,8 @@ def observe_database(file: Path) -> DatabaseState | None:
         journal_damage = f"an entry cannot be read: {error}"
     except UndercroftError as error:
         journal_damage = error.message
-    return DatabaseState(damage, revision, journal_damage, entries, size_bytes)
+    copies = tuple(path.name for path in copies_of(file))
+    return DatabaseState(damage, revision, journal_damage, entries, size_bytes, copies)
 
 
 def _checkpoints(home: Home) -> dict[int, str]:

@@ -24,6 +24,7 @@ from undercroft.storage import journal
 from undercroft.storage.blobs import DISTRUSTED, BlobStore, Fingerprint, digest_file, fingerprint
 from undercroft.storage.database import SCHEMA_REVISION, Database
 from undercroft.storage.tables import blobs
+from undercroft.storage.upgrading import keep_copy
 
 TIME = "2026-11-21T10:00:00.000Z"
 
@@ -49,6 +50,20 @@ def test_a_whole_database_is_silent(home: Home, tmp_path: Path) -> None:
     """Whole, or not made yet."""
     assert look(home).saw == "whole, and so is the journal"
     assert look(Home(tmp_path / "none")).saw == "none yet; undercroft up makes it"
+
+
+def test_copies_from_before_upgrades_are_named(home: Home) -> None:
+    """Doctor says which there are, that an old schema is going to be upgraded, and offers the newest copy on damage."""
+    keep_copy(home.database_file, schema="0004")
+    keep_copy(home.database_file, schema="0005")
+    saw = look(home).saw
+    assert saw.endswith("as it was before upgrades: undercroft.db.before-0004, undercroft.db.before-0005")
+    state = observe_database(home.database_file)
+    assert state is not None
+    old = judge_database(replace(state, revision="0001"), home.database_file)
+    assert (old.level, f"brings it from schema 0001 to {SCHEMA_REVISION}" in old.saw) == ("ok", True)
+    damaged = judge_database(replace(state, damage="torn"), home.database_file)
+    assert "undercroft.db.before-0005" in damaged.mend
 
 
 def test_looking_changes_nothing(home: Home) -> None:
