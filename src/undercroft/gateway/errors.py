@@ -113,6 +113,10 @@ class DisplacedError(DoorError):
     """
 
 
+class OvertakenError(DisplacedError):
+    """Another release answers for the name now; who asked for this very one goes on waiting for it."""
+
+
 def http_status(error: UndercroftError) -> int:
     """The HTTP status of an error's kind."""
     return next(status for kind, status in HTTP_STATUS.items() if isinstance(error, kind))

@@ -146,6 +146,31 @@ def admit(
     return desk.admission
 
 
+def never_fits(ask: Ask, occupants: Sequence[Occupant], rooms: Mapping[str, Room]) -> bool:
+    """Whether it would not fit even if everything that may go were gone.
+
+    Args:
+        ask: The replica that is wanted.
+        occupants: Replicas that hold memory.
+        rooms: Pool id → its memory.
+    """
+    return any(
+        rooms[pool].total_bytes - _kept(ask, occupants, pool) < need if pool in rooms else need > 0
+        for pool, need in ask.needs.items()
+    )
+
+
+def _kept(ask: Ask, occupants: Sequence[Occupant], pool: str) -> int:
+    """Bytes of a pool that stay taken whatever is unloaded for this ask."""
+    return sum(
+        o.claims.get(pool, 0)
+        for o in occupants
+        if (o.is_pinned or o.priority > ask.priority)
+        and o.phase is not Phase.STOPPING
+        and o.replica_id not in ask.replaces
+    )
+
+
 class _Desk:
     """Keeps count while asks are answered one after the other."""
 
@@ -178,7 +203,7 @@ class _Desk:
         if not self._lacks(ask, self._both()):
             self._wait(ask, "memory is being freed")
             return
-        if self._is_hopeless(ask):
+        if never_fits(ask, self._occupants, self._rooms):
             self.admission.refused[ask.deployment] = self._refusal(ask)
             return
         if not ask.has_demand:
@@ -254,29 +279,12 @@ class _Desk:
         self._wait(ask, "there is no room beside its old replica, which is stopped first: a moment without an answer")
         return True
 
-    def _is_hopeless(self, ask: Ask) -> bool:
-        """Whether it would not fit even if everything that may go were gone."""
-        return any(
-            self._rooms[pool].total_bytes - self._kept(ask, pool) < need if pool in self._rooms else need > 0
-            for pool, need in ask.needs.items()
-        )
-
-    def _kept(self, ask: Ask, pool: str) -> int:
-        """Bytes of a pool that stay taken whatever is unloaded for this ask."""
-        return sum(
-            o.claims.get(pool, 0)
-            for o in self._occupants
-            if (o.is_pinned or o.priority > ask.priority)
-            and o.phase is not Phase.STOPPING
-            and o.replica_id not in ask.replaces
-        )
-
     def _refusal(self, ask: Ask) -> str:
         for pool, need in ask.needs.items():
             room = self._rooms.get(pool)
             if room is None:
                 return f"it needs {format_bytes(need)} of {pool}, which this machine does not have"
-            kept = self._kept(ask, pool)
+            kept = _kept(ask, self._occupants, pool)
             if room.total_bytes - kept < need:
                 held = f", of which {format_bytes(kept)} belong to pinned or more important models" if kept else ""
                 return (

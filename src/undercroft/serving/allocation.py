@@ -14,7 +14,7 @@ from undercroft.core.settings import AdmissionSettings
 from undercroft.engines.contract import ReplicaState
 from undercroft.hardware.main_memory import read_memory
 from undercroft.registry.entries import Model
-from undercroft.serving.admission import Admission, Ask, Occupant, admit
+from undercroft.serving.admission import Admission, Ask, Occupant, admit, never_fits
 from undercroft.serving.deployments import Deployment
 from undercroft.serving.forecasting import Forecaster
 from undercroft.serving.ledger import Ledger, Reading, ReplicaForecast, make_ledger
@@ -157,6 +157,25 @@ class Allocator:
         admission.start.extend(free)
         self._remember(admission, wanted, deployments)
         return admission
+
+    def never_fits(
+        self, name: str, without: str | None, views: Sequence[ReplicaView], deployments: Mapping[str, Deployment]
+    ) -> bool:
+        """Whether a deployment would not fit even if everything that may go were gone.
+
+        Args:
+            name: Of the deployment.
+            without: One whose memory counts as free, though it may not be unloaded; None is none.
+            views: Replicas that there are.
+            deployments: By name.
+        """
+        forecast = self._by_deployment.get(name)
+        if forecast is None or name not in deployments:
+            return False
+        ledger = self.ledger(views)
+        ask = Ask(name, forecast.needs(is_file_counted=True), priority=deployments[name].settings.priority)
+        others = [one for one in self._occupants(ledger, views, deployments, {}, 0.0) if one.deployment != without]
+        return never_fits(ask, others, ledger.rooms)
 
     def _reading(self) -> Reading:
         memory = read_memory()

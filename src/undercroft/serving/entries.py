@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +60,20 @@ def entry_for(
         replicas=tuple(_replica(view) for view in ready),
         serves=serves,
     )
+
+
+def patient(told: Mapping[str, DeploymentEntry], waited_for: Collection[str]) -> dict[str, DeploymentEntry]:
+    """The entries as the doors get them.
+
+    Args:
+        told: By name.
+        waited_for: Deployments that take the place of one that was unloaded for them. Where they fail, requests go on
+            waiting for the moment until that is loaded again.
+    """
+    return {
+        name: replace(entry, state="loading") if entry.state == "failed" and name in waited_for else entry
+        for name, entry in told.items()
+    }
 
 
 def _state(is_ready: bool, is_loaded: bool, has_failed: bool) -> Literal["ready", "loading", "unloaded", "failed"]:

@@ -7,9 +7,11 @@
     replacing  there is no memory for both: production was unloaded,    checking, failed, cancelled
                requests wait for the candidate
     checking   the candidate is ready and answers its standard          canary, done, reverted, cancelled
-               questions; production answers the users
+               questions; production answers the users, or the
+               candidate where production was unloaded for it
     canary     a share of the users is answered by the candidate, or    done, reverted, cancelled
-               copies of their requests are (shadow)
+               copies of their requests are (shadow); all of them
+               where production was unloaded for it
     done       it is in production; what was is ``previous``            -
     reverted   it was judged worse; nothing has changed for the users   -
     failed     it could not be loaded                                   -
@@ -48,6 +50,9 @@ class State(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+
+# Noted in the evidence: production has been unloaded to make room.
+_REPLACED = "has_replaced"
 
 ENDED = frozenset({State.DONE, State.REVERTED, State.FAILED, State.CANCELLED})
 
@@ -103,6 +108,11 @@ class Promotion:
     ended_at: str | None
     actor: str
     reason: str | None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether what was in production was unloaded for the candidate, which answers alone until it has ended."""
+        return self.state is State.REPLACING or (self.state not in ENDED and bool(self.evidence.get(_REPLACED)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -176,6 +186,8 @@ def change(
 ) -> None:
     """Goes on to another state that is no end, or keeps the state and notes how it goes."""
     values: dict[str, Any] = {"state": state.value, "note": note}
+    if state is State.REPLACING:
+        evidence = {**(promotion.evidence if evidence is None else evidence), _REPLACED: True}
     if evidence is not None:
         values["evidence"] = evidence
     if state is not promotion.state:

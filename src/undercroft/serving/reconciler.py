@@ -33,7 +33,15 @@ from undercroft.serving.deployments import Deployment
 from undercroft.serving.forecasting import MachineForecaster
 from undercroft.serving.ledger import Ledger
 from undercroft.serving.replica import Deadlines, Replica, ReplicaView
-from undercroft.serving.served import Served, ServedName, find_served, live_number, name_entry, name_served
+from undercroft.serving.served import (
+    Served,
+    ServedName,
+    awaited_group,
+    find_served,
+    live_number,
+    name_entry,
+    name_served,
+)
 from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, NameEntry, Snapshot
 from undercroft.storage import journal
 from undercroft.storage.database import Database
@@ -123,6 +131,7 @@ class Reconciler:
         self._wanted: list[Deployment] = []
         self._served = Served()
         self._live: dict[str, int] = {}
+        self._entries: dict[str, DeploymentEntry] = {}
         self._snapshot = Snapshot(version=0)
         self._to_release: list[tuple[int, Replica]] = []
         self._checked_models: set[str] = set()
@@ -191,10 +200,10 @@ class Reconciler:
             courses = {name: replace(course) for name, course in self._courses.items()}
             return list(self._wanted), list(self._replicas), courses, self._snapshot
 
-    def snapshot(self) -> Snapshot:
-        """What the doors were told last."""
+    def entry(self, name: str) -> DeploymentEntry | None:
+        """How a deployment is; None where it is not wanted, or was not looked at yet."""
         with self._lock:
-            return self._snapshot
+            return self._entries.get(name)
 
     def names(self) -> dict[str, ServedName]:
         """Names that have releases, as wanted now."""
@@ -206,6 +215,12 @@ class Reconciler:
         with self._lock:
             wish = self._allocator.wish(name)
             return bool(wish.waiting or wish.refusal)
+
+    def never_fits(self, name: str, without: str | None) -> bool:
+        """Whether a deployment would not get its memory even if all that may be unloaded were, and ``without``, too."""
+        with self._lock:
+            views = [replica.view for replica in self._replicas]
+            return self._allocator.never_fits(name, without, views, {d.name: d for d in self._wanted})
 
     def ledger(self) -> Ledger:
         """Who holds which memory now, and what is left."""
@@ -364,9 +379,19 @@ class Reconciler:
             is_wanted = deployment.is_running and deployment.settings.load == "always"
             may_return = bool(wish.unloaded_for) and self._allocator.may_return(deployment.name)
             may_return = may_return or (is_wanted and course.load == "on-demand")
+            if course.load and course.load != deployment.settings.load:
+                self._begin_anew(deployment, course)
             course.load = deployment.settings.load
             if deployment.settings.is_pinned or (is_wanted and not course.is_loaded and may_return):
                 course.is_loaded = True
+
+    def _begin_anew(self, deployment: Deployment, course: Course) -> None:
+        """A release came into production or left it, or became a candidate: what failed before counts no more, and
+        what nobody needs any longer is not tried again and again."""
+        course.failures, course.not_before = 0, 0.0
+        states = {r.view.state for r in self._replicas if r.view.spec.name == deployment.name}
+        if deployment.settings.load == "on-demand" and ReplicaState.READY not in states:
+            course.is_loaded = False
 
     def _unload_idle(self) -> None:
         now = time.time()
@@ -450,7 +475,14 @@ class Reconciler:
             for deployment in self._wanted
             if deployment.is_running
         }
-        new = Snapshot(self._snapshot.version, keys, told, quarantined, self._names(told))
+        self._entries = told
+        names = self._names(told)
+        waited_for = {
+            named.groups[named.promotion.to_number]
+            for named in self._served.names.values()
+            if named.promotion is not None and named.promotion.is_alone
+        }
+        new = Snapshot(self._snapshot.version, keys, entries.patient(told, waited_for), quarantined, names)
         if new != self._snapshot or self._snapshot.version == 0 or self._to_release:
             self._snapshot = replace(new, version=self._snapshot.version + 1)
             self._publish(self._snapshot)
@@ -459,6 +491,7 @@ class Reconciler:
         """Which release answers for each name; who answered last is remembered as long as control lives."""
         states = {name: entry.state for name, entry in told.items()}
         found = {}
+        awaited = []
         for name, named in self._served.names.items():
             live = live_number(named, states, self._live.get(name))
             if live is None:
@@ -466,6 +499,10 @@ class Reconciler:
             else:
                 self._live[name] = live
             found[name] = name_entry(named, live)
+            awaited += awaited_group(named, live)
+        for group in awaited:
+            course = self._course(group)
+            course.is_loaded, course.last_demand = True, time.time()
         return found
 
     def _note(self, deployment: Deployment) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -84,10 +84,21 @@ def find_served(connection: Connection, *, keep_warm_seconds: float) -> Served:
             served.deployments.append(own)
             continue
         if production is None and own is not None:
-            served.deployments.append(own)  # answers until the first release does
+            assert promotion is not None
+            served.deployments.append(_until_the_first(own, promotion))
         found = store.list_releases(connection, name)
         served.names[name] = _named(served.deployments, own, found, tags.get(name, {}), promotion, keep_warm_seconds)
     return served
+
+
+def _until_the_first(own: Deployment, promotion: Promotion) -> Deployment:
+    """A deployment without releases, which answers until its first release does."""
+    return replace(own, settings=_kept(own.settings), is_running=own.is_running and not promotion.is_alone)
+
+
+def _kept(settings: DeploymentSettings) -> DeploymentSettings:
+    """The settings of what answers the users while a candidate is tried: it is not unloaded for that one."""
+    return settings.model_copy(update={"priority": settings.priority + 1})
 
 
 def _named(
@@ -103,7 +114,7 @@ def _named(
     needed = {*tags.values(), *(release.number for release in found[:_OFFERED])}
     offered = {release.number: release for release in found if release.number in needed}
     candidate = promotion.to_number if promotion else None
-    is_replaced = promotion is not None and promotion.state is State.REPLACING
+    is_replaced = promotion is not None and promotion.is_alone
     local = own.settings if own else DeploymentSettings.model_validate({})
     for group in dict.fromkeys(groups[number] for number in sorted(offered)):
         members = [number for number in groups if groups[number] == group]
@@ -120,6 +131,8 @@ def _named(
                     "priority": max(-100, local.priority - 1),
                 }
             )
+        elif promotion is not None and candidate not in members:
+            settings = _kept(settings)
         is_away = is_replaced and production in members and candidate not in members
         into.append(
             Deployment(
@@ -163,13 +176,24 @@ def live_number(named: ServedName, states: Mapping[str, str], last: int | None) 
     """
     production = named.tags.get("production")
     promotion = named.promotion
-    if promotion is not None and promotion.state is State.REPLACING:
+    if promotion is not None and promotion.is_alone:
         return promotion.to_number
     if production is None:
         return None if named.plain else (promotion.to_number if promotion else None)
     if states.get(named.groups[production]) == "ready" or last is None or last not in named.releases:
         return production
     return last if states.get(named.groups[last]) == "ready" else production
+
+
+def awaited_group(named: ServedName, live: int | None) -> list[str]:
+    """The deployment that is to answer for a name and cannot yet, while another does; at most one.
+
+    Nobody's request waits for it, and it needs its memory all the same.
+    """
+    production, promotion = named.tags.get("production"), named.promotion
+    if live is None or production is None or live == production:
+        return []
+    return [] if promotion is not None and promotion.is_alone else [named.groups[production]]
 
 
 def name_entry(named: ServedName, live: int | None) -> NameEntry:

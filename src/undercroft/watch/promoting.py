@@ -21,7 +21,7 @@ from undercroft.core.home import Home
 from undercroft.serving import promotions
 from undercroft.serving.promotions import Promotion, State
 from undercroft.serving.served import ServedName
-from undercroft.serving.snapshot import Snapshot
+from undercroft.serving.snapshot import DeploymentEntry
 from undercroft.storage.database import Database
 from undercroft.watch.evidence import read_arm
 from undercroft.watch.judging import check_rules, judge
@@ -51,8 +51,11 @@ class Serving(Protocol):
     def names(self) -> dict[str, ServedName]:
         """Names that have releases."""
 
-    def snapshot(self) -> Snapshot:
-        """What the doors are told."""
+    def entry(self, name: str) -> DeploymentEntry | None:
+        """How a deployment is; None where it is not wanted, or was not looked at yet."""
+
+    def never_fits(self, name: str, without: str | None) -> bool:
+        """Whether it would not get its memory even if all that may be unloaded were, and ``without``, too."""
 
     def lacks_memory(self, name: str) -> bool:
         """Whether a deployment waits for memory."""
@@ -127,7 +130,8 @@ class Promoter:
             if self._is_ending():
                 return
             evidence = {**promotion.evidence, "probes": _plain(scores)}
-            step = after_checking(promotion.plan, check_rules(promotion.plan.rules), scores)
+            candidate = self._candidate(promotion) or candidate
+            step = after_checking(promotion.plan, check_rules(promotion.plan.rules), candidate, scores)
         elif promotion.state is State.CANARY:
             if time.monotonic() - self._tried_at.get(promotion.id, 0.0) < _TRY_SECONDS:
                 return
@@ -138,23 +142,36 @@ class Promoter:
                 promotion.state,
                 promotion.plan,
                 candidate,
-                has_production=promotion.from_number is not None,
+                has_production=self._group_of_production(promotion) is not None,
                 patience_seconds=self._patience_seconds,
             )
         self._go(promotion, step, evidence)
 
     def _candidate(self, promotion: Promotion) -> Candidate | None:
-        named, snapshot = self._serving.names().get(promotion.name), self._serving.snapshot()
-        group = named.groups.get(promotion.to_number) if named is not None else None
-        entry = snapshot.deployments.get(group or "")
+        group = self._group(promotion.name, promotion.to_number)
+        entry = self._serving.entry(group) if group is not None else None
         if group is None or entry is None:
             return None
+        lacks_memory = self._serving.lacks_memory(group)
         return Candidate(
             state=entry.state,
             note=entry.note,
-            lacks_memory=self._serving.lacks_memory(group),
+            lacks_memory=lacks_memory,
             waited_seconds=(utc_now() - from_iso(promotion.changed_at)).total_seconds(),
+            never_fits=lacks_memory and self._serving.never_fits(group, self._group_of_production(promotion)),
         )
+
+    def _group(self, name: str, number: int) -> str | None:
+        """The deployment that runs a release."""
+        named = self._serving.names().get(name)
+        return named.groups.get(number) if named is not None else None
+
+    def _group_of_production(self, promotion: Promotion) -> str | None:
+        """The deployment that answers while the candidate does not; None where nothing does."""
+        if promotion.from_number is not None:
+            return self._group(promotion.name, promotion.from_number)
+        named = self._serving.names().get(promotion.name)
+        return promotion.name if named is not None and named.plain else None
 
     def _try(self, promotion: Promotion, candidate: Candidate) -> tuple[Next, dict[str, Any]]:
         rules = check_rules(promotion.plan.rules)
@@ -183,8 +200,7 @@ class Promoter:
         return scores_of(self._trial(name, models), models)
 
     def _is_loaded(self, name: str, number: int) -> bool:
-        named, snapshot = self._serving.names().get(name), self._serving.snapshot()
-        entry = snapshot.deployments.get(named.groups.get(number, "")) if named is not None else None
+        entry = self._serving.entry(self._group(name, number) or "")
         return entry is not None and entry.state == "ready"
 
     def _trial(self, name: str, models: list[str]) -> tuple[str, str]:

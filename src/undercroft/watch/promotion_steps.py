@@ -4,10 +4,11 @@ in state               it is known that                            step
 ─────────────────────  ──────────────────────────────────────────  ──────────────────────────────────
 loading                the candidate is ready                      check
                        it cannot be loaded beside production       replace, or fail where that is not allowed
+                       it could not be loaded without it either    fail
                        it failed                                   fail
 replacing              the candidate is ready                      check
                        it failed                                   fail: production is loaded again
-checking               it answers its questions worse              revert
+checking               it answers its questions worse, or failed   revert
                        it answers them as well, or has none        canary where it is to be tried, else finish
 canary                 the candidate failed                        revert
                        a rule is proven broken, or so many bad     revert
@@ -47,12 +48,14 @@ class Candidate:
         note: Why it is not ready.
         lacks_memory: It waits for memory, or was refused it.
         waited_seconds: Since the promotion came into its state.
+        never_fits: It would not get its memory in the place of what is in production either.
     """
 
     state: str
     note: str
     lacks_memory: bool
     waited_seconds: float
+    never_fits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ def after_loading(
     """
     if candidate.state == "ready":
         return Next(Step.CHECK)
+    if candidate.never_fits:
+        return Next(Step.FAIL, f"it cannot be loaded: {candidate.note}")
     # What is refused for want of memory may get it a moment later, when others have been unloaded.
     is_patient = candidate.lacks_memory and candidate.waited_seconds <= patience_seconds
     if candidate.lacks_memory and not is_patient and state is State.LOADING and plan.may_replace and has_production:
@@ -101,8 +106,10 @@ def after_loading(
     return Next(Step.WAIT, candidate.note)
 
 
-def after_checking(plan: Plan, rules: Rules, scores: Scores) -> Next:
+def after_checking(plan: Plan, rules: Rules, candidate: Candidate, scores: Scores) -> Next:
     """The step of a promotion whose candidate was asked its standard questions."""
+    if candidate.state == "failed":
+        return Next(Step.REVERT, f"it failed: {candidate.note}")
     further = Next(Step.CANARY if plan.is_tried else Step.FINISH)
     if scores.problem:
         return Next(Step.REVERT, f"its standard questions could not be asked: {scores.problem}")
@@ -142,7 +149,7 @@ def after_trying(
     if worse:
         return Next(Step.REVERT, "; ".join(finding.sentence() for finding in worse))
     has_enough = mine.requests >= rules.min_requests
-    if candidate.waited_seconds >= plan.hold_seconds and has_enough:
+    if candidate.waited_seconds >= plan.hold_seconds and has_enough and candidate.state == "ready":
         is_fine = all(finding.opinion is Opinion.FINE for finding in findings)
         if is_fine or rules.undecided == "promote":
             how = "every rule was kept" if is_fine else "nothing speaks against it"

@@ -126,3 +126,18 @@ def test_nobody_is_sent_to_a_canary_that_is_starting_again(door: DoorProcess, en
         wait_for(lambda: waiting(door, "bot@2") == 1, "it to wait")
         door.push(door.snapshot(served(engine, 1), served(engine, 2), names=names))
         assert future.result(10).headers["x-undercroft-release"] == "bot@2"
+
+
+def test_who_waits_for_a_candidate_that_gives_up_is_answered_by_production(door: DoorProcess, engine: Upstream) -> None:
+    """It was to take the place of what was unloaded for it and cannot: who asked for the name moves, who asked for that
+    very release waits on."""
+    door.push(door.snapshot(deployment("bot@2", serves="bot"), names=named(2)))
+    with ThreadPoolExecutor(2) as threads:
+        by_name = threads.submit(door.post, ROUTE, CHAT)
+        by_number = threads.submit(door.post, ROUTE, {**CHAT, "model": "bot@2"})
+        wait_for(lambda: waiting(door, "bot@2") == 2, "both to wait")
+        door.push(door.snapshot(served(engine, 1), deployment("bot@2", serves="bot", state="unloaded"), names=named(1)))
+        assert by_name.result(10).headers["x-undercroft-release"] == "bot@1"
+        wait_for(lambda: waiting(door, "bot@2") == 1, "the other to wait on")
+        door.push(door.snapshot(served(engine, 1), served(engine, 2), names=named(1)))
+        assert by_number.result(10).headers["x-undercroft-release"] == "bot@2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from undercroft.serving.admission import Admission, Ask, Occupant, Phase, Room, admit
+from undercroft.serving.admission import Admission, Ask, Occupant, Phase, Room, admit, never_fits
 
 GIB = 1024**3
 
@@ -71,6 +71,15 @@ def test_what_never_fits_is_refused_and_blocks_nobody() -> None:
     found = decide([ask("huge", 11, priority=9), ask("small", 1)], [])
     assert found.start == ["small"]
     assert "needs 11.0 GiB of main memory, and all models together may take 10.0 GiB" in found.refused["huge"]
+
+
+def test_what_never_fits_is_known_beforehand() -> None:
+    """Larger than all memory, or than what is left beside those that stay: pinned ones and more important ones."""
+    rooms = {"host": Room(0, 10 * GIB, "main memory")}
+    assert never_fits(ask("new", 11), [], rooms)
+    assert not never_fits(ask("new", 9), [ready("old", 8)], rooms)
+    assert never_fits(ask("new", 9), [ready("old", 8, is_pinned=True)], rooms)
+    assert never_fits(ask("new", 9), [ready("old", 8, priority=1)], rooms)
 
 
 def test_busy_ones_are_left_alone_until_patience_ends() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from undercroft.engines.contract import Capabilities, EngineRecord, EngineSpec, ReplicaState, Task
 from undercroft.serving.deployments import Deployment, DeploymentSettings
-from undercroft.serving.entries import entry_for
+from undercroft.serving.entries import entry_for, patient
 from undercroft.serving.replica import ReplicaView
 from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, Snapshot
 
@@ -79,3 +79,11 @@ def test_a_snapshot_survives_json(tmp_path: Path) -> None:
         quarantined=frozenset({"aa", "bb"}),
     )
     assert Snapshot.from_dict(json.loads(json.dumps(snapshot.to_dict()))) == snapshot
+
+
+def test_who_waits_for_a_replacement_that_fails_is_not_refused() -> None:
+    """Its failure is told once it is decided what answers instead; that of others at once."""
+    failed = tell([], failures=3)
+    assert failed.state == "failed"
+    told = patient({"bot@2": failed, "other": failed}, {"bot@2"})
+    assert {name: entry.state for name, entry in told.items()} == {"bot@2": "loading", "other": "failed"}

@@ -13,7 +13,7 @@ from undercroft.registry.releases.content import check_content
 from undercroft.registry.releases.store import Release
 from undercroft.serving import deployments, promotions
 from undercroft.serving.promotions import Plan, Promotion, State
-from undercroft.serving.served import Served, find_served, live_number, name_entry
+from undercroft.serving.served import Served, awaited_group, find_served, live_number, name_entry
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 
@@ -89,15 +89,58 @@ def test_a_candidate_is_loaded_and_kept_beside_production(database: Database) ->
 
 
 def test_without_memory_for_both_production_goes_first(database: Database) -> None:
-    """It is not wanted while the candidate takes its place, and again once that has failed."""
+    """It is not wanted until the candidate, which answers alone, has ended, and again once that has failed."""
     serve(database, make(database))
     promotion = begin(database, make(database, url="http://127.0.0.1:10"))
     with database.write() as connection:
         promotions.change(connection, promotion, State.REPLACING)
     assert {d.name: d.is_running for d in look(database).deployments} == {"bot@1": False, "bot@2": True}
+    for state in (State.CHECKING, State.CANARY):
+        with database.write() as connection:
+            promotions.change(connection, promotions.get(connection, promotion.id), state)
+        assert {d.name: d.is_running for d in look(database).deployments} == {"bot@1": False, "bot@2": True}
+        assert live_number(look(database).names["bot"], {"bot@2": "loading"}, None) == 2
     end(database, promotion, State.FAILED)
     assert {d.name: d.is_running for d in look(database).deployments} == {"bot@1": True, "bot@2": True}
     assert tags(database) == {"production": 1}
+
+
+def test_what_answers_is_not_unloaded_for_a_candidate(database: Database) -> None:
+    """Until it has to make room it is worth more than the candidate, and everything else stays as it was."""
+    serve(database, make(database))
+    deployments.change(database, "bot", settings={"priority": 100}, actor="cli:me")
+    promotion = begin(database, make(database, url="http://127.0.0.1:10"))
+    assert {d.name: d.settings.priority for d in look(database).deployments} == {"bot@1": 101, "bot@2": 100}
+    end(database, promotion, State.REVERTED)
+    assert {d.name: d.settings.priority for d in look(database).deployments} == {"bot@1": 100, "bot@2": 99}
+
+
+def test_a_deployment_without_releases_makes_room_for_the_first(database: Database) -> None:
+    """Where there is no memory for both; it is wanted again once that has failed."""
+    settings = deployments.check_settings({"url": URL})
+    deployments.create(database, name="bot", engine="external", model=None, settings=settings, actor="cli:me")
+    promotion = begin(database, make(database))
+    assert {d.name: d.settings.priority for d in look(database).deployments} == {"bot": 1, "bot@1": 0}
+    with database.write() as connection:
+        promotions.change(connection, promotion, State.REPLACING)
+    served = look(database)
+    assert {d.name: d.is_running for d in served.deployments} == {"bot": False, "bot@1": True}
+    assert live_number(served.names["bot"], {"bot@1": "loading"}, None) == 1
+    end(database, promotion, State.FAILED)
+    assert [(d.name, d.is_running) for d in look(database).deployments] == [("bot", True)]
+
+
+def test_what_is_to_answer_and_cannot_yet_is_awaited(database: Database) -> None:
+    """Though another answers meanwhile, and no request waits for it: without that it never got its memory. What was
+    unloaded for a candidate is not."""
+    serve(database, make(database))
+    serve(database, make(database, url="http://127.0.0.1:10"))
+    named = look(database).names["bot"]
+    assert (awaited_group(named, 1), awaited_group(named, 2), awaited_group(named, None)) == (["bot@2"], [], [])
+    promotion = begin(database, make(database, url="http://127.0.0.1:11"))
+    with database.write() as connection:
+        promotions.change(connection, promotion, State.REPLACING)
+    assert awaited_group(look(database).names["bot"], 3) == []
 
 
 def test_a_deployment_without_releases_answers_until_its_first_release_does(database: Database) -> None:

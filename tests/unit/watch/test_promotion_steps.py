@@ -23,9 +23,11 @@ RULES = Rules.model_validate({})
 PLAN = Plan.model_validate({"canary_ratio": 0.1, "hold_seconds": 60})
 
 
-def candidate(state: str = "ready", *, lacks: bool = False, waited: float = 100.0) -> Candidate:
+def candidate(
+    state: str = "ready", *, lacks: bool = False, waited: float = 100.0, never_fits: bool = False
+) -> Candidate:
     """A candidate after some time in its state."""
-    return Candidate(state, "out of luck", lacks, waited)
+    return Candidate(state, "out of luck", lacks, waited, never_fits)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +42,15 @@ def candidate(state: str = "ready", *, lacks: bool = False, waited: float = 100.
         (State.LOADING, candidate("failed", lacks=True), True, Step.REPLACE),
         (State.LOADING, candidate("loading", lacks=True), False, Step.WAIT),
         (State.LOADING, candidate("failed", lacks=True), False, Step.FAIL),
+        (State.LOADING, candidate("failed", lacks=True, never_fits=True), True, Step.FAIL),
+        (State.LOADING, candidate("loading", lacks=True, never_fits=True, waited=1), True, Step.FAIL),
         (State.REPLACING, candidate("ready"), True, Step.CHECK),
         (State.REPLACING, candidate("loading", lacks=True), True, Step.WAIT),
         (State.REPLACING, candidate("failed", lacks=True), True, Step.FAIL),
     ],
 )
 def test_loading(state: State, seen: Candidate, may_replace: bool, expected: Step) -> None:
-    """Ready goes on, failure ends it, and want of memory replaces production where that is allowed."""
+    """Ready goes on, failure ends it, and want of memory replaces production where that is allowed and would help."""
     plan = Plan.model_validate({"may_replace": may_replace})
     assert after_loading(state, plan, seen, has_production=True, patience_seconds=5).step is expected
 
@@ -72,12 +76,17 @@ def test_nothing_is_replaced_where_nothing_serves() -> None:
 )
 def test_checking(scores: Scores, plan: Plan, expected: Step) -> None:
     """As good as production goes on; worse, or not to be asked, goes back."""
-    assert after_checking(plan, RULES, scores).step is expected
+    assert after_checking(plan, RULES, candidate(), scores).step is expected
 
 
 def test_the_questions_that_fail_are_named() -> None:
     """The note says what the candidate fails that production does not."""
-    assert "it fails q2" in after_checking(PLAN, RULES, Scores(0.8, 1.0, ("q2",))).note
+    assert "it fails q2" in after_checking(PLAN, RULES, candidate(), Scores(0.8, 1.0, ("q2",))).note
+
+
+def test_a_candidate_that_failed_while_it_was_asked_goes_back() -> None:
+    """However well it answered before."""
+    assert after_checking(PLAN, RULES, candidate("failed"), Scores(1.0, 1.0)).step is Step.REVERT
 
 
 def trying(waited: float, count: int, rules: Rules = RULES, state: str = "ready", **bad: Any) -> Step:
@@ -92,6 +101,11 @@ def test_a_hold_is_kept_and_enough_requests_are_waited_for() -> None:
     assert trying(59, 500) is Step.WAIT
     assert trying(61, 5) is Step.WAIT
     assert trying(61, 500) is Step.FINISH
+
+
+def test_a_candidate_whose_engine_starts_again_is_not_finished() -> None:
+    """It is waited for."""
+    assert trying(61, 500, state="loading") is Step.WAIT
 
 
 def test_what_is_proven_worse_goes_back_at_once() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -17,7 +17,7 @@ from undercroft.gateway.door import balance, engine_errors
 from undercroft.gateway.door.quarantine import Quarantine, request_digest
 from undercroft.gateway.door.replicas import Call, Deployment, Isolation, Lease, Replica
 from undercroft.gateway.door.upstream import ConnectError, LostError, UpstreamError
-from undercroft.gateway.errors import DisplacedError, DoorError
+from undercroft.gateway.errors import DisplacedError, DoorError, OvertakenError
 from undercroft.gateway.trace import Trace
 from undercroft.serving.snapshot import DeploymentEntry, NameEntry, ReplicaEntry, Snapshot
 
@@ -54,6 +54,7 @@ class Dispatcher:
     def apply(self, snapshot: Snapshot) -> None:
         """Makes the snapshot true here. Requests at replicas that are gone from it go on to their end."""
         self.quarantine.tell(snapshot.quarantined)
+        before, self.names = self.names, snapshot.names
         for name in [name for name in self.deployments if name not in snapshot.deployments]:
             gone = self.deployments.pop(name)
             self._set_replicas(gone, ())
@@ -62,8 +63,12 @@ class Dispatcher:
             deployment = self.deployments.get(name)
             if deployment is None:
                 deployment = self.deployments[name] = Deployment(entry)
+            is_changed = deployment.entry.state != entry.state or _who_answers(before, entry) != _who_answers(
+                self.names, entry
+            )
+            if is_changed and self._is_overtaken(entry):
+                _refuse_waiting(deployment, _overtaken(entry))
             self._update(deployment, entry)
-        self.names = snapshot.names
 
     async def send(self, deployment: Deployment, call: Call, trace: Trace, request_id: str, *, whole: bool) -> Lease:
         """Sends a request to a replica, waiting for one, and once more to another where the first one broke.
@@ -259,6 +264,13 @@ class Dispatcher:
             service_seconds=deployment.service_seconds,
         )
 
+    def _is_overtaken(self, entry: DeploymentEntry) -> bool:
+        """Whether it cannot answer now, and another deployment answers for the name."""
+        named = self.names.get(entry.serves or "")
+        if entry.state == "ready" or named is None or named.live is None:
+            return False
+        return named.releases[named.live].deployment != entry.name
+
     def _pump(self, deployment: Deployment) -> None:
         now = time.monotonic()
         for queue in (deployment.waiting, deployment.background):
@@ -321,6 +333,18 @@ def _refuse_waiting(deployment: Deployment, error: DoorError) -> None:
             turn = queue.popleft()
             if not turn.done():
                 turn.set_exception(error)
+
+
+def _who_answers(names: Mapping[str, NameEntry], entry: DeploymentEntry) -> tuple[int | None, int | None] | None:
+    """The live release and the canary of the name that a deployment serves."""
+    named = names.get(entry.serves or "")
+    return (named.live, named.canary) if named is not None else None
+
+
+def _overtaken(entry: DeploymentEntry) -> OvertakenError:
+    return OvertakenError(
+        503, "deployment-failed", f"the model '{entry.name}' is not served: {entry.note}", source="engine"
+    )
 
 
 def _no_longer_served(name: str) -> DisplacedError:

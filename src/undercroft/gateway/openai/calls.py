@@ -14,7 +14,7 @@ from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.door.replicas import Call, Deployment, Lease
 from undercroft.gateway.door.upstream import LostError, UpstreamError
-from undercroft.gateway.errors import DisplacedError, DoorError
+from undercroft.gateway.errors import DisplacedError, DoorError, OvertakenError
 from undercroft.gateway.openai.answers import token_counts
 from undercroft.gateway.openai.releases import find_release
 from undercroft.gateway.openai.stream import Relay
@@ -71,6 +71,8 @@ async def answer_by_release(
                 continue
             if not isinstance(error, DisplacedError):
                 raise
+            if isinstance(error, OvertakenError):
+                continue
             if find_deployment(dispatcher, exchange, data, task, is_spared=is_spared)[0] is deployment:
                 raise
 
