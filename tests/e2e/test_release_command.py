@@ -51,7 +51,7 @@ def test_an_edited_prompt_is_promoted_and_taken_back_without_a_load(server: Serv
     assert ask(server, "desk") == (200, "desk@1", answers[0][2])
     assert [entry["subject"] for entry in server.json("release", "log", "desk")][:2] == ["desk@1", "desk@2"]
     shown = server.run("release", "log", "desk").stdout
-    assert all(word in shown for word in ("rolled back to", "too short", "asked for", "made"))
+    assert all(word in shown for word in ("came back into production", "too short", "asked for", "was made"))
 
 
 def test_what_is_tried_can_be_watched_and_stopped(server: Server) -> None:

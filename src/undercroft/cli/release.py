@@ -10,7 +10,7 @@ import typer
 from undercroft.catalog.licences import load_licences
 from undercroft.cli.actor import current_actor
 from undercroft.cli.opening import open_database, settings_of
-from undercroft.cli.output import AsJson, Reason, print_json, print_table, print_wrapped
+from undercroft.cli.output import AsJson, Reason, print_json, print_wrapped
 from undercroft.cli.release_options import (
     CacheType,
     Context,
@@ -35,7 +35,7 @@ from undercroft.cli.release_options import (
 )
 from undercroft.cli.release_promote import promote, rollback, status
 from undercroft.cli.release_text import (
-    log_row,
+    log_line,
     print_difference,
     print_prompt_lines,
     print_releases,
@@ -275,7 +275,8 @@ def log(
             ]
         )
         return
-    print_table(["=at (UTC)", "what", "which", "by", "why"], [log_row(entry) for entry in newest], empty="")
+    for entry in newest:
+        print_wrapped(log_line(entry), indent=" " * 21)
 
 
 @app.command()

@@ -21,28 +21,28 @@ from undercroft.storage.journal import Entry
 _TIMES = ("first_token", "token_seconds")
 
 _DIGEST_SHOWN = 19
-# What the journal calls it → what happened, for people.
+# What the journal calls it → what happened, for people; a time and a release stand before.
 _WORDS = {
-    "release.create": "made",
-    "release.tag": "tagged",
-    "release.untag": "tag taken away",
-    "release.remove": "removed",
-    "release.promote": "promotion began",
-    "release.promoted": "in production",
-    "release.reverted": "promotion went back: it was judged worse",
-    "release.failed": "promotion failed",
-    "release.cancelled": "promotion cancelled",
-    "release.rollback": "rolled back to",
-    "deployment.create": "deployed",
-    "deployment.change": "deployment changed",
-    "deployment.start": "deployment started",
-    "deployment.stop": "deployment stopped",
-    "deployment.remove": "deployment removed, none in production",
+    "release.create": "was made",
+    "release.tag": "got the tag",
+    "release.untag": "lost the tag",
+    "release.remove": "was removed",
+    "release.promote": "began to be promoted",
+    "release.promoted": "came into production",
+    "release.reverted": "was sent back",
+    "release.failed": "could not be loaded",
+    "release.cancelled": "was cancelled",
+    "release.rollback": "came back into production",
+    "deployment.create": "was deployed",
+    "deployment.change": "its deployment was changed",
+    "deployment.start": "its deployment was started",
+    "deployment.stop": "its deployment was stopped",
+    "deployment.remove": "its deployment was removed; nothing is in production",
 }
 _STATES = {
     State.LOADING: "is loaded beside what is in production",
     State.REPLACING: "is loaded in place of what was in production",
-    State.CHECKING: "is ready and gets its standard questions, where there are any",
+    State.CHECKING: "is ready",
     State.CANARY: "is tried",
     State.DONE: "came into production",
     State.REVERTED: "was sent back",
@@ -136,19 +136,18 @@ def _shown(value: Any) -> str:
     return harmless(f"{text[:_DIGEST_SHOWN]}…" if text.startswith("sha256:") else text)
 
 
-def log_row(entry: Entry) -> list[str]:
-    """When, what, by whom and why: one entry of the journal about a name."""
-    what = _WORDS.get(entry.action, entry.action)
-    which = entry.subject
+def log_line(entry: Entry) -> str:
+    """When, which, what, by whom and why: one entry of the journal about a name."""
     before, after = entry.before or {}, entry.after or {}
+    which, what = entry.subject, _WORDS.get(entry.action, entry.action)
     if entry.action in ("release.promoted", "release.rollback"):
         left = (before.get("tags") or {}).get("production")
-        which += f", before @{left}" if left is not None else ""
-    elif entry.action == "release.tag":
-        which = f"{entry.subject} → @{after.get('number')}"
-    elif entry.action == "release.untag":
-        which = f"{entry.subject} (@{before.get('number')})"
-    return [entry.at[:19].replace("T", " "), what, which, entry.actor, harmless(entry.reason or "")]
+        what += f" after @{left}" if left is not None else ""
+    elif entry.action in ("release.tag", "release.untag"):
+        name, _, tag = entry.subject.partition(":")
+        which, what = f"{name}@{(after or before).get('number')}", f"{what} {tag}"
+    why = f": {harmless(entry.reason)}" if entry.reason else ""
+    return f"{entry.at[:19].replace('T', ' ')}  {which} {what}, by {harmless(entry.actor)}{why}"
 
 
 def print_promotion(promotion: Promotion) -> None:
@@ -161,7 +160,7 @@ def print_promotion(promotion: Promotion) -> None:
     if promotion.reason:
         print_wrapped(f"  because: {harmless(promotion.reason)}", indent="    ")
     print_wrapped(f"  plan: {plan_sentence(promotion.plan)}", indent="    ")
-    _print_evidence(promotion.evidence)
+    _print_evidence(promotion.evidence, promotion.plan)
 
 
 def state_sentence(promotion: Promotion) -> str:
@@ -169,6 +168,8 @@ def state_sentence(promotion: Promotion) -> str:
     note = f": {harmless(promotion.note)}" if promotion.note else ""
     if promotion.state is State.CANARY:
         return f"is tried{_trial(promotion.plan)}{note}"
+    if promotion.state is State.CHECKING and promotion.plan.has_probes:
+        return "is ready and gets its standard questions, where there are any" + note
     if promotion.state is State.LOADING and promotion.from_number is None:
         return "is loaded" + note
     return _STATES[promotion.state] + note
@@ -194,14 +195,14 @@ def plan_sentence(plan: Plan) -> str:
     return "; ".join(steps)
 
 
-def _print_evidence(evidence: Mapping[str, Any]) -> None:
+def _print_evidence(evidence: Mapping[str, Any], plan: Plan) -> None:
     probes, findings = evidence.get("probes"), evidence.get("findings")
-    if probes:
-        scores = (f"{who} {probes[who]:.2f}" for who in ("candidate", "production") if probes.get(who) is not None)
-        told = ", ".join(scores) or "none were asked"
-        failed = f"; newly failed: {', '.join(probes['failed'])}" if probes.get("failed") else ""
-        problem = f"; {probes['problem']}" if probes.get("problem") else ""
-        print_wrapped(f"  standard questions: {told}{failed}{problem}", indent="    ")
+    if probes and plan.has_probes:
+        told = [f"{who} {probes[who]:.2f}" for who in ("candidate", "production") if probes.get(who) is not None]
+        told = [", ".join(told) or "none were asked"]
+        told += [f"newly failed: {', '.join(probes['failed'])}"] if probes.get("failed") else []
+        told += [harmless(probes["problem"])] if probes.get("problem") else []
+        print_wrapped(f"  standard questions: {'; '.join(told)}", indent="    ")
     if requests := evidence.get("requests"):
         print_wrapped(
             f"  requests: candidate {requests['candidate']}, production {requests['production']}", indent="    "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from undercroft.cli.release_text import log_row, plan_sentence, print_promotion, progress_line, release_page
+from undercroft.cli.release_text import log_line, plan_sentence, print_promotion, progress_line, release_page
 from undercroft.registry.releases.content import check_content
 from undercroft.registry.releases.files import read_releases
 from undercroft.registry.releases.store import Release
@@ -62,6 +62,11 @@ def test_a_page_is_yaml_that_makes_the_same_release(tmp_path: Path) -> None:
             promotion(State.CANARY, Plan(is_shadow=True), note="5 so far"),
             "bot@8 is tried on copies of requests: 5 so far",
         ),
+        (promotion(State.CHECKING, Plan(has_probes=False)), "bot@8 is ready"),
+        (
+            promotion(State.CHECKING, Plan()),
+            "bot@8 is ready and gets its standard questions, where there are any",
+        ),
         (promotion(State.REVERTED, Plan(), note="worse"), "bot@8 was sent back: worse"),
         (promotion(State.DONE, Plan()), "bot@8 came into production"),
     ],
@@ -100,17 +105,40 @@ def test_evidence_is_shown_as_it_was_found(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("given", "what", "which"),
+    ("given", "words"),
     [
-        (entry("release.create", "bot@7"), "made", "bot@7"),
-        (entry("release.tag", "bot:stable", after={"number": 7}), "tagged", "bot:stable → @7"),
-        (entry("release.untag", "bot:stable", before={"number": 7}), "tag taken away", "bot:stable (@7)"),
-        (entry("release.promoted", "bot@8", before={"tags": {"production": 7}}), "in production", "bot@8, before @7"),
-        (entry("release.rollback", "bot@7", before={"tags": {"production": 8}}), "rolled back to", "bot@7, before @8"),
-        (entry("release.promoted", "bot@1", before={"tags": {}}), "in production", "bot@1"),
-        (entry("deployment.remove", "bot"), "deployment removed, none in production", "bot"),
+        (entry("release.create", "bot@7", reason="first\x1b"), "bot@7 was made, by cli:anna: first\\x1b"),
+        (entry("release.tag", "bot:stable", after={"number": 7}), "bot@7 got the tag stable, by cli:anna"),
+        (entry("release.untag", "bot:stable", before={"number": 7}), "bot@7 lost the tag stable, by cli:anna"),
+        (
+            entry("release.promoted", "bot@8", before={"tags": {"production": 7}}),
+            "bot@8 came into production after @7, by cli:anna",
+        ),
+        (
+            entry("release.rollback", "bot@7", before={"tags": {"production": 8}}),
+            "bot@7 came back into production after @8, by cli:anna",
+        ),
+        (entry("release.promoted", "bot@1", before={"tags": {}}), "bot@1 came into production, by cli:anna"),
+        (entry("release.new", "bot@1"), "bot@1 release.new, by cli:anna"),
     ],
 )
-def test_the_log_says_what_happened(given: Entry, what: str, which: str) -> None:
-    """In words, with what was there before."""
-    assert log_row(given) == ["2026-11-21 07:00:04", what, which, "cli:anna", ""]
+def test_the_log_says_what_happened(given: Entry, words: str) -> None:
+    """In words, with what was there before; what would move a cursor is shown and not obeyed."""
+    assert log_line(given) == f"2026-11-21 07:00:04  {words}"
+
+
+def test_the_log_has_words_for_all_that_happens() -> None:
+    """Every end of a promotion and every entry of the releases' own."""
+    for action in (
+        "create",
+        "tag",
+        "untag",
+        "remove",
+        "promote",
+        "promoted",
+        "reverted",
+        "failed",
+        "cancelled",
+        "rollback",
+    ):
+        assert f"release.{action}" not in log_line(entry(f"release.{action}", "bot@1"))
