@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,16 @@ AFTER_LONG = Case(True, 1, 2048, _LONG_ANSWER_TOKENS)
 SHORT_PIECE = Case(False, 1, 160, 1)
 _FEW_TOKENS = 7
 CASES = (*SHORT, PIECE, LONG, AFTER_LONG)
+
+
+def long_cases(model: ModelShape) -> tuple[Case, Case]:
+    """The long prompt and the answer after it; shorter for a network whose context cannot hold both.
+
+    Args:
+        model: Its shape.
+    """
+    tokens = min(LONG.prompt_tokens, model.context_tokens - _LONG_ANSWER_TOKENS - 1)
+    return replace(LONG, prompt_tokens=tokens), replace(AFTER_LONG, prompt_tokens=tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +227,9 @@ def _round(endpoint: wire.Endpoint, model: ModelShape, seed: int) -> dict[Case, 
     (piece,) = _ask(endpoint, [_body(model, PIECE, seed, 0, is_cached=False)])
     found[PIECE] = _prompt_rate(piece)
     if seed % 2 == 0:
-        (long,) = _ask(endpoint, [_body(model, LONG, seed, 0, is_cached=False)])
-        found |= {LONG: _prompt_rate(long), AFTER_LONG: _answer_rate(long)}
+        prompt, after = long_cases(model)
+        (long,) = _ask(endpoint, [_body(model, prompt, seed, 0, is_cached=False)])
+        found |= {prompt: _prompt_rate(long), after: _answer_rate(long)}
     return found
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.sizing_models import Load
-from benchmarks.sizing_speed_engine import CONTEXT_TOKENS, PIECE, SHORT, SHORT_PIECE, Case
+from benchmarks.sizing_speed_engine import CONTEXT_TOKENS, PIECE, SHORT, Case
 from undercroft.catalog.shapes import ModelShape
 from undercroft.planning.calibration import Corrections, Kind, Pair, Quantity
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.memory import forecast_memory
-from undercroft.planning.speed import forecast_speed, kind_of
+from undercroft.planning.speed import decode_forecast, forecast_speed, kind_of, present_tokens
+from undercroft.planning.step_terms import StepTerms
 from undercroft.planning.targets import Rate, Target
 
-# What a server measures of itself, and so all that a forecast may learn from.
-LEARNT_FROM = (SHORT[0], PIECE, SHORT_PIECE, None)
+# What the peer learns from: what it is made for.
+_ONE_ANSWER = (SHORT[0],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +96,32 @@ def naive_forecast(seen: Seen, target: Target) -> float | None:
     return target.host.bandwidth.value / seen.file_bytes
 
 
-def learn(seen: Iterable[Seen], target: Target, plain: Callable[[Seen, Target], float | None]) -> Corrections:
-    """What a forecast learns from measurements, as a server learns: of one stream, a prompt of a piece, and a load.
+def learn(seen: Iterable[Seen], target: Target) -> Corrections:
+    """What a forecast learns from measurements: answers with the terms of their steps, prompts, and a load.
 
     Args:
         seen: Of the calibrating model.
         target: This machine.
-        plain: The forecast to correct.
     """
     pairs = []
     for one in seen:
-        figure = plain(one, target) if one.case in LEARNT_FROM else None
-        if figure is not None:
-            pairs.append(Pair(_kind(one, target), one.quantity, figure, figure, one.measured))
+        figure = forecast(one, target).value
+        pairs.append(Pair(_kind(one, target), one.quantity, figure, figure, one.measured, terms=_terms(one, target)))
     return Corrections(pairs)
+
+
+def _terms(seen: Seen, target: Target) -> StepTerms | None:
+    if seen.case is None or not seen.case.is_decode:
+        return None
+    work = workload_of(seen)
+    answers = decode_forecast(seen.shape, work, target, 0)
+    return answers.terms(work.slots, present_tokens(work)) if answers else None
+
+
+def _learn_naive(seen: Iterable[Seen], target: Target) -> float:
+    """The ratio of what came to what the peer said, of one answer; 1 where there is none."""
+    told = [(one, naive_forecast(one, target)) for one in seen if one.case in _ONE_ANSWER]
+    return statistics.median([one.measured / figure for one, figure in told if figure] or [1.0])
 
 
 def compare(seen: Sequence[Seen], target: Target, calibrating: Load) -> list[Compared]:
@@ -120,14 +133,13 @@ def compare(seen: Sequence[Seen], target: Target, calibrating: Load) -> list[Com
         calibrating: What is learnt from: one file. Other files of the same model are left out.
     """
     taught = [one for one in seen if one.load == calibrating]
-    learnt = learn(taught, target, lambda one, where: forecast(one, where).value)
-    naive_learnt = learn(taught, target, naive_forecast)
+    learnt = learn(taught, target)
+    factor = _learn_naive(taught, target)
     found = []
     for one in seen:
         if one.load.model == calibrating.model:
             continue
         naive = naive_forecast(one, target)
-        factor = naive_learnt.correction(_kind(one, target), one.quantity).factor
         found.append(
             Compared(
                 seen=one,

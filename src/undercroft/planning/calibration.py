@@ -3,8 +3,10 @@
 A pair is a forecast and what was measured. Their ratio is averaged in logarithms over kinds that resemble the one asked
 for, from the coarsest level to the finest: everything on the same engine and device; of it what has the same
 quantization (speed depends on how a type is unpacked) or architecture (memory depends on what a network keeps); of it
-the very same kind. Each level is pulled towards the coarser one while it has seen little (empirical Bayes:
-n / (n + k) of its own median). On a coarse level a kind counts once however often it ran, so that one deployment that
+the very same kind. Answers say more than a ratio: a pair knows what its seconds are made of, so that on the coarsest
+level a factor for each term is learnt in its place (`undercroft.planning.step_terms`), and the finer levels average
+what is left. Each level is pulled towards the coarser one while it has seen little (empirical Bayes: n / (n + k) of its
+own median). On a coarse level a kind counts once however often it ran, so that one deployment that
 is measured every hour does not speak for all others.
 
 Source of the method: Efron & Morris, "Stein's paradox in statistics" (1977); k is the variance within a level over the
@@ -18,6 +20,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from undercroft.planning.step_terms import Step, StepTerms, TermFactors, learn_factors
 
 
 class Quantity(StrEnum):
@@ -42,6 +46,7 @@ _HALF_TRUST_OF_MEMORY = (0.5, 0.5, 0.5)
 _LARGEST_RATIO = 8.0
 _FEWEST_FOR_SPREAD = 3
 _RECENT_PAIRS = 50
+_ALIKE = 5  # plain forecasts within a fifth of each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Pair:
         forecast: As it was given, with what had been learnt by then.
         measured: What came.
         at: ISO 8601, UTC.
+        terms: Of a rate of answers, what the seconds of the plain forecast's step are made of; None is not known.
     """
 
     kind: Kind
@@ -80,6 +86,7 @@ class Pair:
     forecast: float
     measured: float
     at: str = ""
+    terms: StepTerms | None = None
 
     @property
     def is_usable(self) -> bool:
@@ -98,12 +105,14 @@ class Correction:
         spread: Standard deviation of the logarithm of measured to corrected forecast; None with too few pairs.
         pairs: From how many it was learnt.
         level: What they have in common with what was asked, in words.
+        terms: Of answers, what each term's seconds were multiplied with; it is part of the factor.
     """
 
     factor: float = 1.0
     spread: float | None = None
     pairs: int = 0
     level: str = "nothing learnt yet"
+    terms: TermFactors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +149,17 @@ class Corrections:
     """Learnt from pairs; asks are cheap."""
 
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
+        usable = [pair for pair in pairs if pair.is_usable]
+        self._factors = _term_factors(usable)
         runs: dict[tuple[Kind, Quantity], list[float]] = {}
-        for pair in pairs:
-            if pair.is_usable:
-                runs.setdefault((pair.kind, pair.quantity), []).append(math.log(pair.measured / pair.plain))
+        for pair in usable:
+            factors = self._factors.get(_where(pair.kind)) if pair.quantity is Quantity.DECODE_TOKENS else None
+            ratio = pair.measured / pair.plain
+            if factors is not None:
+                if pair.terms is None:
+                    continue  # of a forecast that did not know its terms: nothing to compare with those that do
+                ratio *= factors.slowdown(pair.terms)
+            runs.setdefault((pair.kind, pair.quantity), []).append(math.log(ratio))
         kinds: dict[tuple[str, ...], list[list[float]]] = {}
         self._seen: dict[tuple[str, ...], _Seen] = {}
         for (kind, quantity), logs in runs.items():
@@ -155,23 +171,57 @@ class Corrections:
         for key, found in kinds.items():
             self._seen[key] = _summary([statistics.median(own) for own in found], sum(map(len, found)))
 
-    def correction(self, kind: Kind, quantity: Quantity) -> Correction:
+    def correction(self, kind: Kind, quantity: Quantity, terms: StepTerms | None = None) -> Correction:
         """What pairs like it say, the finest level that has any counting most.
 
         Args:
             kind: What is forecast.
             quantity: Of it.
+            terms: Of a rate of answers, what its plain forecast is made of; None corrects by the finer levels alone.
         """
         mean, found = 0.0, Correction()
+        factors = self._factors.get(_where(kind)) if quantity is Quantity.DECODE_TOKENS else None
+        faster = 1.0 if factors is None or terms is None else 1 / factors.slowdown(terms)
         trusts = _HALF_TRUST_OF_MEMORY if quantity in _MEMORY else _HALF_TRUST
-        for level, trust in zip(_levels(kind, quantity), trusts, strict=True):
+        for index, (level, trust) in enumerate(zip(_levels(kind, quantity), trusts, strict=True)):
             seen = self._seen.get(level.key)
             if seen is None:
                 break
-            mean += (seen.middle - mean) * seen.weight / (seen.weight + trust)
+            if index > 0 or factors is None:
+                mean += (seen.middle - mean) * seen.weight / (seen.weight + trust)
             spread = seen.spread if seen.spread is not None else found.spread
-            found = Correction(math.exp(mean), spread, seen.pairs, level.words)
+            found = Correction(faster * math.exp(mean), spread, seen.pairs, level.words, factors)
         return found
+
+
+def _where(kind: Kind) -> tuple[str, str]:
+    return (kind.engine, kind.device)
+
+
+def _term_factors(pairs: Iterable[Pair]) -> dict[tuple[str, str], TermFactors]:
+    """By engine and device, out of all answers whose terms are known."""
+    kinds: dict[Kind, list[Pair]] = {}
+    for pair in pairs:
+        if pair.terms is not None and pair.terms.total > 0 and pair.quantity is Quantity.DECODE_TOKENS:
+            kinds.setdefault(pair.kind, []).append(pair)
+    networks: dict[tuple[str, str], list[list[Step]]] = {}
+    for kind, own in kinds.items():
+        networks.setdefault(_where(kind), []).append(_steps(own[-_RECENT_PAIRS:]))
+    return {where: learn_factors(found) for where, found in networks.items()}
+
+
+def _steps(pairs: Sequence[Pair]) -> list[Step]:
+    """One for all pairs whose forecasts are alike, so that a deployment that is measured every hour counts once."""
+    alike: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        alike.setdefault(round(_ALIKE * math.log(pair.plain)), []).append(pair)
+    found = []
+    for own in alike.values():
+        ratio = statistics.median(pair.plain / pair.measured for pair in own)
+        terms = own[-1].terms
+        if terms is not None:
+            found.append(Step(terms, terms.total * ratio))
+    return found
 
 
 def _summary(logs: Sequence[float], pairs: int) -> _Seen:

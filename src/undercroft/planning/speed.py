@@ -16,7 +16,8 @@ from undercroft.planning import speed_constants as constants
 from undercroft.planning.calibration import Correction, Corrections, Kind, Quantity
 from undercroft.planning.forecasts import MemoryForecast, SpeedForecast, Workload
 from undercroft.planning.speed_explained import explain
-from undercroft.planning.steps import BEST, Job, Levels, decode_seconds, job_of, prompt_seconds
+from undercroft.planning.step_terms import StepTerms
+from undercroft.planning.steps import BEST, Job, Levels, decode_seconds, decode_terms, job_of, prompt_seconds
 from undercroft.planning.targets import Rate, Target
 
 _ENDS = (
@@ -80,14 +81,13 @@ def pace_of_job(job: Job, learnt: Corrections | None = None) -> Pace:
         learnt: From pairs of forecast and measurement; None for nothing.
     """
     workload = job.workload
-    decode, prefill = (_correction(job, quantity, learnt).factor for quantity in _SPEEDS)
     prompt = max(1, min(workload.prompt_tokens, workload.context_tokens))
-    prompt_time = prompt_seconds(job, prompt) / prefill
+    prompt_time = prompt_seconds(job, prompt) / _correction(job, Quantity.PREFILL_TOKENS, learnt).factor
     if _generates_nothing(job):
         return Pace(0.0, 0.0, 0.0, prompt / prompt_time, prompt_time + constants.DOOR_SECONDS.value)
-    alone = decode_seconds(job, 1, present_tokens(workload)) / decode
-    slots = workload.slots
-    together = alone if slots == 1 else decode_seconds(job, slots, present_tokens(workload)) / decode
+    answers, context, slots = DecodeForecast(job, learnt), present_tokens(workload), workload.slots
+    alone = answers.seconds(1, context)
+    together = alone if slots == 1 else answers.seconds(slots, context)
     first = prompt_time + alone + constants.DOOR_SECONDS.value
     return Pace(1 / alone, 1 / together, workload.slots / together, prompt / prompt_time, first)
 
@@ -115,8 +115,9 @@ def forecast_speed(
         `undercroft.planning.speed_constants` names that of each figure.
     """
     job = job_of(shape, workload, target, memory.gpu_layers)
-    decoding, prefilling = (_correction(job, quantity, learnt) for quantity in _SPEEDS)
     context, slots = present_tokens(workload), workload.slots
+    decoding = _correction(job, Quantity.DECODE_TOKENS, learnt, decode_terms(job, 1, context))
+    prefilling = _correction(job, Quantity.PREFILL_TOKENS, learnt)
     prompt = max(1, min(workload.prompt_tokens, workload.context_tokens))
     prefill = _rate(lambda levels: prompt / prompt_seconds(job, prompt, levels), prefilling)
     load = _load(job, target, memory, _correction(job, Quantity.LOAD_SECONDS, learnt))
@@ -125,12 +126,55 @@ def forecast_speed(
         first = _first_token(prefill, NOTHING, prompt)
         return SpeedForecast(NOTHING, NOTHING, NOTHING, prefill, first, load, lines)
     decode = _rate(lambda levels: 1 / decode_seconds(job, 1, context, levels), decoding)
-    user = _rate(lambda levels: 1 / decode_seconds(job, slots, context, levels), decoding)
+    busy = _correction(job, Quantity.DECODE_TOKENS, learnt, decode_terms(job, slots, context))
+    user = _rate(lambda levels: 1 / decode_seconds(job, slots, context, levels), busy)
     together = Rate(user.value * slots, user.low * slots, user.high * slots, user.source)
     return SpeedForecast(decode, together, user, prefill, _first_token(prefill, decode, prompt), load, lines)
 
 
-_SPEEDS = (Quantity.DECODE_TOKENS, Quantity.PREFILL_TOKENS)
+@dataclass(frozen=True, slots=True)
+class DecodeForecast:
+    """Rates of answers of a model that is placed, for any number of them and any context.
+
+    Args:
+        job: What runs where.
+        learnt: From pairs of forecast and measurement; None for nothing.
+    """
+
+    job: Job
+    learnt: Corrections | None
+
+    def terms(self, sequences: int, context_tokens: float) -> StepTerms:
+        """Of a step as the formulas say, without what was learnt.
+
+        Args:
+            sequences: Computed together.
+            context_tokens: Present in the cache of each.
+        """
+        return decode_terms(self.job, sequences, context_tokens)
+
+    def seconds(self, sequences: int, context_tokens: float) -> float:
+        """Of a step, with what was learnt; see `terms`."""
+        if self.learnt is None:
+            return decode_seconds(self.job, sequences, context_tokens)
+        terms = self.terms(sequences, context_tokens)
+        return terms.total / _correction(self.job, Quantity.DECODE_TOKENS, self.learnt, terms).factor
+
+
+def decode_forecast(
+    shape: ModelShape, workload: Workload, target: Target, gpu_layers: int, learnt: Corrections | None = None
+) -> DecodeForecast | None:
+    """What answers of a running model are compared with; None for one that generates nothing.
+
+    Args:
+        shape: Of the network.
+        workload: How it is run.
+        target: Where.
+        gpu_layers: As the memory forecast decided.
+        learnt: From pairs of forecast and measurement; None for nothing.
+    """
+    job = job_of(shape, workload, target, gpu_layers)
+    return None if _generates_nothing(job) else DecodeForecast(job, learnt)
 
 
 def kind_of(shape: ModelShape, workload: Workload, target: Target, gpu_layers: int) -> Kind:
@@ -142,10 +186,10 @@ def _generates_nothing(job: Job) -> bool:
     return job.workload.is_embedding or job.shape.is_encoder
 
 
-def _correction(job: Job, quantity: Quantity, learnt: Corrections | None) -> Correction:
+def _correction(job: Job, quantity: Quantity, learnt: Corrections | None, terms: StepTerms | None = None) -> Correction:
     if learnt is None:
         return Correction()
-    return learnt.correction(_kind(job), quantity)
+    return learnt.correction(_kind(job), quantity, terms)
 
 
 def _kind(job: Job) -> Kind:

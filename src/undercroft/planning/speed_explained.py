@@ -5,6 +5,7 @@ from __future__ import annotations
 from undercroft.core.units import format_bytes, format_duration
 from undercroft.planning import speed_constants as constants
 from undercroft.planning.calibration import Correction
+from undercroft.planning.step_terms import StepTerms
 from undercroft.planning.steps import (
     BEST,
     Job,
@@ -13,6 +14,7 @@ from undercroft.planning.steps import (
     batch_rate,
     computed_load,
     decode_seconds,
+    decode_terms,
     layer_overhead,
     processor_overhead,
     processor_rate,
@@ -96,17 +98,18 @@ def _unpacking(part: Part, type_name: str) -> str:
 
 def _decoding(job: Job, context_tokens: float) -> list[str]:
     cache = cache_read_bytes(job.shape, job.workload.cache_type, context_tokens)
-    alone = decode_seconds(job, 1, context_tokens)
+    alone = decode_terms(job, 1, context_tokens)
     lines = [
         f"key-value cache of {context_tokens:,.0f} tokens in {job.workload.cache_type}: {format_bytes(cache)} a step",
         f"sampling over {job.shape.vocabulary:,} tokens: "
         f"{_time(job.shape.vocabulary * constants.SAMPLING_SECONDS_PER_TOKEN.value)}; "
         f"server loop {_time(constants.STEP_SECONDS.value)}",
-        f"one user alone: {_time(alone)} a token",
+        f"one user alone: {_time(alone.total)} a token; {_made_of(alone)}",
     ]
     if job.workload.slots > 1:
-        together = decode_seconds(job, job.workload.slots, context_tokens)
-        lines.append(f"{job.workload.slots} users at once: {_time(together)} a step, a token for each")
+        slots = job.workload.slots
+        together = decode_terms(job, slots, context_tokens)
+        lines.append(f"{slots} users at once: {_time(together.total)} a step, a token for each; {_made_of(together)}")
         last = job.parts[-1]
         if last.pool.kind != "cpu":
             share = constants.BATCH_SHARE.get(job.workload.engine, constants.BATCH_SHARE["onnxruntime"])
@@ -116,6 +119,13 @@ def _decoding(job: Job, context_tokens: float) -> list[str]:
     if full > context_tokens:
         lines.append(f"with the context of {full:,} tokens full: {_time(decode_seconds(job, 1, full))} a token")
     return lines
+
+
+def _made_of(terms: StepTerms) -> str:
+    return (
+        f"reading {_time(terms.reading)}, arithmetic {_time(terms.arithmetic)}, "
+        f"attention {_time(terms.attention)}, overhead {_time(terms.overhead)}"
+    )
 
 
 def _prompt(job: Job, prompt_tokens: int) -> list[str]:
@@ -136,7 +146,14 @@ def _prompt(job: Job, prompt_tokens: int) -> list[str]:
 def _learning(name: str, correction: Correction) -> str:
     if not correction.pairs:
         return f"{name}: {correction.level}"
-    return f"{name}: x {correction.factor:.2f}, learnt from {correction.pairs} runs: {correction.level}"
+    words = f"{name}: x {correction.factor:.2f}, learnt from {correction.pairs} runs: {correction.level}"
+    if correction.terms is None or name != "decode":
+        return words
+    of = correction.terms
+    return (
+        f"{words}; seconds of reading x {of.reading:.2f}, arithmetic x {of.arithmetic:.2f}, "
+        f"attention x {of.attention:.2f}, overhead x {of.overhead:.2f}"
+    )
 
 
 def _time(seconds: float) -> str:

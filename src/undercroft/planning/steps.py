@@ -14,6 +14,7 @@ from undercroft.catalog.shapes import ModelShape
 from undercroft.planning import speed_constants as constants
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.processor_steps import Rates, StepWork, prompt_attention, step_attention, step_time
+from undercroft.planning.step_terms import StepTerms
 from undercroft.planning.targets import Pool, Rate, Target
 from undercroft.planning.traffic import (
     NO_LOAD,
@@ -125,28 +126,6 @@ def _placed(shape: ModelShape, engine: str, target: Target, gpu_layers: int) -> 
 def at(rate: Rate, level: int) -> float:
     """The figure at a level of its range."""
     return (rate.low, rate.value, rate.high)[level + 1]
-
-
-@dataclass(frozen=True, slots=True)
-class StepTerms:
-    """Seconds of one step by what takes them; see `undercroft.planning.calibration.Term` for what each is learnt as.
-
-    Args:
-        reading: Of weights, and what unpacking them costs an accelerator.
-        arithmetic: With weights, beside reading.
-        attention: With the keys and values of the cache.
-        overhead: Layers, sampling, the server's loop.
-    """
-
-    reading: float = 0.0
-    arithmetic: float = 0.0
-    attention: float = 0.0
-    overhead: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.reading + self.arithmetic + self.attention + self.overhead
 
 
 def decode_seconds(job: Job, sequences: int, context_tokens: float, levels: Levels = BEST) -> float:

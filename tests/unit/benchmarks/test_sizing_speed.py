@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from benchmarks.sizing_models import Load
-from benchmarks.sizing_speed_engine import AFTER_LONG, CASES, LONG, PIECE, SHORT, Case, Rates
+from benchmarks.sizing_speed_engine import AFTER_LONG, CASES, LONG, PIECE, SHORT, Case, Rates, long_cases
 from benchmarks.sizing_speed_pairs import Seen, compare, forecast, is_in_range, learn, naive_forecast, summary
 
 from tests.unit.planning.published import LLAMA_8B, QWEN_7B, TINY_LLAMA
@@ -38,25 +38,47 @@ def test_other_files_of_the_calibrating_model_are_left_out() -> None:
 
 
 def test_a_common_ratio_is_learnt_for_every_case() -> None:
-    """A machine that runs at 0.7 of all forecasts is within 4 % after one other model, and 43 % off before."""
+    """A machine that runs at 0.7 of all forecasts is within 4 % after one other model, and 43 % off before.
+
+    Answers are allowed 10 %: their terms are not told apart by a ratio that all of them share.
+    """
     found = summary([one for one in compare(ran(0.7), TARGET, Load("tiny", "Q4_K_M", 2304)) if one.seen.case])
     assert found.median_before == pytest.approx(1 / 0.7 - 1)
-    assert found.worst_after < 0.04
+    assert found.median_after < 0.04
+    assert found.worst_after < 0.10
 
 
-def test_only_what_a_server_measures_is_learnt() -> None:
-    """One stream, a prompt of a piece and a load teach; several streams and long prompts are forecast only."""
+@pytest.mark.parametrize("changed", [*CASES, None], ids=str)
+def test_every_measurement_teaches_its_own_quantity(changed: Case | None) -> None:
+    """An answer, a prompt or a load that came out faster moves forecasts of its quantity, and of no other."""
     own = [one for one in ran(0.5) if one.load == Load("qwen", "Q8_0", 2304)]
+    wild = [replace(one, measured=one.measured * 1.5) if one.case == changed else one for one in own]
+    (moved,) = {one.quantity for one in own if one.case == changed}
+    before, after = learn(own, TARGET), learn(wild, TARGET)
+    for one in own:
+        is_same = forecast(one, TARGET, before).value == forecast(one, TARGET, after).value
+        assert is_same is (one.quantity is not moved)
 
-    def taught(changed: Case | None) -> list[float]:
-        wild = [replace(one, measured=one.measured * 1.5) if one.case == changed else one for one in own]
-        learnt = learn(wild, TARGET, lambda one, where: forecast(one, where).value)
-        return [forecast(one, TARGET, learnt).value for one in own]
 
-    for case in (SHORT[1], SHORT[2], LONG, AFTER_LONG):
-        assert taught(case) == taught(CASES[1])
-    for case in (SHORT[0], PIECE, None):
-        assert taught(case) != taught(CASES[1])
+def test_answers_teach_what_their_seconds_are_made_of() -> None:
+    """A model that is slow only after a long prompt slows others after a long prompt, more than without one."""
+    own = [one for one in ran(1.0) if one.load == Load("tiny", "Q8_0", 2304)]
+    learnt = learn(
+        [replace(one, measured=one.measured * 0.6) if one.case == AFTER_LONG else one for one in own], TARGET
+    )
+    other = {one.case: one for one in ran(1.0) if one.load == Load("qwen", "Q8_0", 2304)}
+    long, short = (
+        forecast(other[case], TARGET, learnt).value / other[case].measured for case in (AFTER_LONG, SHORT[0])
+    )
+    assert long < short - 0.02
+    assert short == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_peer_learns_from_one_answer() -> None:
+    """Bandwidth over size of the file gets the ratio of one answer, which is what it is made for."""
+    seen = [replace(one, measured=3.0) if one.case == SHORT[0] else one for one in ran(1.0)]
+    for one in compare(seen, TARGET, Load("qwen", "Q8_0", 2304)):
+        assert one.naive_after == (None if one.naive is None else pytest.approx(one.naive * 0.5))
 
 
 def test_the_peer_reads_the_whole_file() -> None:
@@ -87,6 +109,15 @@ def test_the_faster_half_counts() -> None:
     assert rates.rate(PIECE) == 98.0
     assert rates.spread(PIECE) == pytest.approx(0.9)
     assert Rates(samples={PIECE: [7.0]}).rate(PIECE) == 7.0
+
+
+def test_the_long_prompt_and_its_answer_fit_into_the_context() -> None:
+    """A network of 2,048 tokens gets a shorter prompt, so that 17 of answer fit; others get all 2,048."""
+    for shape, tokens in ((replace(TINY_LLAMA, context_tokens=2048), 2030), (QWEN_7B, 2048)):
+        cases = long_cases(shape)
+        assert [case.prompt_tokens for case in cases] == [tokens, tokens]
+        assert [case.is_decode for case in cases] == [False, True]
+        assert tokens + cases[1].answer_tokens < shape.context_tokens
 
 
 def test_names_of_cases_differ() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.planning.calibration import Corrections, Kind, Pair, Quantity, accuracy, lower_bounds
+from undercroft.planning.step_terms import StepTerms
 
 QWEN = Kind("llama.cpp", "EPYC", "qwen2", "Q4_K_M")
 LLAMA = Kind("llama.cpp", "EPYC", "llama", "Q8_0")
@@ -113,6 +114,49 @@ def test_accuracy_tells_before_and_after() -> None:
     assert found.median_before == pytest.approx(0.2)
     assert found.median_after == pytest.approx(0.025)
     assert found.worst_after == pytest.approx(0.05)
+
+
+TERMS = StepTerms(reading=6e-3, arithmetic=2e-3, attention=0.5e-3, overhead=1.5e-3)
+LONG = StepTerms(reading=6e-3, arithmetic=2e-3, attention=10.5e-3, overhead=1.5e-3)
+
+
+def answers(kind: Kind, ratio: float, terms: StepTerms = TERMS) -> Pair:
+    plain = 1 / terms.total
+    return Pair(kind, SPEED, plain, plain, plain * ratio, terms=terms)
+
+
+def test_answers_of_another_model_correct_term_by_term() -> None:
+    """A Llama as forecast alone, at 0.6 of it after a long prompt: a Qwen gets slower after one, and only then."""
+    learnt = Corrections([answers(LLAMA, 1.0), answers(LLAMA, 0.6, LONG)])
+    short, long = (learnt.correction(QWEN, SPEED, terms) for terms in (TERMS, LONG))
+    assert short.factor == pytest.approx(1.0, abs=0.04)
+    assert long.factor < 0.8
+    assert long.terms is not None
+    assert long.terms.attention > 1.2
+    assert (long.level, long.pairs) == ("llama.cpp on this device", 2)
+
+
+def test_many_hours_of_one_deployment_teach_others_no_more_than_one() -> None:
+    """A Llama that is measured every hour says of a Qwen what one hour of it says, and of itself more."""
+    once, often = (Corrections([answers(LLAMA, 0.7)] * count) for count in (1, 40))
+    assert often.correction(QWEN, SPEED, TERMS).factor == pytest.approx(once.correction(QWEN, SPEED, TERMS).factor)
+    own = [learnt.correction(LLAMA, SPEED, TERMS).factor for learnt in (once, often)]
+    assert own[1] == pytest.approx(0.7, rel=0.02)
+    assert abs(math.log(own[1] / 0.7)) < abs(math.log(own[0] / 0.7))
+
+
+def test_answers_whose_terms_are_not_known_are_passed_over_beside_those_that_know() -> None:
+    """A pair without terms, of a formula that did not tell them, changes nothing where others have them."""
+    known = [answers(LLAMA, 0.7)]
+    expected = Corrections(known).correction(QWEN, SPEED, TERMS)
+    assert Corrections([pair(LLAMA, 100, 300), *known]).correction(QWEN, SPEED, TERMS) == expected
+
+
+def test_terms_of_answers_say_nothing_of_prompts_memory_or_other_devices() -> None:
+    """What answers taught stays with answers, and on its device."""
+    learnt = Corrections([answers(LLAMA, 0.5)])
+    assert learnt.correction(QWEN, Quantity.PREFILL_TOKENS).factor == 1.0
+    assert learnt.correction(replace(QWEN, device="Raspberry Pi"), SPEED, TERMS).factor == 1.0
 
 
 RATIOS = st.lists(st.floats(0.2, 5.0), min_size=1, max_size=30)
