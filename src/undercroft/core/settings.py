@@ -232,7 +232,10 @@ class AlertSettings(Section):
         20, ge=1, le=3600, description="Most messages to each sink an hour; what is more is gathered into the last one."
     )
     attempts: int = Field(
-        8, ge=1, le=100, description="Times that a message is tried before it is kept as undeliverable."
+        48,
+        ge=1,
+        le=1000,
+        description="Times that a message is tried, for half a day, before it is kept as undeliverable.",
     )
     timeout_seconds: float = Field(15.0, gt=0, le=300, description="Longest time that one try takes.")
     ca_file: Path | None = Field(None, description="Certificates to trust beside the system's, PEM.")

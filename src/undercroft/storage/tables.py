@@ -302,3 +302,57 @@ journal = Table(
     Column("hash", String(64), nullable=False),
     Index("ix_journal_subject", "subject"),
 )
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("kind", String(32), nullable=False),  # watch.findings.Kind
+    Column("subject", String(80), nullable=False),
+    Column("severity", String(16), nullable=False),  # the gravest that it had
+    Column("since", String(24), nullable=False),  # when it began, as far as is known
+    Column("opened_at", String(24), nullable=False),
+    Column("sentence", Text, nullable=False),  # of the finding, the last one; no prompt, no answer
+    Column("figures", JSON, nullable=False),
+    Column("cause", Text, nullable=True),
+    Column("quiet_since", String(24), nullable=True),  # since when all is well; None while it is not
+    Column("escalated_at", String(24), nullable=True),
+    Column("resolved_at", String(24), nullable=True),
+    Column("resolved_by", String(128), nullable=True),
+    Column("reason", Text, nullable=True),
+    Column("cleared_at", String(24), nullable=True),  # when all was well after it was resolved
+    Index("ix_incidents_cleared_at", "cleared_at"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(24), nullable=False),
+    Column("sink", String(32), nullable=False),
+    Column("incident", Integer, nullable=True),
+    Column("event", String(16), nullable=False),  # watch.notes.Event
+    Column("content", JSON, nullable=False),  # watch.notes.Note as a dict
+    Column("state", String(16), nullable=False),  # waiting | sending | sent | dead
+    Column("message", String(32), nullable=True),  # those of one message have the same; None until it is first tried
+    Column("attempts", Integer, nullable=False),
+    Column("not_before", String(24), nullable=False),
+    Column("ended_at", String(24), nullable=True),  # when it was sent, or given up
+    Column("is_repeat", Boolean, nullable=False),  # the sink may have it: the server was ended while it sent it
+    Column("problem", Text, nullable=False),  # of the last try; empty where there was none
+    Index("ix_alerts_state", "state"),
+    Index("ix_alerts_ended_at", "ended_at"),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(24), nullable=False),
+    Column("incident", Integer, nullable=False),
+    Column("rule", String(63), nullable=False),
+    Column("deed", String(16), nullable=False),  # watch.actions.Deed
+    Column("target", String(80), nullable=False),
+    Column("problem", Text, nullable=False),  # code of why it could not be done; empty where it was
+    Index("ix_actions_at", "at"),
+)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from undercroft.core.clock import from_iso, to_iso
 from undercroft.storage.database import Database
 from undercroft.storage.tables import probe_runs
+
+# Why a scheduled run broke off that nobody is to blame for.
+ENDED_WITH_SERVER = "the server ended while it ran"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,21 @@ def last_run(connection: Connection, probe: str) -> PastRun | None:
     row = connection.execute(
         select(probe_runs).where(probe_runs.c.probe == probe).order_by(probe_runs.c.id.desc()).limit(1)
     ).first()
-    if row is None:
-        return None
+    return _read(row) if row is not None else None
+
+
+def newest_runs(connection: Connection, probe: str, *, limit: int) -> list[PastRun]:
+    """The last runs that have ended, the newest first."""
+    query = (
+        select(probe_runs)
+        .where(probe_runs.c.probe == probe, probe_runs.c.finished_at.is_not(None))
+        .order_by(probe_runs.c.id.desc())
+        .limit(limit)
+    )
+    return [_read(row) for row in connection.execute(query)]
+
+
+def _read(row: Row[Any]) -> PastRun:
     return PastRun(
         row.probe,
         from_iso(row.due_at) if row.due_at else None,

@@ -85,6 +85,7 @@ class Probe(BaseModel):
     time_zone: Annotated[str, AfterValidator(check_time_zone)] = "UTC"
     jitter_minutes: float = Field(0.0, ge=0, le=1440, allow_inf_nan=False)
     keep_answers: bool = False
+    alert_after_failures: int | None = Field(None, ge=1, le=1000)
     questions: Annotated[list[Question], Field(min_length=1, max_length=500)]
 
     @model_validator(mode="after")

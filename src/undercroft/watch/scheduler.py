@@ -13,7 +13,7 @@ from undercroft.core.clock import utc_now
 from undercroft.core.errors import UndercroftError
 from undercroft.core.home import Home
 from undercroft.storage.database import Database
-from undercroft.watch.history import begin_run, break_off, last_due
+from undercroft.watch.history import ENDED_WITH_SERVER, begin_run, break_off, last_due
 from undercroft.watch.probe_files import Probe, load_probe, probe_file, probe_names
 from undercroft.watch.schedule import missed_due, next_due, spread
 
@@ -39,7 +39,7 @@ def look_after_probes(home: Home, database: Database, ending: threading.Event) -
         wait_seconds = _LOOK_SECONDS
         try:
             if is_first:
-                break_off(database, utc_now(), "the server ended while it ran")
+                break_off(database, utc_now(), ENDED_WITH_SERVER)
                 is_first = False
             for name in probe_names(home):
                 _look(home, database, name, ending, told)
@@ -99,7 +99,7 @@ def _run(home: Home, database: Database, name: str, run_id: int, ending: threadi
     if process.poll() is None:
         process.terminate()
         process.wait()
-        break_off(database, utc_now(), "the server ended while it ran", run_id=run_id)
+        break_off(database, utc_now(), ENDED_WITH_SERVER, run_id=run_id)
         return
     _log.info("probe ended", probe=name, status=process.returncode)
     if process.returncode != 0:

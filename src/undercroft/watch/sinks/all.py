@@ -16,6 +16,8 @@ from undercroft.watch.sinks.posting import HttpSink, Wire
 
 ALERTMANAGER = "alertmanager"
 SINKS = ("slack", "teams", "webhook", "telegram", "line", "dingtalk", "email")
+# Those whose service drops a message that it has seen.
+WITH_MEMORY = ("webhook", "line")
 
 
 def configured(settings: AlertSettings) -> tuple[str, ...]:
