@@ -20,8 +20,9 @@ from undercroft.serving import deployments
 from undercroft.watch import proposals
 from undercroft.watch.asking import answers_to, check_languages
 from undercroft.watch.baselines import load_baseline, save_baseline
-from undercroft.watch.baselining import take_baseline
+from undercroft.watch.baselining import baseline_of, take_baseline
 from undercroft.watch.history import begin_run, break_off, last_run
+from undercroft.watch.outcome_rows import baseline_rows, keep_rows
 from undercroft.watch.probe_files import load_probe, parse_probe, probe_file, probe_names
 from undercroft.watch.report_files import added_rows, read_report, report_file
 from undercroft.watch.report_pages import COLUMNS, figure_cells, headline, html_of, markdown_of
@@ -132,8 +133,11 @@ def baseline(
         if not as_json:
             typer.echo(f"  {done} of {runs} runs", err=True)
 
-    found = take_baseline(client, model, probe.questions, runs, release, tell)
-    path = save_baseline(home, name, found, release, utc_now())
+    outcomes, now = take_baseline(client, model, probe.questions, runs, release, tell), utc_now()
+    found = {question.id: baseline_of(question, outcomes[question.id]) for question in probe.questions}
+    path = save_baseline(home, name, found, release, now)
+    rows = baseline_rows(outcomes, probe.questions, found, run_at=now, probe=name, deployment=model)
+    keep_rows(database, rows, now)
     if as_json:
         print_json(
             {"probe": name, "release": release, "runs": runs, "file": str(path)}

@@ -24,8 +24,8 @@ def take_baseline(
     runs: int,
     release: str,
     tell: Callable[[int], None],
-) -> dict[str, QuestionBaseline]:
-    """How every question goes when it is asked several times.
+) -> dict[str, list[Outcome]]:
+    """How every question goes when it is asked several times; `baseline_of` makes of it what is kept.
 
     All questions are asked once before any is asked again, as they will be later.
 
@@ -36,6 +36,9 @@ def take_baseline(
         runs: How many times each; at least 1.
         release: What serves the deployment.
         tell: Gets the number of runs that are done.
+
+    Returns:
+        Question → its outcomes, one a run, each with an answer.
 
     Raises:
         ConflictError: ``baseline-not-taken``: a question was not answered. A baseline is of what is well.
@@ -54,7 +57,7 @@ def take_baseline(
                 )
             found[outcome.question].append(outcome)
         tell(number)
-    return {question.id: baseline_of(question, found[question.id]) for question in questions}
+    return found
 
 
 def baseline_of(question: Question, outcomes: Sequence[Outcome]) -> QuestionBaseline:

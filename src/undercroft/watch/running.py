@@ -18,14 +18,12 @@ from undercroft.watch.asking import ask_all, check_languages, unreached
 from undercroft.watch.baselines import Baseline
 from undercroft.watch.door_client import DoorClient
 from undercroft.watch.history import end_run
+from undercroft.watch.outcome_rows import UNREACHED, Purpose, keep_rows, outcome_row
 from undercroft.watch.outcomes import Outcome, mean_score
 from undercroft.watch.probe_files import Probe
 from undercroft.watch.report_files import append_line, report_file
 from undercroft.watch.report_rows import row_line
 from undercroft.watch.served import served_release
-
-# Errors that mean that nobody could be asked at all, apart from anything that the deployment did.
-_UNREACHED = frozenset({"not-running", "control-away", "door-away"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Run:
     @property
     def is_unreached(self) -> bool:
         """Whether the door could not be asked, at the beginning or later."""
-        return any(outcome.error in _UNREACHED for outcome in self.outcomes)
+        return any(outcome.error in UNREACHED for outcome in self.outcomes)
 
 
 def reach_door(home: Home, settings: Settings) -> DoorClient:
@@ -92,6 +90,8 @@ def run_probe(
 ) -> Run:
     """Asks every question and writes a row for each, one by one, so that a run that is killed keeps those it has.
 
+    Detectors get the rows of a whole run at once, in the database.
+
     Where the server cannot be reached, the rows say so: a report without them would look like a day off.
 
     Args:
@@ -110,6 +110,7 @@ def run_probe(
         UnavailableError: The report cannot be written.
     """
     check_languages(probe.questions)
+    purpose, run_at = Purpose.TRIAL if model else Purpose.PROBE, utc_now()
     model = model or probe.model or name
     with database.read() as connection:
         release = served_release(connection, model)
@@ -119,6 +120,12 @@ def run_probe(
         append_line(report, row_line(outcome, probe.time_zone, keep_answer=probe.keep_answers))
         outcomes.append(outcome)
         tell(outcome)
+    asked = {question.id: question for question in probe.questions}
+    rows = [
+        outcome_row(outcome, asked[outcome.question], run_at=run_at, probe=name, purpose=purpose, deployment=model)
+        for outcome in outcomes
+    ]
+    keep_rows(database, rows, utc_now())
     return Run(name, release, tuple(outcomes), report)
 
 
@@ -130,7 +137,7 @@ def note_end(database: Database, run_id: int, made: Run) -> None:
         run_id: As `history.begin_run` gave it.
         made: The run.
     """
-    unreached = next((outcome.error for outcome in made.outcomes if outcome.error in _UNREACHED), "")
+    unreached = next((outcome.error for outcome in made.outcomes if outcome.error in UNREACHED), "")
     end_run(
         database,
         run_id,
