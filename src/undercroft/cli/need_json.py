@@ -36,6 +36,7 @@ def candidate_as_dict(one: Candidate) -> dict[str, Any]:
     bill = one.cost.bill
     return {
         "model": one.model.name,
+        "engine": one.engine,
         "quantization": one.quantization,
         "device": one.device.id,
         "count": one.count,

@@ -40,7 +40,7 @@ def ranking_sentence(ranking: Ranking) -> str:
     price = "no list price" if best.cost.price is None else money(best.cost.price, best.cost.currency)
     return (
         f"{len(ranking.candidates):,} of {pairs} satisfy the need. The cheapest that is just right: "
-        f"{best.model.name} in {best.quantization} on {_where(best)}, {price}."
+        f"{best.model.name} in {best.stored_as} on {_where(best)}, {price}."
     )
 
 
@@ -48,7 +48,7 @@ def candidate_rows(candidates: Sequence[Candidate]) -> list[list[str]]:
     """A row each."""
     return [
         [
-            f"{one.model.name}{_TO_ACCEPT if one.needs_acceptance else ''} {one.quantization}",
+            f"{one.model.name}{_TO_ACCEPT if one.needs_acceptance else ''} {one.stored_as}",
             _where(one),
             "-" if one.cost.price is None else f"{one.cost.price:,.0f}",
             "-" if one.cost.bill is None else f"{one.cost.bill.total:,.0f}",
@@ -66,6 +66,8 @@ def _where(one: Candidate) -> str:
 def legend_of(candidates: Sequence[Candidate], currency: str) -> str:
     """What the columns mean."""
     words = f"Price and month in {currency}; tokens/s for each user while all are served; first: of a prompt's answer."
+    if any(one.engine != "llama.cpp" for one in candidates):
+        words += " vllm: with that engine, all others with llama.cpp."
     if any(one.needs_acceptance for one in candidates):
         words += f" {_TO_ACCEPT} its licence has to be accepted."
     return words

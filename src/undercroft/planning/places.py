@@ -59,6 +59,11 @@ class Candidate:
     needs_acceptance: bool
     spare_ratio: float
 
+    @property
+    def stored_as(self) -> str:
+        """The quantization, and the engine where it is not llama.cpp: ``Q4_K_M``, ``FP8 vllm``."""
+        return self.quantization if self.engine == LLAMACPP else f"{self.quantization} {self.engine}"
+
 
 class Place:
     """One device with the counts of it that may be bought.
@@ -140,8 +145,10 @@ class Place:
         if self.reasons:
             self._look_once(sketches, failed)
             return [*self.reasons, *self._told(sketches, failed)]
-        model, fitted = sketches.model, set[str]()
-        for count in self._different(self.counts):
+        model, fitted, counts = sketches.model, set[str](), self._different(self.counts)
+        if self.is_computer and len(counts) > 1 and not self._can_at_most(sketches, counts[-1], failed):
+            return self._told(sketches, failed)
+        for count in counts:
             for engine in self.engines:
                 for sketch, used in self._quick_enough(sketches, engine, count, fitted, failed):
                     pace = pace_of_job(self._job(sketches, sketch, count))
@@ -154,6 +161,17 @@ class Place:
                             model, engine, work.quantization, self.device, count, pace, cost, needs_acceptance, spare
                         )
         return self._told(sketches, failed)
+
+    def _can_at_most(self, sketches: Sketches, count: int, failed: _Failures) -> bool:
+        """Whether the most whole computers do: fewer of them leave each with more users, and do no better."""
+        found = any(
+            self._satisfies(pace_of_job(self._job(sketches, sketch, count)), engine, failed)
+            for engine in self.engines
+            for sketch, _ in self._quick_enough(sketches, engine, count, set(), failed)
+        )
+        if found:
+            failed.clear()
+        return found
 
     def _look_once(self, sketches: Sketches, failed: _Failures) -> None:
         """What else speaks against it, beside what is out already: the first quantization that fits says it."""

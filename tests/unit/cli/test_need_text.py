@@ -42,6 +42,16 @@ def test_a_licence_to_accept_has_a_star_that_is_explained() -> None:
     assert "*" not in legend_of(free, "USD")
 
 
+def test_another_engine_is_named() -> None:
+    """What only vLLM does says so in its row, and the legend explains it."""
+    found = ranked("users=2,parameters=1B")
+    other = [one for one in found.candidates if one.engine == "vllm"]
+    assert {one.device.id for one in other} == {"google-tpu-v5e"}
+    assert candidate_rows(other)[0][0].endswith(" vllm")
+    assert "vllm: with that engine" in legend_of(found.candidates, "USD")
+    assert "vllm" not in legend_of([one for one in found.candidates if one.engine != "vllm"], "USD")
+
+
 def test_where_nothing_does_it_is_said_what_to_ask_less_of() -> None:
     """The most frequent reasons with their counts, and names of the need that can be loosened."""
     found = ranked("users=2,budget=1USD")
@@ -77,6 +87,7 @@ def test_fields_of_the_json_are_stable() -> None:
     }
     assert set(data["candidates"][0]) == {
         "model",
+        "engine",
         "quantization",
         "device",
         "count",

@@ -9,10 +9,13 @@ import pytest
 from tests.unit.planning.shapes import DEEPSEEK_V2_LITE, DEEPSEEK_V3, TINYLLAMA
 from undercroft.catalog.families import load_catalogue
 from undercroft.core.errors import InvalidError
+from undercroft.hardware.catalogue import load_devices
+from undercroft.planning.fitting import Verdict, fit_of
 from undercroft.planning.forecasts import MemoryForecast, Workload
 from undercroft.planning.memory import forecast_memory
 from undercroft.planning.memory_vllm import cache_bytes, linear_bits, weight_bytes
 from undercroft.planning.targets import Pool, Rate, Target
+from undercroft.planning.targets_of import target_of_device
 
 GIB = 1024**3
 CATALOGUE = load_catalogue()
@@ -59,6 +62,27 @@ def test_what_does_not_fit_has_no_reserve() -> None:
     found = forecast_memory(LLAMA_8B, Workload(engine="vllm"), target(1, 12))
     assert term(found, "paging reserve", "gpu0") == 0
     assert found.in_pool("gpu0") > 12 * GIB
+
+
+def test_what_vllm_leaves_to_others_does_not_count_as_room() -> None:
+    """A model that needs between 92 and 100 % of a card does not fit; what is above 92 % is missing."""
+    card, work = target(1, 24), Workload(engine="vllm", context_tokens=2048)
+    alone = forecast_memory(LLAMA_8B, work, card)
+    taken = alone.in_pool("gpu0") - term(alone, "paging reserve", "gpu0")
+    (pool,) = card.accelerators
+    tight = dataclasses.replace(pool, total_bytes=taken + 100, available_bytes=taken + 100)
+    small = dataclasses.replace(card, accelerators=(tight,))
+    fit = fit_of(forecast_memory(LLAMA_8B, work, small), small, LLAMA_8B.layers)
+    assert fit.verdict is Verdict.NO
+    assert fit.missing_bytes == taken - int(0.92 * (taken + 100))
+    assert fit_of(alone, card, LLAMA_8B.layers).verdict is Verdict.FITS
+
+
+def test_on_shared_memory_vllm_leaves_what_the_host_needs() -> None:
+    """Python and torch live in the same memory as the share of the accelerator, and the two fit together."""
+    device = target_of_device(load_devices()["nvidia-jetson-thor"])
+    memory = forecast_memory(LLAMA_8B, Workload(engine="vllm"), device)
+    assert fit_of(memory, device, LLAMA_8B.layers).verdict is Verdict.FITS
 
 
 def test_two_cards_share_heads_and_weights() -> None:

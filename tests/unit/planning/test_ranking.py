@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -220,6 +221,41 @@ def test_a_plan_of_the_cheapest_on_twelve_devices_says_the_same(text: str) -> No
         assert plan.speed.first_token.value <= (need.first_token_seconds or 1e9)
         assert plan.cost is not None
         assert money_of(plan.cost) == pytest.approx(money_of(candidate.cost))
+
+
+LARGE = "users=1000,tps=10,ttft=10s,context=2k,prompt=512,answer=256,parameters=3B"
+
+
+def test_a_thousand_users_find_an_answer_with_vllm() -> None:
+    """Where llama.cpp computes too slowly for so many at once, large cards do with vLLM, and a plan says the same."""
+    need = parse_need(LARGE)
+    found = [c for c in whole(LARGE).candidates if c.engine == "vllm"]
+    assert {"nvidia-h100-sxm", "nvidia-h200"} <= {c.device.id for c in found}
+    for candidate in found[:6] + found[-6:]:
+        plan = plan_of(candidate, need)
+        assert plan.fit.verdict is Verdict.FITS, candidate
+        assert plan.speed is not None
+        assert plan.speed.decode_user.value == pytest.approx(candidate.pace.decode_user)
+        assert plan.speed.decode_user.value >= 10
+
+
+def test_vllm_is_tried_where_it_is_well_trodden_and_in_what_a_device_multiplies() -> None:
+    """No adventure is ranked; FP8 only where a device has it; AWQ only on cards with kernels for it."""
+    found = [c for text in (LARGE, "users=1") for c in whole(text).candidates if c.engine == "vllm"]
+    assert {c.device.engines["vllm"] for c in found} <= {"well-trodden", "works"}
+    assert all("fp8" in c.device.tflops for c in found if c.quantization == "FP8")
+    assert {c.device.vendor for c in found if c.quantization == "AWQ"} <= {"nvidia", "amd"}
+    assert all(c.model.shape.heads % c.count == 0 for c in found if not is_computer(c.device))
+    assert any(c.device.id == "google-tpu-v6e" for c in found)
+
+
+def test_a_reason_names_the_engine_that_failed() -> None:
+    """Both engines say why where both were tried; where none runs, that is the reason."""
+    found = reasons(rank(MODELS, list(DEVICES.values()), LICENCES, parse_need("users=1000,tps=200")))
+    said = found["llama-3.3-70b", "nvidia-l4"]["memory"]
+    assert re.fullmatch(r"llama\.cpp: .*IQ4_XS lacks .*; vllm: .*AWQ lacks .*", said)
+    assert found["qwen2.5-7b", "raspberry-pi-5-8gb"]["memory"].startswith("llama.cpp: ")
+    assert "llama.cpp does not run on it and neither does vllm" in found["qwen2.5-7b", "amd-xdna2-npu"]["engine"]
 
 
 def money_of(cost: Cost) -> dict[str, float | None]:

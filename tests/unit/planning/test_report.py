@@ -65,7 +65,7 @@ KINDS = {
     "offload": planned("nvidia-rtx-3060-12gb", LLAMA_8B, quantization="F16"),
     "does-not-fit": planned("nvidia-jetson-orin-nano-8gb", LLAMA_8B, quantization="F16"),
     "nothing-fits": planned("raspberry-pi-5-8gb", LLAMA_8B, users=64, context_tokens=32768),
-    "without-price": planned("nvidia-jetson-orin-nx-16gb"),
+    "without-price": planned("amd-ryzen-ai-9-hx-370"),
     "without-rent": planned("nvidia-rtx-4090"),
     "encoder": planned("nvidia-l4", MINI_LM, context_tokens=256, prompt_tokens=128),
     "free-cloud": planned(assumed=Assumptions(cloud_input=0.0, cloud_output=0.0)),

@@ -26,7 +26,7 @@ def candidate_rows(candidates: Sequence[Candidate], ranks: Sequence[int] = ()) -
             (
                 f"{rank}",
                 found.model.name,
-                found.quantization,
+                found.stored_as,
                 device_text(found),
                 money(cost.price, cost.currency) if cost.price is not None else "not known",
                 money(cost.bill.total, cost.currency) if cost.bill is not None else "not known",
