@@ -42,6 +42,7 @@ from undercroft.serving.usage import UsageLog
 from undercroft.storage import checkpoints
 from undercroft.storage.database import Database
 from undercroft.watch.promoting import look_after_promotions
+from undercroft.watch.sampling import sample_replicas
 from undercroft.watch.scheduler import look_after_probes
 
 _log = structlog.get_logger("control")
@@ -119,6 +120,7 @@ class Control:
         threading.Thread(target=self._back_up, name="backup", daemon=True).start()
         threading.Thread(target=self._probe, name="probes", daemon=True).start()
         threading.Thread(target=self._promote, name="promotions", daemon=True).start()
+        threading.Thread(target=self._sample, name="samples", daemon=True).start()
         serving = asyncio.create_task(server.serve())
         gc.freeze()
         _log.info("control runs", home=str(self.home.root))
@@ -199,6 +201,10 @@ class Control:
         """Moves running promotions on."""
         patience = self.settings.admission.patience_seconds
         look_after_promotions(self.home, self.database, self.reconciler, patience, self._ending)
+
+    def _sample(self) -> None:
+        """Keeps what replicas take, so that a leak is seen."""
+        sample_replicas(self.database, self.reconciler, self._ending)
 
     def _back_up(self) -> None:
         """Makes and tries backups when they are due, each in a process of its own."""
