@@ -133,11 +133,17 @@ def releases_of(connection: Connection, name: str) -> list[Release]:
 
 
 def check_plan(plan: Plan) -> None:
-    """Refuses a plan that holds a candidate of which no user would see anything.
+    """Refuses a plan whose parts contradict each other.
 
     Raises:
-        InvalidError: ``hold-without-trial``.
+        InvalidError: ``hold-without-trial`` or ``share-of-a-shadow``.
     """
+    if plan.is_shadow and plan.canary_ratio:
+        raise InvalidError(
+            "share-of-a-shadow",
+            "a candidate that gets copies of requests answers no share of the users",
+            hint="give --canary or --shadow; first the one, then the other",
+        )
     if plan.hold_seconds and not plan.is_tried:
         raise InvalidError(
             "hold-without-trial",

@@ -121,8 +121,10 @@ def test_without_a_server_a_release_is_in_production_at_once(database: Database,
         promote(database, "nobody")
 
 
-def test_only_what_users_see_can_be_held() -> None:
-    """A hold without a share and without copies would try nothing."""
+def test_a_plan_does_not_contradict_itself() -> None:
+    """A hold without a share and without copies would try nothing; who gets copies answers nobody."""
+    with pytest.raises(InvalidError, match="answers no share of the users"):
+        releasing.check_plan(Plan(canary_ratio=0.1, is_shadow=True))
     with pytest.raises(InvalidError, match="only held while"):
         releasing.check_plan(Plan(hold_seconds=60))
     releasing.check_plan(Plan(hold_seconds=60, is_shadow=True))
