@@ -2,28 +2,29 @@
 
 At a load a replica has not touched all the memory that it will: compute buffers fill with the first long prompt. So
 what is measured then is learnt from only where it is *more* than forecast; the peak of a replica that has computed a
-whole piece of a prompt counts in full.
+whole piece of a prompt counts in full. Answers are compared by how many were made at once and over what context, each
+with the terms of its forecast, so that reading, arithmetic, attention and overhead are learnt apart.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
-from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.clock import from_iso, to_iso, utc_now
 from undercroft.engines.contract import EngineMemory
 from undercroft.hardware.measurements import newest
 from undercroft.planning.calibration import Corrections, Kind, Pair, Quantity
+from undercroft.planning.step_terms import StepTerms
+from undercroft.serving.answer_rates import Answer, AnswerRate, answer_rates
 from undercroft.serving.ledger import ReplicaForecast
 from undercroft.storage.tables import forecasts, usage
 
 _WHOLE_PIECE_TOKENS = 512
 _FEWEST_ANSWER_TOKENS = 16
-_FEWEST_REQUESTS = 5
 _READ_PAIRS = 2000
 _TIMES = frozenset({Quantity.DECODE_TOKENS, Quantity.PREFILL_TOKENS, Quantity.LOAD_SECONDS})
 _BASES_OF_TIMES = frozenset({"memory-bandwidth", "matrix", "matrix-vector", "disk-read"})
@@ -36,13 +37,12 @@ class Served:
     Args:
         requests: That it answered; count.
         longest_prompt_tokens: Of them.
-        decode_tokens: Tokens a second of the fastest tenth of answers, which had the engine nearly for themselves; None
-            with too few of them.
+        rates: Of answers, by how many were made at once and over what context; empty with too few of them.
     """
 
     requests: int
     longest_prompt_tokens: int
-    decode_tokens: float | None
+    rates: tuple[AnswerRate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,27 @@ def in_service(forecast: ReplicaForecast, peak: EngineMemory | None, served: Ser
         peak: The most that it held.
         served: What it did meanwhile.
     """
-    measured: dict[Quantity, float | None] = {Quantity.DECODE_TOKENS: served.decode_tokens}
+    measured: dict[Quantity, float | None] = {}
     if peak is not None and served.requests:
         measured[Quantity.PRIVATE_BYTES] = peak.private_bytes
     is_whole = served.longest_prompt_tokens >= _WHOLE_PIECE_TOKENS
-    return _observations(forecast, measured, unfinished=set() if is_whole else {Quantity.PRIVATE_BYTES})
+    held = _observations(forecast, measured, unfinished=set() if is_whole else {Quantity.PRIVATE_BYTES})
+    return [*held, *_answered(forecast, served.rates)]
+
+
+def _answered(forecast: ReplicaForecast, rates: Iterable[AnswerRate]) -> list[Observation]:
+    """Each rate beside what was forecast for as many answers at once over the same context."""
+    answers, kind = forecast.answers, forecast.kind
+    if answers is None or kind is None:
+        return []
+    found = []
+    for rate in rates:
+        terms = answers.terms(rate.sequences, rate.context_tokens)
+        corrected = 1 / answers.seconds(rate.sequences, rate.context_tokens)
+        came = rate.tokens_per_second
+        pair = Pair(kind, Quantity.DECODE_TOKENS, 1 / terms.total, corrected, came, terms=terms)
+        found.append(Observation(pair, is_whole=True))
+    return found
 
 
 def _observations(
@@ -102,20 +118,28 @@ def served(connection: Connection, replica_id: str, since: str) -> Served:
     """What a replica did since a moment (ISO 8601, UTC), out of the usage rows."""
     rows = connection.execute(
         select(
-            usage.c.prompt_tokens, usage.c.completion_tokens, usage.c.first_token_seconds, usage.c.total_seconds
+            usage.c.at,
+            usage.c.prompt_tokens,
+            usage.c.completion_tokens,
+            usage.c.first_token_seconds,
+            usage.c.total_seconds,
         ).where(usage.c.replica == replica_id, usage.c.at >= since, usage.c.status == 200)
     ).all()
-    rates = sorted(rate for rate in map(_rate, rows) if rate is not None)
-    decode = rates[math.floor(len(rates) * 0.9)] if len(rates) >= _FEWEST_REQUESTS else None
-    return Served(len(rows), max((row.prompt_tokens or 0 for row in rows), default=0), decode)
+    answers = [answer for answer in map(_answer, rows) if answer is not None]
+    longest = max((row.prompt_tokens or 0 for row in rows), default=0)
+    return Served(len(rows), longest, tuple(answer_rates(answers)))
 
 
-def _rate(row: Any) -> float | None:
-    """Tokens a second after the first one; None where the answer was too short, or nobody saw its first token."""
+def _answer(row: Any) -> Answer | None:
+    """After its first token; None where the answer was too short, or nobody saw its first token."""
     if row.first_token_seconds is None or (row.completion_tokens or 0) < _FEWEST_ANSWER_TOKENS:
         return None
     seconds = row.total_seconds - row.first_token_seconds
-    return float((row.completion_tokens - 1) / seconds) if seconds > 0 else None
+    if seconds <= 0:
+        return None
+    ended = from_iso(row.at).timestamp()
+    context = (row.prompt_tokens or 0) + row.completion_tokens / 2
+    return Answer(ended - seconds, ended, row.completion_tokens - 1, context)
 
 
 def keep(
@@ -136,7 +160,7 @@ def keep(
             "plain": o.pair.plain,
             "forecast": o.pair.forecast,
             "measured": o.pair.measured,
-            "detail": {"is_whole": o.is_whole},
+            "detail": {"is_whole": o.is_whole, **({"terms": o.pair.terms.seconds} if o.pair.terms else {})},
         }
         for o in observations
     ]
@@ -170,13 +194,22 @@ def read_corrections(connection: Connection) -> Corrections:
     """What all of them teach.
 
     Forecasts of time rest on what ``undercroft hardware measure`` found. Once that is measured again they are made from
-    new figures, and what was learnt of the old ones would correct them a second time: it is passed over.
+    new figures, and what was learnt of the old ones would correct them a second time: it is passed over. So are answers
+    whose forecast did not tell its terms: the formula was another one.
     """
     bases = [one.at for one in newest(connection) if one.kind in _BASES_OF_TIMES]
     since = max(bases, default="")
-    return Corrections(pair for pair in read_pairs(connection) if pair.quantity not in _TIMES or pair.at >= since)
+    return Corrections(pair for pair in read_pairs(connection) if _is_of_now(pair, since))
+
+
+def _is_of_now(pair: Pair, since: str) -> bool:
+    if pair.quantity is Quantity.DECODE_TOKENS and pair.terms is None:
+        return False
+    return pair.quantity not in _TIMES or pair.at >= since
 
 
 def _pair(row: Row[Any]) -> Pair:
     kind = Kind(row.engine, row.device, row.architecture, row.quantization)
-    return Pair(kind, Quantity(row.quantity), row.plain, row.forecast, row.measured, row.at)
+    terms = row.detail.get("terms")
+    made_of = StepTerms(*terms) if terms else None
+    return Pair(kind, Quantity(row.quantity), row.plain, row.forecast, row.measured, row.at, made_of)

@@ -19,7 +19,7 @@ from undercroft.hardware.machine import Machine
 from undercroft.planning.calibration import Quantity
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.memory import forecast_memory
-from undercroft.planning.speed import forecast_speed, kind_of
+from undercroft.planning.speed import decode_forecast, forecast_speed, kind_of
 from undercroft.registry.entries import Model
 from undercroft.registry.stored_shapes import stored_shape
 from undercroft.serving.accuracy import read_corrections
@@ -137,7 +137,6 @@ class MachineForecaster:
             Quantity.FILE_BYTES: memory.in_pool(HOST) - memory.in_pool(HOST, with_files=False),
             Quantity.GPU_BYTES: sum(on_gpus.values()),
             Quantity.LOAD_SECONDS: speed.load.value,
-            Quantity.DECODE_TOKENS: speed.decode.value,
         }
         factors = {quantity: learnt.correction(kind, quantity).factor for quantity in plain}
         return ReplicaForecast(
@@ -150,6 +149,7 @@ class MachineForecaster:
             },
             kind=kind,
             figures={q: Figure(value, value * factors[q]) for q, value in plain.items() if value},
+            answers=decode_forecast(shape, work, target, memory.gpu_layers, learnt),
         )
 
     def _shape(self, model: Model) -> ModelShape | None:

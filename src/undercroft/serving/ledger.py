@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from undercroft.engines.contract import EngineMemory, ReplicaState
 from undercroft.planning.calibration import Kind, Quantity
+from undercroft.planning.speed import DecodeForecast
 from undercroft.serving.admission import Needs, Phase, Room
 from undercroft.serving.replica import ReplicaView
 
@@ -43,7 +44,8 @@ class ReplicaForecast:
         file_bytes: Mapped weights.
         gpu_bytes: Accelerator index → bytes.
         kind: What it resembles, to learn from; None for a guess, which teaches nothing.
-        figures: Everything that was forecast and will be measured.
+        figures: Everything that was forecast and will be measured, but for answers.
+        answers: Forecasts of those, for any number at once; None for a model that gives none, and for a guess.
         note: How it was made, where that needs saying: ``its shape is not known, so this is guessed from its size``.
     """
 
@@ -52,6 +54,7 @@ class ReplicaForecast:
     gpu_bytes: Mapping[int, int] = field(default_factory=dict)
     kind: Kind | None = None
     figures: Mapping[Quantity, Figure] = field(default_factory=dict)
+    answers: DecodeForecast | None = None
     note: str = ""
 
     def needs(self, *, is_file_counted: bool = True) -> dict[str, int]:
