@@ -14,7 +14,8 @@ class Trace:
     Times are `time.monotonic`; 0.0 means that it did not come to that. ``headers`` go out with the answer. Tokens are
     None where an engine has the request and did not tell how many they are, and 0 where none came to it.
     ``deployment`` is the name that was asked for, ``served_by`` the deployment whose replicas answered; it is another
-    where the name has releases.
+    where the name has releases. ``is_tried``: a candidate is being tried for the name; ``is_on_trial``: it answers this
+    very request, though nobody asked for it.
     """
 
     __slots__ = (
@@ -26,6 +27,7 @@ class Trace:
         "headers",
         "inter_token",
         "is_background",
+        "is_on_trial",
         "is_tried",
         "prompt_tokens",
         "queue_seconds",
@@ -54,4 +56,5 @@ class Trace:
         self.inter_token: Histogram | None = None
         self.is_background = False
         self.is_tried = False
+        self.is_on_trial = False
         self.signs: dict[str, Any] | None = None

@@ -115,6 +115,23 @@ def test_what_a_canary_fails_production_answers(
     assert failed == [(2, 400 if status == 400 else 502)]
 
 
+def test_what_ends_a_canarys_engine_is_not_kept_from_production(door: DoorProcess, engine: Upstream) -> None:
+    """The candidate breaks its connection again and again; the same request is answered by production every time."""
+    names = named(1, canary=2, canary_ratio=1.0)
+    names["bot"].releases[2].sampling["seed"] = 7  # how the engine knows it
+    door.push(door.snapshot(served(engine, 1), served(engine, 2), names=names))
+
+    async def behave(request: Any, writer: Any) -> None:
+        if request.json.get("seed") == 7:
+            writer.transport.abort()
+        else:
+            await answer_json(completion())(request, writer)
+
+    engine.behaviour = behave
+    replies = [door.post(ROUTE, CHAT) for _ in range(4)]
+    assert [(reply.status, reply.headers["x-undercroft-release"]) for reply in replies] == [(200, "bot@1")] * 4
+
+
 def test_nobody_is_sent_to_a_canary_that_is_starting_again(door: DoorProcess, engine: Upstream) -> None:
     """While its engine loads what is in production answers; who asks for it by its tag waits for it."""
     names = named(1, canary=2, canary_ratio=1.0)

@@ -65,7 +65,7 @@ async def answer_by_release(
         except DoorError as error:
             if exchange.is_started:
                 raise
-            if not is_spared and _is_candidates(dispatcher, exchange.trace, data):
+            if exchange.trace.is_on_trial:
                 emit_row(dispatcher, exchange.path, exchange.trace, status=error.status, began=began)
                 is_spared = True
                 continue
@@ -77,10 +77,13 @@ async def answer_by_release(
                 raise
 
 
-def _is_candidates(dispatcher: Dispatcher, trace: Trace, data: Mapping[str, Any]) -> bool:
-    """Whether a request that named no release was given to the candidate."""
-    named = dispatcher.names.get(data["model"])
-    return named is not None and named.canary is not None and named.canary == trace.release != named.live
+def quarantine_body(exchange: Exchange, body: bytes) -> bytes:
+    """What a request is known by in the quarantine: its own bytes, so that whoever sends them again is recognised.
+
+    One that ends a candidate's engine may be harmless to that of production, and is known by another name there.
+    """
+    trace = exchange.trace
+    return b"%d\0%b" % (trace.release or 0, body) if trace.is_on_trial else body
 
 
 def emit_row(dispatcher: Dispatcher, route: str, trace: Trace, *, status: int, began: float) -> None:
@@ -137,12 +140,14 @@ def find_deployment(
         )
     trace = exchange.trace
     trace.deployment, trace.served_by = name, deployment.entry.name
-    trace.release, trace.is_tried = None, False
+    trace.release, trace.is_tried, trace.is_on_trial = None, False, False
     trace.headers = [pair for pair in trace.headers if pair[0] not in _OF_THE_RELEASE]
     trace.headers.append((b"x-undercroft-deployment", name.encode()))
     if release is not None:
         trace.release = release.number
-        trace.is_tried = dispatcher.names[name].canary is not None
+        named = dispatcher.names[name]
+        trace.is_tried = named.canary is not None
+        trace.is_on_trial = model == name and named.canary == release.number != named.live
         trace.headers.append((b"x-undercroft-release", f"{name}@{release.number}".encode()))
     check_task(deployment.entry, task)
     return deployment, release

@@ -12,7 +12,7 @@ from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import invalid
 from undercroft.gateway.openai.answers import renamed
-from undercroft.gateway.openai.calls import answer_by_release, ask, check_task
+from undercroft.gateway.openai.calls import answer_by_release, ask, check_task, quarantine_body
 from undercroft.gateway.openai.fields import EMBEDDINGS, read
 from undercroft.gateway.openai.payload import payload_for
 from undercroft.serving.snapshot import ReleaseEntry
@@ -27,7 +27,7 @@ async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
     async def ask_release(deployment: Deployment, _release: ReleaseEntry | None) -> bytes:
         call = Call(
             exchange.path,
-            exchange.body,
+            quarantine_body(exchange, exchange.body),
             payload_for(EMBEDDINGS, data, exchange.body),
             lambda: check_task(deployment.entry, "embeddings"),
             "input",

@@ -18,7 +18,7 @@ from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import invalid
-from undercroft.gateway.openai.calls import ask, ask_for_stream
+from undercroft.gateway.openai.calls import ask, ask_for_stream, quarantine_body
 from undercroft.gateway.openai.fields import COMPLETIONS, PROMPTS_LIMIT
 from undercroft.gateway.openai.kinds import Record
 from undercroft.gateway.openai.legacy import LegacyChoices
@@ -196,7 +196,8 @@ class _Run:
 
     def _call(self, part: Part) -> Call:
         body = orjson.dumps(part.data)
-        return Call(self.exchange.path, body, payload_for(self.table, part.data, body), self.check, self.content_field)
+        name = quarantine_body(self.exchange, body)
+        return Call(self.exchange.path, name, payload_for(self.table, part.data, body), self.check, self.content_field)
 
     def _legacy(self) -> LegacyChoices | None:
         wanted = self.data.get("logprobs")

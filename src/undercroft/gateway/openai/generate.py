@@ -11,7 +11,7 @@ from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import DoorError, invalid
 from undercroft.gateway.openai import fanout
 from undercroft.gateway.openai.answers import renamed, rewritten, with_completion_id, without_timings
-from undercroft.gateway.openai.calls import answer_by_release, ask, ask_for_stream, check_task
+from undercroft.gateway.openai.calls import answer_by_release, ask, ask_for_stream, check_task, quarantine_body
 from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, read
 from undercroft.gateway.openai.kinds import Record
 from undercroft.gateway.openai.legacy import LegacyChoices
@@ -114,7 +114,9 @@ async def _answer(
     name = exchange.trace.deployment
     is_completion = table is COMPLETIONS
     content_field = "prompt" if is_completion else "messages"
-    call = Call(exchange.path, exchange.body, payload_for(table, data, body), check, content_field)
+    call = Call(
+        exchange.path, quarantine_body(exchange, exchange.body), payload_for(table, data, body), check, content_field
+    )
     legacy = data.get("logprobs") if is_completion else None
     watched = Watched(data) if exchange.trace.is_tried else None
     if data.get("stream"):

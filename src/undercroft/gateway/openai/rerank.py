@@ -10,7 +10,7 @@ from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.openai.calls import answer_by_release, ask, check_task
+from undercroft.gateway.openai.calls import answer_by_release, ask, check_task, quarantine_body
 from undercroft.gateway.openai.fields import RERANK, read
 from undercroft.gateway.openai.payload import payload_for
 from undercroft.serving.snapshot import ReleaseEntry
@@ -27,7 +27,7 @@ async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
     async def ask_release(deployment: Deployment, _release: ReleaseEntry | None) -> bytes:
         call = Call(
             _ENGINE_ROUTE,
-            exchange.body,
+            quarantine_body(exchange, exchange.body),
             payload_for(RERANK, plain, orjson.dumps(plain)),
             lambda: check_task(deployment.entry, "rerank"),
             "documents",

@@ -12,7 +12,7 @@ from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.door.replicas import Call, Deployment
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.openai.calls import answer_by_release, ask, ask_for_stream
+from undercroft.gateway.openai.calls import answer_by_release, ask, ask_for_stream, quarantine_body
 from undercroft.gateway.openai.fields import CHAT, RESPONSES, read
 from undercroft.gateway.openai.generate import check_chat, check_loaded_chat, check_tools
 from undercroft.gateway.openai.payload import payload_for
@@ -45,7 +45,13 @@ async def _answer(
     if data.get("stream"):
         chat = {**chat, "stream": True}
     payload = payload_for(CHAT, chat, orjson.dumps(chat))
-    call = Call(_ENGINE_ROUTE, exchange.body, payload, lambda: check_loaded_chat(chat, deployment), "input")
+    call = Call(
+        _ENGINE_ROUTE,
+        quarantine_body(exchange, exchange.body),
+        payload,
+        lambda: check_loaded_chat(chat, deployment),
+        "input",
+    )
     trace = exchange.trace
     if not data.get("stream"):
         body, _ = await ask(dispatcher, exchange, deployment, call, trace)
