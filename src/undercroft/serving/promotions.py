@@ -233,7 +233,7 @@ def end(
         subject=f"{promotion.name}@{promotion.to_number}",
         before={"tags": before},
         after={"tags": store.tags_of(connection, promotion.name), "evidence": evidence},
-        reason=note or None,
+        reason=(promotion.reason if state is State.DONE else None) or note or None,
     )
 
 

@@ -228,7 +228,9 @@ class Promoter:
             if now.ended_at is not None or now.state is not promotion.state:
                 return  # a person was quicker
             if step.step in _ENDS:
-                promotions.end(connection, now, _ENDS[step.step], step.note, evidence=evidence)
+                # Whoever wanted it put it there; what goes back, the server sends back.
+                actor = now.actor if step.step is Step.FINISH else "system"
+                promotions.end(connection, now, _ENDS[step.step], step.note, evidence=evidence, actor=actor)
             else:
                 state = _STATES.get(step.step, now.state)
                 promotions.change(connection, now, state, note=step.note, evidence=evidence)

@@ -6,6 +6,7 @@ where what was measured agrees: prompts that grew, releases that answer at diffe
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,9 +29,11 @@ class Measure(StrEnum):
     COST = "cost"
 
 
-# Seconds. What was changed long before a level changed hardly changed it.
-_DECAY = 3600.0
-_CLOCK_SLACK = 90.0
+_CLOCK_SLACK_SECONDS = 90.0
+# What was still well for so many measurements after an entry was hardly made worse by it.
+_GOOD_MEASUREMENTS = 6.0
+# Beside the likeliest, a cause of less than this share of its score is not worth a line.
+_BESIDE = 0.4
 # Of 1: below, a cause is not worth a line.
 _LEAST = 0.12
 _OWN, _OTHERS = 1.0, 0.3
@@ -102,6 +105,7 @@ def rank_causes(
     around: Around,
     *,
     notes: Mapping[int, Sequence[str]],
+    measured_at: Sequence[float],
 ) -> list[Cause]:
     """Causes worth a line, the likeliest first; empty where nothing explains the change.
 
@@ -112,11 +116,20 @@ def rank_causes(
         entries: Of the journal.
         around: What else was measured.
         notes: Number of an entry → what exactly it changed, a line each.
+        measured_at: Times of all measurements of the series, in order; unix seconds.
     """
-    found = [_of_entry(measure, name, change, entry, around, notes.get(entry.seq, ())) for entry in entries]
+    promoted = {entry.subject for entry in entries if entry.action == "release.promoted"}
+    found = [
+        _of_entry(
+            measure, name, change, entry, around, notes.get(entry.seq, ()), _closeness(entry, change, measured_at)
+        )
+        for entry in entries
+        if not (entry.action == "release.promote" and entry.subject in promoted)
+    ]
     own = max((cause.score for cause in found), default=0.0)
     found += _of_use(measure, around, own)
-    return sorted((cause for cause in found if cause.score >= _LEAST), key=lambda cause: -cause.score)
+    least = max(_LEAST, _BESIDE * max((cause.score for cause in found), default=0.0))
+    return sorted((cause for cause in found if cause.score >= least), key=lambda cause: -cause.score)
 
 
 def nothing_sentence(measure: Measure) -> str:
@@ -131,14 +144,22 @@ def nothing_sentence(measure: Measure) -> str:
     return f"Nothing in the diary explains it, nor does the use. What is left: {more}. Look: undercroft doctor"
 
 
-def _of_entry(measure: Measure, name: str, change: Change, entry: Entry, around: Around, notes: Sequence[str]) -> Cause:
+def _of_entry(
+    measure: Measure,
+    name: str,
+    change: Change,
+    entry: Entry,
+    around: Around,
+    notes: Sequence[str],
+    closeness: float,
+) -> Cause:
     at = from_iso(entry.at).timestamp()
     kind = next((able for action, able in _ACTIONS.items() if entry.action.startswith(action)), {})
     is_own = base_name(entry.subject) == name
     score = kind.get(measure, 0.02) * (_OWN if is_own else _OTHERS if measure in _ELSEWHERE else 0.05)
     if entry.action.startswith(("key.", "backup.", "model.")):
         score = kind.get(measure, 0.02)
-    score *= _closeness(at, change)
+    score *= closeness
     evidence = list(notes)
     if is_own and entry.action in {"release.promoted", "release.rollback", "release.promote", "deployment.change"}:
         score, told = _agreed(measure, score, entry, around)
@@ -163,14 +184,25 @@ def _agreed(measure: Measure, score: float, entry: Entry, around: Around) -> tup
     subject = entry.subject
     if subject in around.release_levels and len(around.release_levels) > 1:
         others = [level for release, level in around.release_levels.items() if release != subject]
-        told.append(f"since then {subject}: {around.release_levels[subject]:.3g}, others: {min(others):.3g}")
+        told.append(
+            f"since then {_level(measure, around.release_levels[subject])}, others {_level(measure, min(others))}"
+        )
     return score, told
 
 
-def _closeness(at: float, change: Change) -> float:
-    if at > change.latest + _CLOCK_SLACK:
+def _level(measure: Measure, value: float) -> str:
+    if measure is Measure.LATENCY:
+        return f"{1000 * value:,.3g} ms"
+    return f"{value:.0%}" if measure is Measure.ERRORS else f"{value:,.0f} tokens"
+
+
+def _closeness(entry: Entry, change: Change, measured_at: Sequence[float]) -> float:
+    """1.0 at the change, less with every measurement between that was still well; 0.0 after it."""
+    at = from_iso(entry.at).timestamp()
+    if at > change.latest + _CLOCK_SLACK_SECONDS:
         return 0.0
-    return math.exp(-max(0.0, change.earliest - at) / _DECAY)
+    between = bisect.bisect_left(measured_at, change.earliest) - bisect.bisect_right(measured_at, at)
+    return math.exp(-max(0, between) / _GOOD_MEASUREMENTS)
 
 
 def _of_use(measure: Measure, around: Around, own: float) -> list[Cause]:

@@ -139,7 +139,8 @@ def _explain(
 ) -> Explained:
     entries = diary(connection, change)
     use = around(measure, series.name, change, rows, begin, end)
-    causes = rank_causes(measure, series.name, change, entries, use, notes=notes_of(connection, entries))
+    notes, times = notes_of(connection, entries), [point.at for point in series.points]
+    causes = rank_causes(measure, series.name, change, entries, use, notes=notes, measured_at=times)
     return Explained(series, change, tuple(causes[:_CAUSES]), measure)
 
 
@@ -149,9 +150,8 @@ def _without_twins(explained: Sequence[Explained]) -> list[Explained]:
     for one in sorted(explained, key=lambda each: -each.size):
         twin = any(
             other.series.name == one.series.name
-            and other.change.earliest <= one.change.latest
-            and one.change.earliest <= other.change.latest
             and [cause.entry for cause in other.causes[:1]] == [cause.entry for cause in one.causes[:1]]
+            and (one.causes or _overlap(one.change, other.change))
             for other in kept
         )
         if not twin:
@@ -159,9 +159,13 @@ def _without_twins(explained: Sequence[Explained]) -> list[Explained]:
     return kept
 
 
+def _overlap(one: Change, other: Change) -> bool:
+    return other.earliest <= one.latest and one.earliest <= other.latest
+
+
 def _shown(value: float, unit: str) -> str:
     if unit == "s":
-        return format_duration(value)
+        return f"{1000 * value:.2g} ms" if value < 0.01 else format_duration(value)
     if unit == "B":
         return format_bytes(round(value))
     return f"{value:,.0f} {unit}"

@@ -88,8 +88,10 @@ def usage_series(measure: Measure, rows: Mapping[str, Sequence[Mapping[str, Any]
         if measure is Measure.ERRORS:
             points = tuple(Point(row["unix"], float(row["status"] >= 500)) for row in some)
             found.append(Series(name, "the share of errors", points, is_share=True))
+            refused = tuple(Point(row["unix"], float(400 <= row["status"] < 500)) for row in some)
+            found.append(Series(name, "the share of requests that the engine refused", refused, is_share=True))
         elif measure is Measure.COST:
-            good = [row for row in some if row["completion_tokens"] is not None and row["prompt_tokens"] is not None]
+            good = [row for row in some if row["status"] < 400 and row["prompt_tokens"] and row["completion_tokens"]]
             points = tuple(Point(row["unix"], row["prompt_tokens"] + row["completion_tokens"]) for row in good)
             found.append(Series(name, "tokens a request", points, unit="tokens"))
             busy = tuple(Point(row["unix"], row["total_seconds"] - row["queue_seconds"]) for row in good)
@@ -238,7 +240,9 @@ def _levels(measure: Measure, name: str, rows: Sequence[Mapping[str, Any]]) -> d
 
 def _value(measure: Measure, row: Mapping[str, Any]) -> float | None:
     if measure is Measure.ERRORS:
-        return float(row["status"] >= 500)
+        return float(row["status"] >= 400)
+    if row["status"] >= 400:
+        return None
     if measure is Measure.LATENCY:
         found = row["first_token_seconds"]
         return float(found) if found is not None else None
