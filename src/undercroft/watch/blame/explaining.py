@@ -26,6 +26,8 @@ from undercroft.watch.blame.series import (
 )
 
 _CAUSES = 3
+# Of the time that was looked at: two measures that changed so near each other changed together.
+_SAME_TIME = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,22 +147,21 @@ def _explain(
 
 
 def _without_twins(explained: Sequence[Explained]) -> list[Explained]:
-    """Of two measures of one name that changed at the same time for the same reason, the one that changed more."""
+    """Of two measures of one name that changed at the same time, the one that changed more."""
     kept: list[Explained] = []
     for one in sorted(explained, key=lambda each: -each.size):
-        twin = any(
-            other.series.name == one.series.name
-            and [cause.entry for cause in other.causes[:1]] == [cause.entry for cause in one.causes[:1]]
-            and (one.causes or _overlap(one.change, other.change))
-            for other in kept
-        )
+        twin = any(other.series.name == one.series.name and _is_same_time(one, other) for other in kept)
         if not twin:
             kept.append(one)
     return kept
 
 
-def _overlap(one: Change, other: Change) -> bool:
-    return other.earliest <= one.latest and one.earliest <= other.latest
+def _is_same_time(one: Explained, other: Explained) -> bool:
+    """Whether two changes cannot be told apart in time."""
+    if other.change.earliest <= one.change.latest and one.change.earliest <= other.change.latest:
+        return True
+    span = other.series.points[-1].at - other.series.points[0].at
+    return abs(other.change.at - one.change.at) <= _SAME_TIME * span
 
 
 def _shown(value: float, unit: str) -> str:
