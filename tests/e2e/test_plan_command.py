@@ -227,6 +227,22 @@ def test_accuracy_tells_of_forecasts_that_met_reality(cellar: Cellar) -> None:
     assert longest_line(shown) <= 80
 
 
+def test_accuracy_shows_what_a_short_use_has_measured_as_at_least(cellar: Cellar) -> None:
+    """Memory below its forecast right after loading is told as a bound, and as nothing that was learnt."""
+    cellar.home.mkdir()
+    kind = Kind("llama.cpp", "EPYC", "qwen2", "Q8_0")
+    pair = Pair(kind, Quantity.PRIVATE_BYTES, plain=1024**3, forecast=1024**3, measured=700 * 1024**2)
+    with Database(cellar.home / "undercroft.db").write() as connection:
+        keep(connection, [Observation(pair, False)], deployment="qwen", model_digest=None)
+    shown = cellar.run("accuracy").stdout
+    assert "at least 700.0 MiB" in shown
+    assert "1.0 GiB" in shown
+    assert longest_line(shown) <= 80
+    (found,) = cellar.json("accuracy")
+    assert (found["measured_at_least"], found["forecast"]) == (700 * 1024**2, 1024**3)
+    assert found["median_error_after_ratio"] is None
+
+
 def test_help_says_how_to_reach_everything(cellar: Cellar) -> None:
     """Options, commands, exit status, and what to do with a model that is called like a command."""
     shown = " ".join(cellar.run("--help").stdout.split())
@@ -258,3 +274,12 @@ def test_accepting_lets_a_plan_pass_and_the_journal_keeps_it(cellar: Cellar, tmp
     entries = json.loads(Cellar(tmp_path).run("journal", "show", "--json").stdout)
     assert "licence.accept" in json.dumps(entries)
     assert "counsel, 12 March" in json.dumps(entries)
+
+
+def test_a_licence_is_accepted_even_where_the_plan_does_not_fit(cellar: Cellar, tmp_path: Path) -> None:
+    """Accepting is not lost because this device was too small; the plan still ends with 6."""
+    words = ("llama-3.3-70b", "--device", "jetson-orin-nano-8gb", "--use", "commercial")
+    told = cellar.run(*words, "--accept-licence", expected=6).stdout
+    assert "The licence is accepted for this use" in told
+    entries = json.loads(Cellar(tmp_path).run("journal", "show", "--json").stdout)
+    assert [(entry["action"], entry["subject"]) for entry in entries] == [("licence.accept", "llama3.3")]

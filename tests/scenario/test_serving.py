@@ -10,6 +10,7 @@ from pathlib import Path
 
 import requests
 
+from tests.support import ggufs
 from tests.support.server import Server, wait_for
 
 Start = Callable[..., Server]
@@ -220,3 +221,26 @@ def test_admin_routes_need_an_admin_key_and_name_the_actor(fake_server: Start) -
     assert requests.post(f"{server.url}/admin/keys", headers=admin, json={"nam": 1}, timeout=30).status_code == 422
     last = server.json("journal", "show", "-n", "1")[0]
     assert (last["action"], last["actor"]) == ("key.create", f"key:{made['id']}")
+
+
+def test_the_admin_route_holds_back_what_a_licence_does_not_cover(fake_server: Start, tmp_path: Path) -> None:
+    """A model that came in for research is not served for another use over HTTP until its licence is accepted."""
+    server = fake_server()
+    ggufs.write_chat_model(tmp_path / "study.gguf", licence="mrl", seed=3)
+    server.run(
+        "model", "pull", str(tmp_path / "study.gguf"), "--name", "study", "--use", "research", "--accept-licence"
+    )
+    made = server.json("key", "create", "deployer", "--admin")
+
+    def create(**more: object) -> requests.Response:
+        headers = {"Authorization": f"Bearer {made['key']}"}
+        body = {"name": "study", "model": "study", "replicas": 1, **more}
+        return requests.post(f"{server.url}/admin/deployments", headers=headers, json=body, timeout=120)
+
+    refused = create()
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "licence-refuses-use")
+    assert "study" not in {one["name"] for one in server.status()["deployments"]}
+    assert create(accept_licence=True, reason="our own contract").status_code == 201
+    accepted = [entry for entry in server.json("journal", "show") if entry["action"] == "licence.accept"][-1]
+    assert (accepted["subject"], accepted["reason"]) == ("mrl", "our own contract")
+    assert accepted["actor"].startswith("key:")
