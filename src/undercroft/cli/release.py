@@ -243,7 +243,7 @@ def show(which: Reference, as_json: AsJson = False) -> None:
 @app.command()
 def log(
     name: Name,
-    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many of the newest.")] = 50,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, max=1_000_000, help="How many of the newest.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show what happened to the releases of a name, the newest first: when, what, by whom, why."""

@@ -163,7 +163,10 @@ def _running_and_last(newest: list[Promotion]) -> tuple[Promotion | None, Promot
 def rollback(
     name: Annotated[str, typer.Argument(help="What clients ask for.")],
     to: Annotated[
-        int | None, typer.Option("--to", min=1, metavar="N", help="Number of a release; else what was there before.")
+        int | None,
+        typer.Option(
+            "--to", min=1, max=999_999_999, metavar="N", help="Number of a release; else what was there before."
+        ),
     ] = None,
     because: Reason = None,
     as_json: AsJson = False,

@@ -89,7 +89,22 @@ def test_a_release_is_named_in_three_ways(text: str, expected: ReleaseReference)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Bot", "bot@0", "bot@07", "bot@-1", "bot@", "bot:", "bot:A", "a b", "bot@1@2", "../x"]
+    "text",
+    [
+        "",
+        "Bot",
+        "bot@0",
+        "bot@07",
+        "bot@-1",
+        "bot@",
+        "bot:",
+        "bot:A",
+        "a b",
+        "bot@1@2",
+        "bot@1٢",
+        "bot@1234567890",
+        "../x",
+    ],
 )
 def test_what_names_no_release_is_refused(text: str) -> None:
     """With what was expected."""

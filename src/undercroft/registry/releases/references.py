@@ -10,7 +10,7 @@ from undercroft.core.ids import NAME_PATTERN
 
 TAG_PATTERN = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 _REFERENCE = re.compile(
-    rf"(?P<name>{NAME_PATTERN.pattern})(?:@(?P<number>[1-9]\d{{0,8}})|:(?P<tag>{TAG_PATTERN.pattern}))?"
+    rf"(?P<name>{NAME_PATTERN.pattern})(?:@(?P<number>[1-9][0-9]{{0,8}})|:(?P<tag>{TAG_PATTERN.pattern}))?"
 )
 
 
