@@ -15,9 +15,10 @@ from undercroft.catalog.shapes import ModelShape
 from undercroft.planning import speed_constants as constants
 from undercroft.planning.calibration import Correction, Corrections, Kind, Quantity
 from undercroft.planning.forecasts import MemoryForecast, SpeedForecast, Workload
+from undercroft.planning.memory_llamacpp import merge_count
 from undercroft.planning.speed_explained import explain
 from undercroft.planning.step_terms import StepTerms
-from undercroft.planning.steps import BEST, Job, Levels, decode_seconds, decode_terms, job_of, prompt_seconds
+from undercroft.planning.steps import BEST, Job, Levels, at, decode_seconds, decode_terms, job_of, prompt_seconds
 from undercroft.planning.targets import Rate, Target
 
 _ENDS = (
@@ -240,15 +241,25 @@ def _load(job: Job, target: Target, memory: MemoryForecast, correction: Correcti
     repacked = sum(term.size_bytes for term in memory.terms if term.name == "repacked weights")
     on_cards = job.traffic.stored_bytes * sum(part.share for part in job.parts if part.pool.kind == "gpu")
 
-    def seconds(disk: float, repack: float, link: float | None, begin: float) -> float:
-        copied = on_cards / link if link else 0.0
-        return begin + job.traffic.stored_bytes / disk + repacked / repack + copied
+    is_mapped = job.workload.engine == "llama.cpp"
+    merges = merge_count(job.shape) if is_mapped else 0
 
-    disk, repack, link = target.disk_bandwidth, constants.REPACK_BYTES_PER_SECOND, job.link
-    best = seconds(disk.value, repack.value, link.value if link else None, start.value)
-    low = seconds(disk.high, repack.high, link.high if link else None, start.low)
-    high = seconds(disk.low, repack.low, link.low if link else None, start.high)
-    source = f"start {start.value:g} s + file / cold read of the disk + rearranging + copy to the cards"
+    def seconds(speed: int) -> float:
+        """With every constant at its slow end (-1), as it is (0), or at its fast end (1)."""
+        found = at(start, -speed) + job.traffic.stored_bytes / at(target.disk_bandwidth, speed)
+        found += repacked / at(constants.REPACK_BYTES_PER_SECOND, speed) + merges * at(constants.MERGE_SECONDS, -speed)
+        if is_mapped:
+            found += job.traffic.stored_bytes / at(constants.MAPPED_BYTES_PER_SECOND, speed)
+        return found + (on_cards / at(job.link, speed) if job.link else 0.0)
+
+    low, best, high = (seconds(speed) for speed in (1, 0, -1))
+    source = f"start {start.value:g} s + file / cold read of the disk"
+    if is_mapped:
+        mapped, merge = constants.MAPPED_BYTES_PER_SECOND, constants.MERGE_SECONDS
+        source += (
+            f" + file / {mapped.value / 1e9:g} GB/s of mapped pages + {merges:,} merges x {merge.value * 1e6:g} us"
+        )
+    source += " + rearranging + copy to the cards"
     if correction.pairs:
         reach = math.exp(_learnt_range(correction))
         best *= correction.factor

@@ -15,6 +15,7 @@ from undercroft.hardware.catalogue import load_devices
 from undercroft.planning import speed_constants as constants
 from undercroft.planning.calibration import Corrections, Kind, Pair, Quantity
 from undercroft.planning.forecasts import MemoryForecast, SpeedForecast, Term, Workload
+from undercroft.planning.memory_llamacpp import merge_count
 from undercroft.planning.speed import forecast_speed, pace_of
 from undercroft.planning.steps import decode_seconds, job_of, unpacking
 from undercroft.planning.targets import Pool, Rate, Target
@@ -137,10 +138,11 @@ def test_an_encoder_generates_nothing_and_still_has_a_rate() -> None:
 
 
 def test_loading_reads_the_file_rearranges_and_copies() -> None:
-    """4.7 GB of Qwen 2.5 7B from 2 GB/s, 1.5 GB rearranged at 1.5 GB/s, and 0.4 s to start."""
+    """4.7 GB of Qwen 2.5 7B from 2 GB/s through pages at 0.8, merges at 5 us, 1.5 GB rearranged at 0.32 GB/s, 0.4 s."""
     terms = (Term("repacked weights", "host", 1_500_000_000, False, "", ""),)
     found = forecast_speed(QWEN_7B, Workload(quantization="Q4_K_M"), machine(), MemoryForecast(terms, 0))
-    assert found.load.value == pytest.approx(0.4 + 4.677e9 / 2e9 + 1.0, rel=0.01)
+    merges = merge_count(QWEN_7B) * 5e-6
+    assert found.load.value == pytest.approx(0.4 + 4.677e9 / 2e9 + 4.677e9 / 0.8e9 + merges + 1.5 / 0.32, rel=0.01)
     assert found.load.low < found.load.value < found.load.high
 
 
