@@ -25,6 +25,8 @@ class Trace:
         "error_source",
         "first_token_at",
         "headers",
+        "input_language",
+        "input_topic",
         "inter_token",
         "is_background",
         "is_on_trial",
@@ -54,6 +56,8 @@ class Trace:
         self.ended_at = 0.0
         self.headers: list[tuple[bytes, bytes]] = []
         self.inter_token: Histogram | None = None
+        self.input_language: str | None = None
+        self.input_topic: int | None = None
         self.is_background = False
         self.is_tried = False
         self.is_on_trial = False

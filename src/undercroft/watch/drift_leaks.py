@@ -16,6 +16,8 @@ _MIB = 1024 * 1024
 WARM_UP_HOURS = 0.5
 # Hours looked back → hours that are taken together into one value.
 WINDOWS: Mapping[float, float] = {6.0: 1 / 12, 72.0: 0.5}
+# In less, a warm-up looks like a leak.
+_LEAST_HOURS = 5.0
 # Growth over a window that does not matter, and the same as a share of the median.
 _LEAST: Mapping[Kind, tuple[float, float]] = {
     Kind.MEMORY_LEAK: (32 * _MIB, 0.03),
@@ -133,7 +135,9 @@ def _leak_in(
     if not levels or max(levels) - min(levels) < least:
         return None
     slope = slope_of(times, levels)
-    if slope is None or not is_leak(slope, least_growth=least, least_share=least_share):
+    if slope is None or slope.window_hours < _LEAST_HOURS:
+        return None
+    if not is_leak(slope, least_growth=least, least_share=least_share):
         return None
     first = next(position for position, hour in enumerate(hours) if hour >= since)
     requests = sum(sample.requests for sample in samples[first:])

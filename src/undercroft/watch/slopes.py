@@ -13,7 +13,7 @@ _Z = 3.09
 _LEAST_POINTS = 24
 _MOST_CORRELATED = 0.95
 # Growth in the last third of a window, as a share of what an even growth would have there; less is a warm-up that ends.
-_LAST_THIRD = 0.5
+_LAST_THIRD = 0.7
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,8 @@ class Door:
             "first_token_seconds": first_token,
             "total_seconds": round(total_seconds, 6),
             "signs": trace.signs,
+            "input_language": trace.input_language,
+            "input_topic": trace.input_topic,
         }
         self._log.add(row)
         if trace.replica:

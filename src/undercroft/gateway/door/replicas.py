@@ -75,6 +75,7 @@ class Deployment:
     __slots__ = (
         "background",
         "entry",
+        "input_seen_at",
         "isolation",
         "last_active",
         "loading_since",
@@ -92,6 +93,7 @@ class Deployment:
         self.loading_since: float | None = None
         self.service_seconds = 1.0
         self.last_active = 0.0
+        self.input_seen_at = 0.0
 
     def take(self, now: float) -> Replica | None:
         """A replica with room, which then counts one request more."""

@@ -13,6 +13,7 @@ from undercroft.gateway.openai import fanout
 from undercroft.gateway.openai.answers import renamed, rewritten, with_completion_id, without_timings
 from undercroft.gateway.openai.calls import answer_by_release, ask, ask_for_stream, check_task, quarantine_body
 from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, read
+from undercroft.gateway.openai.input_signs import note_input
 from undercroft.gateway.openai.kinds import Record
 from undercroft.gateway.openai.legacy import LegacyChoices
 from undercroft.gateway.openai.payload import payload_for
@@ -30,6 +31,7 @@ async def chat(dispatcher: Dispatcher, exchange: Exchange) -> None:
 
     async def ask_release(deployment: Deployment, release: ReleaseEntry | None) -> bytes | None:
         check_tools(data, deployment)
+        note_input(exchange.trace, deployment, data)
         sent = with_release(data, release)
         body = exchange.body if sent is data else None
         return await _answer(
