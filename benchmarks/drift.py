@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 
 from benchmarks.drift_worlds import BASELINE_RUNS, World, heavy, normal, score_of, sticky
 from benchmarks.reporting import Report, arguments
-from undercroft.watch.cusum import loss_evidence
-from undercroft.watch.detectors import LEARNT_SPANS, Detector, Rule, SpanDetector, losses, scores
-from undercroft.watch.drift_leaks import Sample, leaks_of
-from undercroft.watch.drift_probes import RULES
-from undercroft.watch.drift_requests import MEASURES
+from undercroft.watch.drift.cusum import loss_evidence
+from undercroft.watch.drift.detectors import LEARNT_SPANS, Detector, Rule, SpanDetector, losses, scores
+from undercroft.watch.drift.leaks import Sample, leaks_of
+from undercroft.watch.drift.probes import RULES
+from undercroft.watch.drift.requests import MEASURES
 from undercroft.watch.findings import Kind
 
 TITLE = "Drift: false alarms and delays of the detectors, beside a plain CUSUM that knows the truth"

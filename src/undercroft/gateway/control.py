@@ -41,8 +41,8 @@ from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.usage import UsageLog
 from undercroft.storage import checkpoints
 from undercroft.storage.database import Database
+from undercroft.watch.drift.sampling import sample_replicas
 from undercroft.watch.promoting import look_after_promotions
-from undercroft.watch.sampling import sample_replicas
 from undercroft.watch.scheduler import look_after_probes
 
 _log = structlog.get_logger("control")

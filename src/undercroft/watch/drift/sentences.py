@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 
 from undercroft.core.clock import from_iso
 from undercroft.core.units import format_bytes
-from undercroft.watch.cusum import Cusum
-from undercroft.watch.drift_leaks import Leak
-from undercroft.watch.drift_probes import LEVELS, LOSSES, ProbeState
-from undercroft.watch.drift_requests import RequestState
+from undercroft.watch.drift.cusum import Cusum
+from undercroft.watch.drift.leaks import Leak
+from undercroft.watch.drift.probes import LEVELS, LOSSES, ProbeState
+from undercroft.watch.drift.references import Usual, together
+from undercroft.watch.drift.requests import RequestState
 from undercroft.watch.findings import Finding, Kind, Severity
-from undercroft.watch.references import Usual, together
 
 # So much more, as a share, or so many times as slow, is critical.
 _CRITICAL_SHARE = 0.3

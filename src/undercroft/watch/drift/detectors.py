@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from undercroft.watch.cusum import Cusum, loss_evidence, shift_evidence
-from undercroft.watch.references import Span, Together, Usual, span_of, together, usual_share
+from undercroft.watch.drift.cusum import Cusum, loss_evidence, shift_evidence
+from undercroft.watch.drift.references import Span, Together, Usual, span_of, together, usual_share
 
 # The first values of a question are only learnt from, later ones judged first, and learnt from if all was well.
 LEARNT_FIRST = 10

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from undercroft.watch.drift_leaks import Sample, leaks_of, thinned
+from undercroft.watch.drift.leaks import Sample, leaks_of, thinned
+from undercroft.watch.drift.slopes import is_leak, slope_of
 from undercroft.watch.findings import Kind
-from undercroft.watch.slopes import is_leak, slope_of
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 MIB = 1024 * 1024

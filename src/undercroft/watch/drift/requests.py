@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from undercroft.watch.detectors import LEARNT_SPANS, SpanDetector
+from undercroft.watch.drift.detectors import LEARNT_SPANS, SpanDetector
 from undercroft.watch.findings import Kind
 
 LEAST_REQUESTS = 20

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from undercroft.watch.detectors import Detector, Rule, losses, run_levels, scores
+from undercroft.watch.drift.detectors import Detector, Rule, losses, run_levels, scores
+from undercroft.watch.drift.references import Usual
 from undercroft.watch.findings import Kind
 from undercroft.watch.outcome_rows import UNREACHED, Purpose
-from undercroft.watch.references import Usual
 
 # One question after the other.
 LOSSES: Mapping[Kind, str] = {

@@ -21,8 +21,8 @@ from undercroft.storage.tables import (
     replica_samples,
     usage,
 )
-from undercroft.watch.drift_leaks import WINDOWS, Sample
-from undercroft.watch.drift_requests import COLUMNS
+from undercroft.watch.drift.leaks import WINDOWS, Sample
+from undercroft.watch.drift.requests import COLUMNS
 from undercroft.watch.outcome_rows import Purpose
 
 SPAN = timedelta(minutes=15)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from undercroft.core.clock import to_iso
+from undercroft.watch.drift.slopes import is_leak, slope_of
 from undercroft.watch.findings import Kind
-from undercroft.watch.slopes import is_leak, slope_of
 
 _MIB = 1024 * 1024
 # The first half hour of a replica is not judged: caches fill, and every kernel is used for the first time.

@@ -17,9 +17,9 @@ from undercroft.core.home import Home
 from undercroft.registry.upkeep import verify
 from undercroft.storage.database import Database
 from undercroft.storage.tables import detector_states
-from undercroft.watch.drift_leaks import Leak, leaks_of
-from undercroft.watch.drift_probes import ProbeState
-from undercroft.watch.drift_reading import (
+from undercroft.watch.drift.leaks import Leak, leaks_of
+from undercroft.watch.drift.probes import ProbeState
+from undercroft.watch.drift.reading import (
     damaged_models,
     is_served,
     names_served,
@@ -28,8 +28,8 @@ from undercroft.watch.drift_reading import (
     serving_of,
     spans_of,
 )
-from undercroft.watch.drift_requests import RequestState
-from undercroft.watch.drift_sentences import grouped, leak_finding, probe_findings, request_findings, weights_finding
+from undercroft.watch.drift.requests import RequestState
+from undercroft.watch.drift.sentences import grouped, leak_finding, probe_findings, request_findings, weights_finding
 from undercroft.watch.findings import Finding, Kind
 
 PROBE = "probe:"

@@ -8,11 +8,19 @@ import random
 
 import pytest
 
-from undercroft.watch.cusum import RECOVERY_LIMIT, Cusum, loss_evidence, shift_evidence
-from undercroft.watch.detectors import LEARNT_FIRST, LEARNT_LAST, LEARNT_SPANS, Detector, SpanDetector, losses, scores
-from undercroft.watch.drift_probes import RULES
+from undercroft.watch.drift.cusum import RECOVERY_LIMIT, Cusum, loss_evidence, shift_evidence
+from undercroft.watch.drift.detectors import (
+    LEARNT_FIRST,
+    LEARNT_LAST,
+    LEARNT_SPANS,
+    Detector,
+    SpanDetector,
+    losses,
+    scores,
+)
+from undercroft.watch.drift.probes import RULES
+from undercroft.watch.drift.references import Usual, span_of, together, usual_share
 from undercroft.watch.findings import Kind
-from undercroft.watch.references import Usual, span_of, together, usual_share
 
 QUESTIONS = ("one", "two", "three", "four", "five")
 
