@@ -54,6 +54,11 @@ class Home:
         return self.root / "probes"
 
     @property
+    def actions_file(self) -> Path:
+        """Rules of what is done about incidents, written by people."""
+        return self.root / "actions.yaml"
+
+    @property
     def reports(self) -> Path:
         """What came of the standard questions: a CSV file a name, and its baseline."""
         return self.root / "reports"

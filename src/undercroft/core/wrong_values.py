@@ -26,6 +26,7 @@ _EXPECTED = {
     "list_type": "a list",
     "dict_type": "a table",
     "model_type": "a table",
+    "enum": "{expected}",
     "literal_error": "{expected}",
     "path_type": "a path",
     "string_too_long": "at most {max_length} characters",

@@ -34,6 +34,7 @@ from undercroft.gateway.admin.app import create_app
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.admin.parts import ControlParts
 from undercroft.gateway.doors import DoorLink
+from undercroft.recovery.bundles.probes import finish_if_idle
 from undercroft.recovery.supervision import look_after_backups
 from undercroft.registry.models import clean_quarantine, scrub
 from undercroft.serving import keys
@@ -41,7 +42,11 @@ from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.usage import UsageLog
 from undercroft.storage import checkpoints
 from undercroft.storage.database import Database
+from undercroft.watch.alerting import Deliverer, Watcher, look_after_alerts, look_after_incidents
 from undercroft.watch.drift.sampling import sample_replicas
+from undercroft.watch.findings import Kind
+from undercroft.watch.incidents import no_cause
+from undercroft.watch.looking import Looker, Source, sources_of
 from undercroft.watch.promoting import look_after_promotions
 from undercroft.watch.scheduler import look_after_probes
 
@@ -87,6 +92,7 @@ class Control:
             publish=self.doors.publish,
             acked_version=self.doors.acked_version,
         )
+        self.deliverer = Deliverer(self.database, self.settings.alerts)
         self._ending = threading.Event()
 
     async def run(self) -> None:
@@ -110,6 +116,8 @@ class Control:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
         await asyncio.to_thread(clean_quarantine, self.home)
+        with self.database.read() as connection:
+            finish_if_idle(self.home, connection)
         link = asyncio.create_task(self.doors.serve())
         await asyncio.sleep(0)
         self.usage.begin()
@@ -120,6 +128,8 @@ class Control:
         threading.Thread(target=self._back_up, name="backup", daemon=True).start()
         threading.Thread(target=self._probe, name="probes", daemon=True).start()
         threading.Thread(target=self._promote, name="promotions", daemon=True).start()
+        threading.Thread(target=self._alert, name="incidents", daemon=True).start()
+        threading.Thread(target=self._deliver, name="alerts", daemon=True).start()
         threading.Thread(target=self._sample, name="samples", daemon=True).start()
         serving = asyncio.create_task(server.serve())
         gc.freeze()
@@ -205,6 +215,20 @@ class Control:
     def _sample(self) -> None:
         """Keeps what replicas take, so that a leak is seen."""
         sample_replicas(self.database, self.reconciler, self._ending)
+
+    def _alert(self) -> None:
+        """Keeps incidents of what is wrong, and does what rules say."""
+        looker = Looker([*sources_of(self.home, self.database, self.settings, self.reconciler), self._mirrored()])
+        alerts = self.settings.alerts
+        watcher = Watcher(self.home, self.database, alerts, looker, self.reconciler, no_cause)
+        look_after_incidents(watcher, self._ending)
+
+    def _mirrored(self) -> Source:
+        return Source("alertmanager", frozenset({Kind.ALERTS_UNDELIVERED}), 0.0, self.deliverer.judge_mirror)
+
+    def _deliver(self) -> None:
+        """Tells who wants to know."""
+        look_after_alerts(self.deliverer, self._ending)
 
     def _back_up(self) -> None:
         """Makes and tries backups when they are due, each in a process of its own."""

@@ -33,6 +33,7 @@ from undercroft.serving.deployments import Deployment
 from undercroft.serving.forecasting import MachineForecaster
 from undercroft.serving.ledger import Ledger
 from undercroft.serving.replica import Deadlines, Replica, ReplicaView
+from undercroft.serving.restarting import stop_replicas
 from undercroft.serving.served import (
     Served,
     ServedName,
@@ -221,6 +222,12 @@ class Reconciler:
         with self._lock:
             views = [replica.view for replica in self._replicas]
             return self._allocator.never_fits(name, without, views, {d.name: d for d in self._wanted})
+
+    def restart(self, name: str) -> None:
+        """Ends the replicas of a name after their requests; others start in their place."""
+        with self._lock:
+            self._to_release += stop_replicas(name, self._replicas, self._snapshot.version + 1)
+        self._wake.set()
 
     def ledger(self) -> Ledger:
         """Who holds which memory now, and what is left."""

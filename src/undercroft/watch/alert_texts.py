@@ -32,6 +32,7 @@ _COMMANDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.DISK_LOW: ("undercroft doctor", "undercroft model gc"),
     Kind.WEIGHTS_CHANGED: ("undercroft model verify {subject}",),
     Kind.ALERTS_UNDELIVERED: ("undercroft alert list", "undercroft alert test {subject}"),
+    Kind.RULES_UNUSABLE: ("undercroft incident rules",),
     Kind.ACTIONS_EXHAUSTED: ("undercroft status", "undercroft incident list"),
     Kind.ACTION_FAILED: ("undercroft status", "undercroft incident list"),
     **dict.fromkeys((Kind.LATENCY, Kind.THROUGHPUT, Kind.ERRORS), ("undercroft status",)),
@@ -50,7 +51,7 @@ _COMMANDS: Mapping[Kind, tuple[str, ...]] = {
             Kind.ANSWER_LENGTH,
             Kind.ANSWER_LANGUAGE,
         ),
-        ("undercroft probe report {subject}",),
+        ("undercroft probe report {probe}",),
     ),
 }
 
@@ -93,7 +94,10 @@ def what_happened(note: Note, language: str) -> str:
         return _filled(texts()["deeds"][note.deed][language], note)
     if language == "en" and note.sentence:
         return note.sentence
-    return _filled(texts()["kinds"][note.kind.value][language], note)
+    text = _filled(texts()["kinds"][note.kind.value][language], note)
+    if "before" in note.figures and "now" in note.figures:
+        text += f" ({note.figures['before']} → {note.figures['now']})"
+    return text
 
 
 def sentence_of(kind: Kind, subject: str, figures: Mapping[str, float | int | str]) -> str:
@@ -108,7 +112,8 @@ def commands_for(note: Note) -> tuple[str, ...]:
         return ()
     found: list[str] = []
     for command in _COMMANDS[note.kind] if note.event is not Event.ACTED else ():
-        values = _Values({"deployment": note.subject, **note.figures, "subject": note.subject})
+        usual = {"deployment": note.subject, "probe": note.subject}
+        values = _Values({**usual, **note.figures, "subject": note.subject})
         filled = command.format_map(values)
         if not values.lacks:
             found.append(filled)

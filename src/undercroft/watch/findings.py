@@ -40,6 +40,7 @@ class Kind(StrEnum):
     JOURNAL_BROKEN = "journal-broken"
     DISK_LOW = "disk-low"
     ALERTS_UNDELIVERED = "alerts-undelivered"  # a sink did not take what it was told
+    RULES_UNUSABLE = "rules-unusable"  # the file of rules has problems, so none acts
     ACTION_FAILED = "action-failed"  # a rule could not do what it says
     ACTIONS_EXHAUSTED = "actions-exhausted"  # a rule acted as often as it may; now it is for people
 

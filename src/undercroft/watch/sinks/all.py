@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from undercroft.watch.sinks.posting import HttpSink, Wire
 
 ALERTMANAGER = "alertmanager"
 SINKS = ("slack", "teams", "webhook", "telegram", "line", "dingtalk", "email")
+_TOKEN = re.compile(r"[A-Za-z0-9:._~+/=-]+")
 # Those whose service drops a message that it has seen.
 WITH_MEMORY = ("webhook", "line")
 
@@ -102,7 +104,7 @@ def _webhook(settings: AlertSettings) -> Sink:
 
 def _telegram(settings: AlertSettings) -> Sink:
     endpoint = check_address(settings.telegram_endpoint, "telegram_endpoint", must_be_secret=True)
-    token = _secret(settings.telegram_token_file, "telegram_token_file")
+    token = _token(settings.telegram_token_file, "telegram_token_file")
     chat = _given(settings.telegram_chat, "telegram_chat")
     return HttpSink(
         "telegram", False, partial(telegram.request, endpoint, token, chat), telegram.judge, wire_of(settings)
@@ -111,7 +113,7 @@ def _telegram(settings: AlertSettings) -> Sink:
 
 def _line(settings: AlertSettings) -> Sink:
     endpoint = check_address(settings.line_endpoint, "line_endpoint", must_be_secret=True)
-    token = _secret(settings.line_token_file, "line_token_file")
+    token = _token(settings.line_token_file, "line_token_file")
     to = _given(settings.line_to, "line_to")
     return HttpSink("line", True, partial(line.request, endpoint, token, to), line.judge, wire_of(settings))
 
@@ -146,6 +148,14 @@ def _secret(file: Path | None, what: str) -> str:
     if file is None:
         raise InvalidError("alert-setting-missing", f"alerts.{what} is missing", hint="docs/guide/alerts.md")
     return read_secret(file, what)
+
+
+def _token(file: Path | None, what: str) -> str:
+    """A secret that stands in an address or a header, where not every letter may."""
+    found = _secret(file, what)
+    if not _TOKEN.fullmatch(found):
+        raise InvalidError("bad-alert-file", f"alerts.{what}: expected a token of letters and digits in {file}")
+    return found
 
 
 def _given(value: str, what: str) -> str:

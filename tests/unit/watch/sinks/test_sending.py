@@ -116,6 +116,7 @@ def test_only_what_the_settings_name_is_a_sink(tmp_path: Path) -> None:
         ("slack", {"slack_url_file": "text"}, "expected the http"),
         ("slack", {"slack_url_file": "plain"}, "expected https"),
         ("webhook", {"webhook_secret_file": None}, "alerts.webhook_secret_file is missing"),
+        ("telegram", {"telegram_token_file": "words"}, "expected a token"),
         ("telegram", {"telegram_chat": ""}, "alerts.telegram_chat is missing"),
         ("line", {"line_to": ""}, "alerts.line_to is missing"),
         ("dingtalk", {"dingtalk_secret_file": None}, "alerts.dingtalk_secret_file is missing"),
@@ -127,6 +128,7 @@ def test_what_cannot_be_used_says_which_setting(tmp_path: Path, name: str, chang
     (tmp_path / "empty").write_text("\n", encoding="utf-8")
     (tmp_path / "text").write_text("hunter2\n", encoding="utf-8")
     (tmp_path / "plain").write_text("http://hooks.example.org/hunter2\n", encoding="utf-8")
+    (tmp_path / "words").write_text("hunter2 and more\n", encoding="utf-8")
     paths = {key: tmp_path / value if key.endswith("_file") and value else value for key, value in changed.items()}
     with pytest.raises(UndercroftError, match=said) as caught:
         make_sink(name, settings(tmp_path, "http://127.0.0.1:1", **paths))
