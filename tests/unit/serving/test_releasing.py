@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,15 @@ def test_a_plan_does_not_contradict_itself() -> None:
         releasing.check_plan(Plan(hold_seconds=60))
     releasing.check_plan(Plan(hold_seconds=60, is_shadow=True))
     releasing.check_plan(Plan(hold_seconds=60, canary_ratio=0.1))
+
+
+def test_releases_made_at_the_same_time_have_numbers_of_their_own(database: Database, tmp_path: Path) -> None:
+    """Writers wait for each other; none is lost and the journal is whole."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: make(database, tmp_path), range(16)))
+    assert numbers(database) == list(range(16, 0, -1))
+    with database.read() as connection:
+        assert journal.find_damage(connection) is None
 
 
 def test_pruning_keeps_what_is_needed(database: Database, tmp_path: Path) -> None:
