@@ -42,6 +42,8 @@ _MEMORY = frozenset({Quantity.PRIVATE_BYTES, Quantity.FILE_BYTES, Quantity.GPU_B
 # nearly all about a device. Memory is forecast well without: what is left differs from kind to kind.
 _HALF_TRUST = (0.1, 1.0, 0.5)
 _HALF_TRUST_OF_MEMORY = (0.5, 0.5, 0.5)
+# Loads of one device differ from each other nearly as much as devices do: half of 21 lay more than a third off.
+_HALF_TRUST_OF_LOADS = (0.75, 1.0, 0.5)
 # A pair beyond this ratio is a broken measurement or a bug to look at, not something to learn from.
 _LARGEST_RATIO = 8.0
 _FEWEST_FOR_SPREAD = 3
@@ -182,7 +184,7 @@ class Corrections:
         mean, found = 0.0, Correction()
         factors = self._factors.get(_where(kind)) if quantity is Quantity.DECODE_TOKENS else None
         faster = 1.0 if factors is None or terms is None else 1 / factors.slowdown(terms)
-        trusts = _HALF_TRUST_OF_MEMORY if quantity in _MEMORY else _HALF_TRUST
+        trusts = _trusts(quantity)
         for index, (level, trust) in enumerate(zip(_levels(kind, quantity), trusts, strict=True)):
             seen = self._seen.get(level.key)
             if seen is None:
@@ -192,6 +194,12 @@ class Corrections:
             spread = seen.spread if seen.spread is not None else found.spread
             found = Correction(faster * math.exp(mean), spread, seen.pairs, level.words, factors)
         return found
+
+
+def _trusts(quantity: Quantity) -> tuple[float, float, float]:
+    if quantity is Quantity.LOAD_SECONDS:
+        return _HALF_TRUST_OF_LOADS
+    return _HALF_TRUST_OF_MEMORY if quantity in _MEMORY else _HALF_TRUST
 
 
 def _where(kind: Kind) -> tuple[str, str]:

@@ -30,6 +30,7 @@ _ENDS = (
 # With few pairs learnt the spread is not known yet; then the range is this wide each way. It held nine of ten measured
 # decode rates after one other model (benchmarks.sizing_processor, 2026-11-21); 1.25 held eight of ten.
 _LEARNT_RANGE = 1.40
+_LEARNT_LOAD_RANGE = 2.0  # of loads, which differ more from each other
 _STANDARD_DEVIATIONS = 1.645  # nine of ten
 _LEAST_SPREAD = 0.03
 NOTHING = Rate(0.0, 0.0, 0.0, "nothing is generated")
@@ -214,9 +215,9 @@ def _rate(of: Callable[[Levels], float], correction: Correction) -> Rate:
     return Rate(value, value * math.exp(-down), value * math.exp(up), source)
 
 
-def _learnt_range(correction: Correction) -> float:
+def _learnt_range(correction: Correction, few: float = _LEARNT_RANGE) -> float:
     if correction.spread is None:
-        return math.log(_LEARNT_RANGE)
+        return math.log(few)
     return _STANDARD_DEVIATIONS * max(correction.spread, _LEAST_SPREAD)
 
 
@@ -261,7 +262,7 @@ def _load(job: Job, target: Target, memory: MemoryForecast, correction: Correcti
         )
     source += " + rearranging + copy to the cards"
     if correction.pairs:
-        reach = math.exp(_learnt_range(correction))
+        reach = math.exp(_learnt_range(correction, _LEARNT_LOAD_RANGE))
         best *= correction.factor
         low, high = best / reach, best * reach
         source += f", corrected by {correction.factor:.2f} from {correction.pairs} loads"
