@@ -11,7 +11,7 @@ from undercroft.cli.encoding import typed
 from undercroft.cli.first_run import STARTER
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
-from undercroft.cli.probe_text import list_row, plain_past, plain_run, plain_summary, print_run, row_sentence
+from undercroft.cli.probe_text import list_row, plain_run, plain_summary, print_run, row_sentence
 from undercroft.cli.report_files import write_report
 from undercroft.core.clock import parse_moment, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UndercroftError
@@ -96,7 +96,8 @@ def list_probes(as_json: AsJson = False) -> None:
         except InvalidError as error:
             entry["problem"] = error.message
         with database.read() as connection:
-            entry["last"] = plain_past(last_run(connection, name))
+            past = last_run(connection, name)
+            entry["last"] = past.to_dict() if past is not None else None
         found.append(entry)
     if as_json:
         print_json(found)

@@ -11,7 +11,6 @@ import typer
 from undercroft.cli.output import print_table, print_wrapped
 from undercroft.core.clock import to_iso
 from undercroft.core.units import format_duration
-from undercroft.watch.history import PastRun
 from undercroft.watch.outcomes import Outcome
 from undercroft.watch.report_rows import Row
 from undercroft.watch.report_summary import Summary
@@ -120,21 +119,6 @@ def plain_summary(summary: Summary) -> dict[str, Any]:
     }
 
 
-def plain_past(past: PastRun | None) -> dict[str, Any] | None:
-    """An earlier run for programs; None where there was none."""
-    if past is None:
-        return None
-    return {
-        "started_at": to_iso(past.started_at),
-        "finished_at": to_iso(past.finished_at) if past.finished_at else None,
-        "due_at": to_iso(past.due_at) if past.due_at else None,
-        "asked": past.asked,
-        "passed": past.passed,
-        "score": past.score,
-        "note": past.note,
-    }
-
-
 def row_sentence(row: Row) -> str:
     """One row of the report as it is watched: ``2026-11-21 07:00:04  opening-hours  yes  1.00  0.06 s``."""
     why = row.error or " ".join(row.failed_checks)
@@ -146,7 +130,7 @@ def list_row(entry: Mapping[str, Any]) -> list[str]:
     """One probe in the list of them.
 
     Args:
-        entry: ``probe``, ``questions``, ``problem``, ``last`` as `plain_past` gives it, ``next``.
+        entry: ``probe``, ``questions``, ``problem``, ``last`` as `PastRun.to_dict` gives it, ``next``.
     """
     last = entry["last"]
     if last is None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import typer
 
+from undercroft.cli.alert import sink_sentences
 from undercroft.cli.opening import running_home
 from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
 from undercroft.core.clock import from_iso, utc_now
@@ -51,10 +52,31 @@ def status(as_json: AsJson = False) -> None:
     for promotion in answer["promotions"]:
         typer.echo()
         print_wrapped(promotion_sentence(promotion))
+    sentence = probes_sentence(answer["probes"], utc_now())
+    if sentence:
+        typer.echo()
+        print_wrapped(sentence)
+    for said in [*incident_sentences(answer["incidents"], utc_now()), *sink_sentences(answer["alerts"])]:
+        typer.echo()
+        print_wrapped(said, indent="  ")
     sentence = backup_sentence(answer["backup"], utc_now())
     if sentence:
         typer.echo()
         print_wrapped(sentence)
+
+
+def incident_sentences(incidents: Sequence[Mapping[str, Any]], now: datetime) -> list[str]:
+    """What is wrong, an incident a sentence.
+
+    Args:
+        incidents: Open ones, as control tells them.
+        now: The time.
+    """
+    return [
+        f"INCIDENT {one['id']} ({one['severity']}, since "
+        f"{format_duration(max(0.0, (now - from_iso(one['since'])).total_seconds()))}): {one['sentence']}"
+        for one in incidents
+    ]
 
 
 def backup_sentence(backup: Mapping[str, Any], now: datetime) -> str:
@@ -75,6 +97,28 @@ def backup_sentence(backup: Mapping[str, Any], now: datetime) -> str:
     tried = f"restored on trial {ago(backup['tried_at'])}" if backup["tried_at"] else "none was restored on trial yet"
     lacks = f"; it LACKS {backup['missing']} stored files" if backup["missing"] else ""
     return f"Last backup {ago(backup['created_at'])} ({backup['created_id']}){lacks}; {tried}."
+
+
+def probes_sentence(probes: Sequence[Mapping[str, Any]], now: datetime) -> str:
+    """How the standard questions went last; empty where there are none.
+
+    Args:
+        probes: As control tells them.
+        now: The time.
+    """
+    told = []
+    for probe in probes:
+        run = probe["last"]
+        if run is None:
+            told.append(f"{probe['probe']} was never asked")
+        elif run["finished_at"] is None:
+            told.append(f"{probe['probe']} is being asked")
+        else:
+            ago = format_duration(max(0.0, (now - from_iso(run["started_at"])).total_seconds()))
+            failed = run["passed"] < run["asked"] or bool(run["note"])
+            how = run["note"] or f"{run['passed']} of {run['asked']} passed"
+            told.append(f"{probe['probe']} {'FAILED: ' if failed else ''}{how}, {ago} ago")
+    return f"Standard questions: {'; '.join(told)}." if told else ""
 
 
 def promotion_sentence(promotion: Mapping[str, Any]) -> str:

@@ -41,6 +41,18 @@ class PastRun:
     score: float | None
     note: str
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "started_at": to_iso(self.started_at),
+            "finished_at": to_iso(self.finished_at) if self.finished_at else None,
+            "due_at": to_iso(self.due_at) if self.due_at else None,
+            "asked": self.asked,
+            "passed": self.passed,
+            "score": self.score,
+            "note": self.note,
+        }
+
 
 def begin_run(database: Database, probe: str, due_at: datetime | None, now: datetime) -> int | None:
     """Notes a run that begins; None where this time of the schedule has its run already.

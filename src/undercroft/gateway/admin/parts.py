@@ -20,6 +20,10 @@ from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.status import deployments_status, ledger_status, promotions_status
 from undercroft.serving.usage import UsageLog
 from undercroft.storage.database import Database
+from undercroft.watch import incident_store, outbox
+from undercroft.watch.sinks.all import configured
+from undercroft.watch.history import last_run
+from undercroft.watch.probe_files import probe_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,22 @@ class ControlParts:
                 wanted, [replica.view for replica in replicas], courses, snapshot, self.usage.totals(), ledger, names
             ),
             "promotions": promotions_status(names),
+            **self._incidents(),
+            "probes": self._probes(),
+        }
+
+    def _probes(self) -> list[dict[str, Any]]:
+        with self.database.read() as connection:
+            found = {name: last_run(connection, name) for name in probe_names(self.home)}
+        return [{"probe": name, "last": run.to_dict() if run is not None else None} for name, run in found.items()]
+
+    def _incidents(self) -> dict[str, Any]:
+        with self.database.read() as connection:
+            opened = incident_store.list_open(connection)
+            sinks = outbox.states_of(connection, configured(self.settings.alerts))
+        return {
+            "incidents": [incident.to_dict() for incident in opened],
+            "alerts": [state.to_dict() for state in sinks],
         }
 
     def _backup(self) -> dict[str, Any]:
