@@ -24,6 +24,9 @@ from undercroft.planning.targets import Target
 from undercroft.planning.targets_of import is_computer, target_of_device
 
 COUNTS = (1, 2, 4, 8)
+_FIRST_SHARED = 2
+# The format of vLLM that is multiplied in numbers of its own, so that a step is no line over what is read.
+_FAST_NUMBERS = "FP8"
 # What of the formats of vLLM a device multiplies: numbers that it has to know, and makers whose cards have kernels.
 _NUMBERS_OF_FORMATS = {"BF16": ("bf16", "fp16"), "FP8": ("fp8",), "AWQ": ("int8", "int4", "fp8")}
 _MAKERS_WITH_INTEGER_KERNELS = frozenset({"nvidia", "amd"})
@@ -146,10 +149,15 @@ class Place:
             self._look_once(sketches, failed)
             return [*self.reasons, *self._told(sketches, failed)]
         model, fitted, counts = sketches.model, set[str](), self._different(self.counts)
-        if self.is_computer and len(counts) > 1 and not self._can_at_most(sketches, counts[-1], failed):
+        engines = self.engines
+        if self.is_computer and len(counts) > 1 and not self._can_at_most(sketches, counts[-1], engines, failed):
             return self._told(sketches, failed)
         for count in counts:
-            for engine in self.engines:
+            if count == _FIRST_SHARED and not self.is_computer and VLLM in engines:
+                most = max(number for number in counts if sharing(model.shape, number) == number)
+                can_share = most > 1 and self._can_at_most(sketches, most, [VLLM], failed)
+                engines = engines if can_share else [engine for engine in engines if engine != VLLM]
+            for engine in engines:
                 for sketch, used in self._quick_enough(sketches, engine, count, fitted, failed):
                     pace = pace_of_job(self._job(sketches, sketch, count))
                     if self._satisfies(pace, engine, failed):
@@ -162,15 +170,15 @@ class Place:
                         )
         return self._told(sketches, failed)
 
-    def _can_at_most(self, sketches: Sketches, count: int, failed: _Failures) -> bool:
-        """Whether the most whole computers do: fewer of them leave each with more users, and do no better."""
+    def _can_at_most(self, sketches: Sketches, count: int, engines: Sequence[str], failed: _Failures) -> bool:
+        """Whether so many do, where fewer do no better: computers that share users, cards that share layers."""
+        tried: _Failures = {}
         found = any(
-            self._satisfies(pace_of_job(self._job(sketches, sketch, count)), engine, failed)
-            for engine in self.engines
-            for sketch, _ in self._quick_enough(sketches, engine, count, set(), failed)
+            self._satisfies(pace_of_job(self._job(sketches, sketch, count)), engine, tried)
+            for engine in engines
+            for sketch, _ in self._quick_enough(sketches, engine, count, set(), tried)
         )
-        if found:
-            failed.clear()
+        failed.update({} if found else tried)
         return found
 
     def _look_once(self, sketches: Sketches, failed: _Failures) -> None:
@@ -210,10 +218,10 @@ class Place:
             fitted: Of llama.cpp on fewer cards: more of them do not make those faster.
             failed: Is told what does not do.
         """
-        if engine == VLLM and sharing(sketches.model.shape, count) < count and not self.is_computer:
-            failed.setdefault(("memory", VLLM), f"{count} cards cannot share its {sketches.model.shape.heads} heads")
+        if engine == VLLM and not self.is_computer and sharing(sketches.model.shape, count) < count:
             return
         line: StepLine | None = None
+        computed_in = ""
         for quantization in QUANTIZATIONS if engine == LLAMACPP else self.formats:
             if engine == LLAMACPP and quantization in fitted:
                 continue
@@ -225,8 +233,8 @@ class Place:
             if engine == LLAMACPP and not self.is_computer:
                 fitted.add(quantization)
             sketch = sketches.get(engine, quantization, self._slots(count))
-            if line is None or engine == VLLM:
-                line = self._line(sketches, sketch, count)
+            if line is None or _FAST_NUMBERS in (quantization, computed_in):
+                line, computed_in = self._line(sketches, sketch, count), quantization
             if not self._is_too_slow(sketches, sketch, count, line, failed):
                 yield sketch, used
 
