@@ -3,9 +3,8 @@
     python -m benchmarks.sizing_speed [--json] [--quick]
 
 First ``undercroft hardware measure`` runs, as a user would run it; the forecast knows what that stored and the shape of
-the model. Then it learns from **one** other model, through the very code with which a server learns from its own
-requests, and is asked again. Beside it stands what one hears most: bandwidth ÷ size of the file. See
-``docs/benchmarks.md``.
+the model. Then it learns from **one** other model, with the arithmetic by which a server learns from its own requests,
+and is asked again. Beside it stands what one hears most: bandwidth ÷ size of the file. See ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
