@@ -110,7 +110,7 @@ def look(database: Database, home: Home, now: datetime) -> list[Finding]:
     if touched:
         verify(database, home, touched)
     drift = survey(database, home, now)
-    _keep(database, drift, now)
+    keep(database, drift, now)
     return drift.findings()
 
 
@@ -132,6 +132,36 @@ def survey(database: Database, home: Home, now: datetime) -> Drift:
         _read_replicas(connection, drift, names, now)
         _read_weights(connection, drift, home, now)
     return drift
+
+
+def keep(database: Database, drift: Drift, now: datetime) -> bool:
+    """Keeps all that changed, or nothing where another look was faster: it read the same, and the next goes on there.
+
+    Args:
+        database: Of the home.
+        drift: As `survey` made it.
+        now: The current time.
+
+    Returns:
+        Whether it is kept.
+
+    Raises:
+        UnavailableError: The database cannot be written.
+    """
+    changed = {key: kept for key, kept in drift.changed.items() if drift.known.get(key) != kept}
+    if not changed and not drift.gone:
+        return True
+    with database.write() as connection:
+        current = _known(connection)
+        for key in {*changed, *drift.gone}:
+            before, after = drift.known.get(key), current.get(key)
+            if (before.position if before else None) != (after.position if after else None):
+                return False
+        for key in drift.gone:
+            _drop(connection, key)
+        for key, kept in changed.items():
+            _write(connection, key, kept, now)
+    return True
 
 
 def forget(connection: Connection, subject: str, now: datetime) -> int:
@@ -218,23 +248,6 @@ def _read_weights(connection: Connection, drift: Drift, home: Home, now: datetim
         drift.damaged[model] = (kept.position, files, serving_of(connection, model))
         drift.changed[model, _WEIGHTS] = kept
     drift.gone |= {key for key in drift.known if key[1] == _WEIGHTS and key[0] not in damaged}
-
-
-def _keep(database: Database, drift: Drift, now: datetime) -> None:
-    """Keeps all that changed, or nothing where another look was faster: it has read the same, and the next goes on."""
-    changed = {key: kept for key, kept in drift.changed.items() if drift.known.get(key) != kept}
-    if not changed and not drift.gone:
-        return
-    with database.write() as connection:
-        current = _known(connection)
-        for key in {*changed, *drift.gone}:
-            before, after = drift.known.get(key), current.get(key)
-            if (before.position if before else None) != (after.position if after else None):
-                return
-        for key in drift.gone:
-            _drop(connection, key)
-        for key, kept in changed.items():
-            _write(connection, key, kept, now)
 
 
 def _write(connection: Connection, key: _Key, kept: Kept, now: datetime) -> None:
