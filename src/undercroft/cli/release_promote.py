@@ -22,7 +22,7 @@ from undercroft.cli.release_options import (
     plan_from,
     wanted_release,
 )
-from undercroft.cli.release_text import print_promotion, progress_line
+from undercroft.cli.release_text import is_worth_telling, print_promotion, progress_line
 from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
 from undercroft.core.ids import check_name
@@ -89,17 +89,20 @@ def _say_moved(made: Promotion, as_json: bool) -> None:
 
 
 def _follow(home: Home, database: Database, promotion: Promotion, is_quiet: bool) -> Promotion:
-    """Prints a line for each state until it has ended, or the server did; Ctrl-C only ends the following."""
-    told = ""
+    """Prints a line for each state until it has ended, or the server did; Ctrl-C only ends the following.
+
+    How a trial goes is told once a minute.
+    """
+    told: Promotion | None = None
+    told_at = 0.0
     try:
         while True:
             had_server = is_running(home)
             with database.read() as connection:
                 now = promotions.get(connection, promotion.id)
-            line = progress_line(now)
-            if line != told and not is_quiet:
-                print_wrapped(line, indent="  ")
-            told = line
+            if not is_quiet and is_worth_telling(now, told, time.monotonic() - told_at):
+                print_wrapped(progress_line(now), indent="  ")
+                told, told_at = now, time.monotonic()
             if now.ended_at is not None:
                 return now
             if not had_server:

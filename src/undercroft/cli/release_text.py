@@ -21,6 +21,7 @@ from undercroft.storage.journal import Entry
 _TIMES = ("first_token", "token_seconds")
 
 _DIGEST_SHOWN = 19
+_TRIAL_TOLD_SECONDS = 60.0
 # What the journal calls it → what happened, for people; a time and a release stand before.
 _WORDS = {
     "release.create": "was made",
@@ -237,3 +238,16 @@ def _limit(finding: Mapping[str, Any]) -> str:
 def progress_line(promotion: Promotion) -> str:
     """A line for each state that is followed: ``support@8 is tried by 10 % of the users``."""
     return f"{promotion.name}@{promotion.to_number} {state_sentence(promotion)}"
+
+
+def is_worth_telling(now: Promotion, told: Promotion | None, since_seconds: float) -> bool:
+    """Whether somebody who follows a promotion is shown a line.
+
+    Args:
+        now: How it is.
+        told: How it was when the last line was shown; None before the first.
+        since_seconds: How long that is ago.
+    """
+    if told is None or now.state is not told.state:
+        return True
+    return now.note != told.note and (now.state is not State.CANARY or since_seconds >= _TRIAL_TOLD_SECONDS)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from undercroft.cli.release_text import log_line, plan_sentence, print_promotion, progress_line, release_page
+from undercroft.cli.release_text import (
+    is_worth_telling,
+    log_line,
+    plan_sentence,
+    print_promotion,
+    progress_line,
+    release_page,
+)
 from undercroft.registry.releases.content import check_content
 from undercroft.registry.releases.files import read_releases
 from undercroft.registry.releases.store import Release
@@ -74,6 +82,18 @@ def test_a_page_is_yaml_that_makes_the_same_release(tmp_path: Path) -> None:
 def test_each_state_has_its_line(shown: Promotion, words: str) -> None:
     """As it is followed."""
     assert progress_line(shown) == words
+
+
+def test_who_follows_is_not_flooded() -> None:
+    """Each state has a line, and each reason to wait; how a trial goes has one a minute."""
+    loading, tried = promotion(State.LOADING, Plan()), promotion(State.CANARY, Plan(canary_ratio=0.1))
+    assert is_worth_telling(loading, None, 0)
+    assert not is_worth_telling(loading, loading, 1000)
+    assert is_worth_telling(replace(loading, note="waits for memory"), loading, 1)
+    assert is_worth_telling(tried, loading, 0)
+    assert not is_worth_telling(replace(tried, note="5 requests so far"), tried, 59)
+    assert is_worth_telling(replace(tried, note="5 requests so far"), tried, 60)
+    assert is_worth_telling(replace(tried, state=State.DONE), tried, 0)
 
 
 def test_a_plan_is_a_sentence() -> None:
