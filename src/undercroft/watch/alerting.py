@@ -6,6 +6,7 @@ time; the next one goes on with what the database says.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from undercroft.storage.database import Database
 from undercroft.watch import incident_store, outbox
 from undercroft.watch.acting import Server, act, done_since
 from undercroft.watch.actions import Rule, longest_window, next_actions, read_rules
-from undercroft.watch.alert_texts import sentence_of
+from undercroft.watch.alert_texts import sentence_of, word
 from undercroft.watch.delivery import State, Waiting, judge, next_messages
 from undercroft.watch.findings import Finding, Kind, Severity
 from undercroft.watch.incidents import Cause, Incident, Patience, decide, is_at_least
@@ -33,6 +34,7 @@ from undercroft.watch.looking import Looker
 from undercroft.watch.notes import Event, Message, Note
 from undercroft.watch.sinks import alertmanager
 from undercroft.watch.sinks.all import (
+    ALERTMANAGER,
     WITH_MEMORY,
     alertmanager_url,
     configured,
@@ -41,7 +43,7 @@ from undercroft.watch.sinks.all import (
     told_of_escalations,
     wire_of,
 )
-from undercroft.watch.sinks.contract import Outcome, Result, judge_status
+from undercroft.watch.sinks.contract import Outcome, Post, Result, judge_status
 from undercroft.watch.sinks.posting import post, why
 
 _log = structlog.get_logger("incidents")
@@ -286,12 +288,37 @@ def try_sink(name: str, settings: AlertSettings, message: Message, now: datetime
 
 
 def tell_alertmanager(settings: AlertSettings, newest: Sequence[Incident], now: datetime) -> Outcome:
-    """One try to tell Alertmanager what is open; whatever goes wrong is an outcome."""
+    """One try to tell Alertmanager what is open."""
+    return _post_alerts(
+        settings, lambda url: alertmanager.request(url, newest, settings.language, site_of(settings), now)
+    )
+
+
+def send_test(settings: AlertSettings, names: Sequence[str], now: datetime) -> dict[str, Outcome]:
+    """Tells some sinks that nothing is wrong, at once and beside the outbox; how each took it.
+
+    Args:
+        settings: In force.
+        names: Of sinks that the settings name; ``alertmanager`` may be one.
+        now: The current time.
+    """
+    note = Note(Event.TEST, Severity.NOTICE, now)
+    message = Message(secrets.token_hex(16), settings.language, site_of(settings), (note,))
+    text = word("try", settings.language)
+    return {
+        name: _post_alerts(settings, lambda url: alertmanager.trial(url, text, site_of(settings), now))
+        if name == ALERTMANAGER
+        else try_sink(name, settings, message, now)
+        for name in names
+    }
+
+
+def _post_alerts(settings: AlertSettings, request: Callable[[str], Post]) -> Outcome:
+    """One request to Alertmanager; whatever goes wrong is an outcome."""
     try:
         url = alertmanager_url(settings)
         assert url is not None
-        request = alertmanager.request(url, newest, settings.language, site_of(settings), now)
-        return judge_status(post(request, wire_of(settings)))
+        return judge_status(post(request(url), wire_of(settings)))
     except UndercroftError as error:
         return Outcome(Result.LATER, error.message)
     except (OSError, HTTPException) as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from undercroft.core.clock import to_iso
 from undercroft.watch.alert_texts import commands_for, what_happened
+from undercroft.watch.findings import Severity
 from undercroft.watch.incidents import Incident
 from undercroft.watch.notes import Event, note_of
 from undercroft.watch.sinks.contract import Post
@@ -51,3 +52,21 @@ def alert(incident: Incident, language: str, site: str, now: datetime) -> dict[s
         "startsAt": to_iso(min(incident.since, ends)),
         "endsAt": to_iso(ends),
     }
+
+
+def trial(url: str, text: str, site: str, now: datetime) -> Post:
+    """An alert that says that nothing is wrong, and ends after a minute."""
+    body = [
+        {
+            "labels": {
+                "alertname": "UndercroftTest",
+                "service": "undercroft",
+                "site": site,
+                "severity": Severity.NOTICE.value,
+            },
+            "annotations": {"summary": text},
+            "startsAt": to_iso(now),
+            "endsAt": to_iso(now + RESEND),
+        }
+    ]
+    return Post(f"{url}/api/v2/alerts", {}, json.dumps(body, ensure_ascii=False).encode())
