@@ -30,6 +30,8 @@ from undercroft.storage.tables import blobs, model_files
 from undercroft.storage.tables import promotions as promotions_table
 from undercroft.watch import conditions, outbox
 from undercroft.watch.conditions import Probed
+from undercroft.watch.drift import DRIFT_KINDS
+from undercroft.watch.drift import look as look_at_drift
 from undercroft.watch.findings import Finding, Kind
 from undercroft.watch.history import newest_runs
 from undercroft.watch.probe_files import load_probe, probe_names
@@ -145,6 +147,9 @@ def sources_of(home: Home, database: Database, settings: Settings, serving: Serv
     def look_at_disk(now: datetime) -> list[Finding]:
         return conditions.judge_disk(observe_room(home.root), now)
 
+    def look_for_drift(now: datetime) -> list[Finding]:
+        return look_at_drift(database, home, now)
+
     def source(
         name: str, kinds: set[Kind], every_seconds: float, look: Callable[[datetime], Sequence[Finding]]
     ) -> Source:
@@ -155,6 +160,7 @@ def sources_of(home: Home, database: Database, settings: Settings, serving: Serv
         source("promotions", {Kind.PROMOTION_FAILED}, _OFTEN_SECONDS, reading(_look_at_promotions)),
         source("backups", {Kind.BACKUP_FAILING}, _NOW_AND_THEN_SECONDS, reading(look_at_backups)),
         source("weights", {Kind.WEIGHTS_CHANGED}, _NOW_AND_THEN_SECONDS, reading(_look_at_weights)),
+        source("drift", set(DRIFT_KINDS), _NOW_AND_THEN_SECONDS, look_for_drift),
         source("sinks", {Kind.ALERTS_UNDELIVERED}, _OFTEN_SECONDS, reading(look_at_sinks)),
         source("disk", {Kind.DISK_LOW}, _NOW_AND_THEN_SECONDS, look_at_disk),
         source("journal", {Kind.JOURNAL_BROKEN}, _SELDOM_SECONDS, reading(look_at_journal)),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from undercroft.watch.drift.surveying import Drift, forget, look, survey
+from undercroft.watch.drift.surveying import DRIFT_KINDS, Drift, forget, look, survey
 
-__all__ = ["Drift", "forget", "look", "survey"]
+__all__ = ["DRIFT_KINDS", "Drift", "forget", "look", "survey"]

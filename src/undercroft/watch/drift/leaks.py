@@ -24,6 +24,7 @@ _LEAST: Mapping[Kind, tuple[float, float]] = {
     Kind.GPU_MEMORY_LEAK: (32 * _MIB, 0.02),
     Kind.FILE_LEAK: (16.0, 0.2),
 }
+LEAK_KINDS = frozenset(_LEAST)
 
 
 @dataclass(frozen=True, slots=True)

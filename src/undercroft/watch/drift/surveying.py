@@ -17,8 +17,8 @@ from undercroft.core.home import Home
 from undercroft.registry.upkeep import verify
 from undercroft.storage.database import Database
 from undercroft.storage.tables import detector_states
-from undercroft.watch.drift.leaks import Leak, leaks_of
-from undercroft.watch.drift.probes import ProbeState
+from undercroft.watch.drift.leaks import LEAK_KINDS, Leak, leaks_of
+from undercroft.watch.drift.probes import RULES, ProbeState
 from undercroft.watch.drift.reading import (
     damaged_models,
     is_served,
@@ -28,10 +28,12 @@ from undercroft.watch.drift.reading import (
     serving_of,
     spans_of,
 )
-from undercroft.watch.drift.requests import RequestState
+from undercroft.watch.drift.requests import MEASURES, RequestState
 from undercroft.watch.drift.sentences import grouped, leak_finding, probe_findings, request_findings, weights_finding
 from undercroft.watch.findings import Finding, Kind
 
+# All that a look may find.
+DRIFT_KINDS = frozenset({*RULES, *MEASURES, *LEAK_KINDS, Kind.WEIGHTS_CHANGED})
 PROBE = "probe:"
 REQUESTS = "requests"
 _REPLICA = "replica:"

@@ -15,6 +15,7 @@ from sqlalchemy import delete, insert, select
 
 from undercroft.core.clock import from_iso, to_iso
 from undercroft.core.home import Home
+from undercroft.core.settings import Settings
 from undercroft.registry.entries import write_fingerprint
 from undercroft.storage import tables
 from undercroft.storage.blobs import BlobStore, fingerprint
@@ -24,6 +25,7 @@ from undercroft.storage.tables import detector_states, probe_outcomes, replica_s
 from undercroft.watch.drift import forget, look, survey
 from undercroft.watch.drift.surveying import keep
 from undercroft.watch.findings import Finding, Kind, Severity
+from undercroft.watch.looking import sources_of
 
 BEGIN = from_iso("2026-03-01T07:00:00.000Z")
 QUESTIONS = ("one#11111111", "two#22222222", "three#33333333", "four#44444444", "five#55555555")
@@ -230,6 +232,15 @@ def test_a_survey_keeps_nothing(watched: Watched) -> None:
     with watched.database.read() as connection:
         assert connection.execute(select(detector_states)).all() == []
     assert seen == watched.look(end)
+
+
+def test_incidents_look_for_drift(watched: Watched) -> None:
+    """What makes incidents has drift among its sources, with all kinds that it may find."""
+    watched.mornings(range(20))
+    end = watched.mornings(range(20, 26), score=0.5)
+    source = next(one for one in sources_of(watched.home, watched.database, Settings(), None) if one.name == "drift")
+    assert kinds(list(source.look(end))) == {Kind.SCORE}
+    assert {Kind.SCORE, Kind.LATENCY, Kind.INPUT_TOPIC, Kind.FILE_LEAK, Kind.WEIGHTS_CHANGED} <= source.kinds
 
 
 def test_a_look_that_was_overtaken_keeps_nothing(watched: Watched) -> None:
