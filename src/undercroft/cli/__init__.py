@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("undercroft.cli.doctor", "Check this machine and this home for what goes wrong most."),
     "journal": ("undercroft.cli.journal", "Show and verify the diary of every change."),
     "backup": ("undercroft.cli.backup", "Make, list, verify, try, restore and remove backups."),
+    "bundle": ("undercroft.cli.bundle", "Carry models and releases in one signed file to machines without internet."),
     "recovery": ("undercroft.cli.recovery", "Practise coming back: RTO and RPO with a clock."),
     "config": ("undercroft.cli.config", "Show the settings and where each came from."),
 }

@@ -34,6 +34,19 @@ def from_document(content: bytes, *, kind: str) -> dict[str, Any]:
     line, body = content[:_LINE_BYTES], content[_LINE_BYTES:]
     if line != hashlib.sha256(body).hexdigest().encode() + b"\n":
         raise DamagedError("it was changed: its digest does not hold")
+    return read_object(body, kind=kind)
+
+
+def read_object(body: bytes, *, kind: str) -> dict[str, Any]:
+    """Reads one JSON object in which no key stands twice.
+
+    Args:
+        body: All of it.
+        kind: What ``kind`` has to say in it.
+
+    Raises:
+        DamagedError: It is not, or is another kind of thing.
+    """
     try:
         values = json.loads(body, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from undercroft.catalog.licences import together
@@ -97,13 +98,35 @@ class _Brought:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A file in quarantine, inspected and hashed."""
+class Held:
+    """A file in quarantine, inspected and hashed.
+
+    Args:
+        file: Its path at the source, its digest, its size.
+        local: Where it lies.
+        look: What it looked like when it was hashed.
+        is_ours: Whether nobody else has it.
+    """
 
     file: ModelFile
     local: Path
     look: Fingerprint
     is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that is ready to get its name.
+
+    Args:
+        model: The entry.
+        held: Its files.
+        noted: More for the journal: licence and use.
+    """
+
+    model: Model
+    held: tuple[Held, ...]
+    noted: Mapping[str, Any]
 
 
 @contextmanager
@@ -162,15 +185,22 @@ def register(
     check_name(name, what="model")
     with workspace(home) as folder:
         brought, methods = _bring_all(files, folder, must_copy, progress)
-        inspection = _with_licence(inspect_files({item.file.path: item.local for item in brought}), origin)
+        inspection = with_licence(inspect_files({item.file.path: item.local for item in brought}), origin)
         noted = admit(inspection.facts)
-        hashed = [_hash(item, progress) for item in brought]
-        model = _entry(name, hashed, inspection, origin, noted)
-        is_new, model = _place_and_name(database, home, model, hashed, noted, actor=actor, reason=reason)
+        candidate = make_candidate(name, [_hash(item, progress) for item in brought], inspection, origin, noted)
+        try:
+            is_new = name_all(database, home, [candidate], actor=actor, reason=reason)[name]
+            model = candidate.model
+        except IntegrityError as error:
+            is_new, model = False, _other_was_first(database, candidate.model, error)
+        if not is_new:
+            with database.read() as connection:
+                model = entries.find(connection, name) or model
     return Arrival(model, is_new, origin.skipped, tuple(sorted(set(methods))))
 
 
-def _with_licence(inspection: Inspection, origin: Origin) -> Inspection:
+def with_licence(inspection: Inspection, origin: Origin) -> Inspection:
+    """What the files say, and the licence that their source names besides."""
     licence = together([inspection.facts.licence, origin.licence]) or UNKNOWN
     return replace(inspection, facts=replace(inspection.facts, licence=licence))
 
@@ -214,7 +244,7 @@ def _source_changed(file: IncomingFile) -> ConflictError:
     )
 
 
-def _hash(item: _Brought, progress: Progress) -> _Held:
+def _hash(item: _Brought, progress: Progress) -> Held:
     file, size = item.file, item.look.size_bytes
     digest = digest_file(item.local, done=counted(progress, Stage.CHECK, file.path, size))
     if fingerprint(item.local) != item.look:
@@ -225,14 +255,23 @@ def _hash(item: _Brought, progress: Progress) -> _Held:
             f"{file.path[-120:]!r} is not what its source says: expected {file.digest}, got {digest}",
             hint="pull again; if it stays so, the source is damaged or somebody changes it on the way",
         )
-    return _Held(ModelFile(file.path, digest, size), item.local, item.look, item.is_ours)
+    return Held(ModelFile(file.path, digest, size), item.local, item.look, item.is_ours)
 
 
-def _entry(
-    name: str, hashed: Sequence[_Held], inspection: Inspection, origin: Origin, noted: Mapping[str, Any]
-) -> Model:
-    files = tuple(sorted((held.file for held in hashed), key=lambda file: file.path))
-    return Model(
+def make_candidate(
+    name: str, held: Sequence[Held], inspection: Inspection, origin: Origin, noted: Mapping[str, Any]
+) -> Candidate:
+    """A model of files that were inspected and hashed.
+
+    Args:
+        name: What to call it.
+        held: Its files.
+        inspection: What they say.
+        origin: Where they come from.
+        noted: For its lineage and the journal.
+    """
+    files = tuple(sorted((one.file for one in held), key=lambda file: file.path))
+    model = Model(
         name=name,
         digest=entries.manifest_digest(files),
         source=origin.source,
@@ -243,47 +282,71 @@ def _entry(
         created_at=to_iso(utc_now()),
         files=files,
     )
+    return Candidate(model, tuple(held), noted)
 
 
-def _place_and_name(
+def name_all(
     database: Database,
     home: Home,
-    model: Model,
-    hashed: Sequence[_Held],
-    noted: Mapping[str, Any],
+    candidates: Sequence[Candidate],
     *,
     actor: str,
-    reason: str | None,
-) -> tuple[bool, Model]:
-    store = BlobStore(home.blobs)
-    with store.adding():
+    reason: str | None = None,
+    besides: Callable[[Connection], object] = lambda connection: None,
+) -> dict[str, bool]:
+    """Places the files of models and gives all of them their names in one transaction.
+
+    Args:
+        candidates: Each with another name.
+        actor: Who.
+        reason: Why, in the actor's words.
+        besides: Does more in that transaction, after the models are there; what it raises undoes everything.
+
+    Returns:
+        Name → whether it was given now; one that had this content already is left as it is.
+
+    Raises:
+        ConflictError: A name belongs to other content.
+        IntegrityError: Somebody else gave one of the names meanwhile.
+    """
+    blob_store = BlobStore(home.blobs)
+    every = {held.file.digest: held for one in candidates for held in one.held}
+    with blob_store.adding():
         with database.read() as connection:
-            found = entries.find(connection, model.name)
-            kept = {held.file.digest: entries.fingerprint_of(connection, held.file.digest) for held in hashed}
-        if found is not None and found.digest != model.digest:
-            raise name_taken(model.name, found)
-        seen = {held.file.digest: _place(store, held, kept[held.file.digest]) for held in hashed}
-        try:
-            with database.write() as connection:
-                if found is not None:
-                    for digest, look in seen.items():
-                        entries.write_fingerprint(connection, digest, look, verified_at=to_iso(utc_now()))
-                    return False, found
-                entries.add(connection, model, seen)
-                journal.record(
-                    connection,
-                    actor=actor,
-                    action="model.add",
-                    subject=model.name,
-                    after={**model.to_summary(), **noted},
-                    reason=reason,
-                )
-        except IntegrityError as error:
-            return False, _other_was_first(database, model, error)
-    return True, model
+            found = {one.model.name: entries.find(connection, one.model.name) for one in candidates}
+            kept = {digest: entries.fingerprint_of(connection, digest) for digest in every}
+        for one in candidates:
+            there = found[one.model.name]
+            if there is not None and there.digest != one.model.digest:
+                raise name_taken(one.model.name, there)
+        seen = {digest: _place(blob_store, held, kept[digest]) for digest, held in every.items()}
+        with database.write() as connection:
+            for digest, look in seen.items():
+                entries.write_fingerprint(connection, digest, look, verified_at=to_iso(utc_now()))
+            for one in candidates:
+                if found[one.model.name] is None:
+                    _add(
+                        connection, one, {held.file.digest: seen[held.file.digest] for held in one.held}, actor, reason
+                    )
+            besides(connection)
+    return {name: there is None for name, there in found.items()}
 
 
-def _place(store: BlobStore, held: _Held, kept: Fingerprint | None) -> Fingerprint:
+def _add(
+    connection: Connection, one: Candidate, seen: Mapping[str, Fingerprint], actor: str, reason: str | None
+) -> None:
+    entries.add(connection, one.model, seen)
+    journal.record(
+        connection,
+        actor=actor,
+        action="model.add",
+        subject=one.model.name,
+        after={**one.model.to_summary(), **one.noted},
+        reason=reason,
+    )
+
+
+def _place(store: BlobStore, held: Held, kept: Fingerprint | None) -> Fingerprint:
     """What the stored file looks like: the one that is there where it is untouched, else the one that came in."""
     path = store.path(held.file.digest)
     if kept is not None and path.exists() and fingerprint(path) == kept:
