@@ -7,7 +7,9 @@ fastest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from undercroft.catalog.families import CatalogueModel
@@ -92,6 +94,26 @@ def rank(
     assumptions = assumed or Assumptions()
     wanted = in_dollars(need, assumptions)
     places = [Place(device, wanted, assumptions) for device in devices]
+    with _without_looking_for_cycles():
+        candidates, rejections = _tried(models, places, licences, wanted)
+        return Ranking(tuple(sorted(candidates, key=_order)), tuple(rejections), len(models), len(places))
+
+
+@contextmanager
+def _without_looking_for_cycles() -> Iterator[None]:
+    """Everything that a ranking makes is kept and has no cycles, so looking for some is time for nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _tried(
+    models: Sequence[CatalogueModel], places: Sequence[Place], licences: Licences, wanted: Need
+) -> tuple[list[Candidate], list[Rejection]]:
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
     for model in models:
@@ -106,7 +128,7 @@ def rank(
                 candidates.append(found)
             else:
                 rejections.append(Rejection(model.name, place.device.id, tuple(found)))
-    return Ranking(tuple(sorted(candidates, key=_order)), tuple(rejections), len(models), len(places))
+    return candidates, rejections
 
 
 def _order(candidate: Candidate) -> tuple[float, int, int, str, str]:
