@@ -126,7 +126,7 @@ PROCESSOR_KERNELS: Mapping[str, Kernel] = {
 # Bytes a second that one core reads while it computes. Where all cores together could read more than memory delivers,
 # one computes while others read, and only the longer of the two counts. Measured here: one thread of an EPYC.
 CORE_BANDWIDTH = 25e9
-# How far one network may lie from another on a processor where all else is known: nine of ten measured rates of
+# How far one network's seconds may lie from another's on a processor where all else is known: nine of ten measured
 # answers, each network forecast with a fit of the others.
 NETWORK_SPREAD = Rate(1.0, 0.78, 1.28, "nine networks, each forecast with a fit of the others, 2026-11-21")
 # The same for a product with many tokens of weights as they lie in their file, which `hardware measure` computes.
