@@ -120,7 +120,7 @@ def test_an_encoder_is_planned_without_answers() -> None:
 
 def test_price_and_power_of_ones_own_machine_count() -> None:
     """An offer and a measured power take the place of list and data sheet; idle is never above full load."""
-    subject, site = Subject("model", QWEN_7B), Site(target_of_device(DEVICES["nvidia-a100-80gb-sxm"]))
+    subject, site = Subject("model", QWEN_7B), Site(target_of_device(DEVICES["nvidia-a100-40gb"]))
     assert make_plan(subject, site, Workload()).cost.bill is None  # type: ignore[union-attr]
     assumed = changed(Assumptions(), ["machine-price=30000", "machine-watts=90"])
     cost = make_plan(subject, site, Workload(), assumed=assumed).cost
