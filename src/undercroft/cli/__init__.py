@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "probe": ("undercroft.cli.probe", "Ask standard questions and report how the answers are."),
     "incident": ("undercroft.cli.incident", "Show what is wrong and since when; say that it is over."),
     "alert": ("undercroft.cli.alert", "Show and test who is told when something is wrong."),
+    "drift": ("undercroft.cli.drift", "Show what has changed: answers, times, requests, memory, files."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
     "plan": ("undercroft.cli.plan", "Say whether a model fits, how fast, at what cost, and whether it may be used."),
     "hardware": ("undercroft.cli.hardware", "Show and measure this machine; list devices one could buy."),

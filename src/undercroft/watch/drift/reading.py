@@ -150,6 +150,12 @@ def damaged_models(connection: Connection, home: Home) -> tuple[dict[str, int], 
     return damaged, touched
 
 
+def stored_files(connection: Connection) -> dict[str, int]:
+    """Model → how many stored files it has."""
+    rows = connection.execute(select(model_files.c.model, func.count()).group_by(model_files.c.model))
+    return {model: int(count) for model, count in rows}
+
+
 def serving_of(connection: Connection, model: str) -> list[str]:
     """Deployments that serve a model, sorted."""
     query = select(deployments.c.name).where(deployments.c.model == model).order_by(deployments.c.name)

@@ -27,6 +27,7 @@ from undercroft.watch.drift.reading import (
     samples_of,
     serving_of,
     spans_of,
+    stored_files,
 )
 from undercroft.watch.drift.requests import MEASURES, RequestState
 from undercroft.watch.drift.sentences import grouped, leak_finding, probe_findings, request_findings, weights_finding
@@ -65,6 +66,8 @@ class Drift:
         requests: Name → what is remembered of the requests to it.
         leaks: Deployment → kind → its leak, the worst of its replicas.
         damaged: Model → since when, files that are not what they were, and deployments that serve it.
+        samples: Deployment → samples of its replicas that run now; count.
+        files: Model → stored files; count.
         known: States as they were read.
         changed: States to keep.
         gone: States to drop: of what is there no more.
@@ -74,6 +77,8 @@ class Drift:
     requests: dict[str, RequestState] = field(default_factory=dict)
     leaks: dict[str, dict[Kind, Leak]] = field(default_factory=dict)
     damaged: dict[str, tuple[str, int, list[str]]] = field(default_factory=dict)
+    samples: dict[str, int] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
     known: dict[_Key, Kept] = field(default_factory=dict)
     changed: dict[_Key, Kept] = field(default_factory=dict)
     gone: set[_Key] = field(default_factory=set)
@@ -232,6 +237,7 @@ def _read_replicas(connection: Connection, drift: Drift, names: list[str], now: 
         if fresh:
             drift.changed[key] = Kept(to_iso(now), {kind.value: asdict(leak) for kind, leak in leaks.items()})
         if is_served(deployment, names):
+            drift.samples[deployment] = drift.samples.get(deployment, 0) + len(samples)
             worst = drift.leaks.setdefault(deployment, {})
             for kind, leak in leaks.items():
                 if kind not in worst or leak.per_hour > worst[kind].per_hour:
@@ -245,6 +251,7 @@ def _read_replicas(connection: Connection, drift: Drift, names: list[str], now: 
 
 def _read_weights(connection: Connection, drift: Drift, home: Home, now: datetime) -> None:
     damaged, _ = damaged_models(connection, home)
+    drift.files = stored_files(connection)
     for model, files in damaged.items():
         kept = drift.known.get((model, _WEIGHTS)) or Kept(to_iso(now), {})
         drift.damaged[model] = (kept.position, files, serving_of(connection, model))
