@@ -35,7 +35,7 @@ from undercroft.watch import incident_store, outbox
 from undercroft.watch.alert_texts import LANGUAGES
 from undercroft.watch.alerting import Deliverer, Watcher
 from undercroft.watch.findings import Kind
-from undercroft.watch.incidents import no_cause
+from undercroft.watch.likely_causes import likely_cause
 from undercroft.watch.looking import Looker, sources_of
 from undercroft.watch.notes import Event, note_of
 from undercroft.watch.probe_files import probe_file
@@ -80,8 +80,8 @@ class World:
         self.settings = Settings(alerts=AlertSettings.model_validate(given))
         seconds = lambda: (self.now - START).total_seconds()  # noqa: E731
         looker = Looker(sources_of(self.home, self.database, self.settings, None), seconds)
-        alert = self.settings.alerts
-        self.watcher = Watcher(self.home, self.database, alert, looker, self.server, no_cause)
+        alert, cause = self.settings.alerts, likely_cause(self.database, self.home)
+        self.watcher = Watcher(self.home, self.database, alert, looker, self.server, cause)
         self.deliverer = Deliverer(self.database, alert)
         self.deliverer.begin(self.now)
 

@@ -45,7 +45,7 @@ from undercroft.storage.database import Database
 from undercroft.watch.alerting import Deliverer, Watcher, look_after_alerts, look_after_incidents
 from undercroft.watch.drift.sampling import sample_replicas
 from undercroft.watch.findings import Kind
-from undercroft.watch.incidents import no_cause
+from undercroft.watch.likely_causes import likely_cause
 from undercroft.watch.looking import Looker, Source, sources_of
 from undercroft.watch.promoting import look_after_promotions
 from undercroft.watch.scheduler import look_after_probes
@@ -218,9 +218,10 @@ class Control:
 
     def _alert(self) -> None:
         """Keeps incidents of what is wrong, and does what rules say."""
-        looker = Looker([*sources_of(self.home, self.database, self.settings, self.reconciler), self._mirrored()])
-        alerts = self.settings.alerts
-        watcher = Watcher(self.home, self.database, alerts, looker, self.reconciler, no_cause)
+        sources = sources_of(self.home, self.database, self.settings, self.reconciler)
+        looker = Looker([*sources, self._mirrored()], has_patience=False)
+        alerts, cause = self.settings.alerts, likely_cause(self.database, self.home)
+        watcher = Watcher(self.home, self.database, alerts, looker, self.reconciler, cause)
         look_after_incidents(watcher, self._ending)
 
     def _mirrored(self) -> Source:

@@ -29,7 +29,7 @@ from undercroft.watch.actions import Rule, longest_window, next_actions, read_ru
 from undercroft.watch.alert_texts import sentence_of, word
 from undercroft.watch.delivery import State, Waiting, judge, next_messages
 from undercroft.watch.findings import Finding, Kind, Severity
-from undercroft.watch.incidents import Cause, Incident, Patience, decide, is_at_least
+from undercroft.watch.incidents import Cause, Incident, Patience, Step, decide, is_at_least
 from undercroft.watch.looking import Looker
 from undercroft.watch.notes import Event, Message, Note
 from undercroft.watch.sinks import alertmanager
@@ -133,10 +133,15 @@ class Watcher:
         with self._database.read() as connection:
             changes = decide(incident_store.known(connection), findings, looked, patience, now)
         if changes:
+            # Before the transaction: looking for causes may take a while, and others have to write, too.
+            opened = [change.finding for change in changes if change.step is Step.OPEN and change.finding is not None]
+            causes = {(finding.kind, finding.subject): self._cause(finding) for finding in opened}
             with self._database.write() as connection:
                 # Decided again: a person may have resolved one meanwhile.
                 changes = decide(incident_store.known(connection), findings, looked, patience, now)
-                notes = incident_store.apply(connection, changes, self._cause, now)
+                notes = incident_store.apply(
+                    connection, changes, lambda finding: causes.get((finding.kind, finding.subject)), now
+                )
                 for told, sinks in told_notes(notes, self._settings):
                     outbox.put(connection, told, sinks, now)
             for note in notes:

@@ -204,8 +204,3 @@ def _is_due(incident: Incident, patience: Patience, now: datetime) -> bool:
 def is_at_least(severity: Severity, least: Severity) -> bool:
     """Whether one is as grave as another, or graver."""
     return _ORDER.index(severity) >= _ORDER.index(least)
-
-
-def no_cause(finding: Finding) -> str | None:
-    """The cause where nobody looks for one."""
-    return None

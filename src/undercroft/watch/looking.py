@@ -5,6 +5,7 @@ What could not be read is said to be so: an incident of that kind neither opens 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,18 +61,14 @@ class Source:
         kinds: What it may find; all of them are well where it finds nothing.
         every_seconds: How often.
         look: Finds; it may raise what it cannot read.
+        is_slow: Whether it may take minutes, so that nobody waits for it.
     """
 
     name: str
     kinds: frozenset[Kind]
     every_seconds: float
     look: Callable[[datetime], Sequence[Finding]]
-
-
-@dataclass(slots=True)
-class _Last:
-    at: float
-    findings: Sequence[Finding]
+    is_slow: bool = False
 
 
 @dataclass(slots=True)
@@ -81,11 +78,16 @@ class Looker:
     Args:
         sources: In the order in which they count where two find the same.
         clock: Seconds that only go up.
+        has_patience: Whether it waits for slow sources; else they are looked at in threads, and what they found before
+            holds until they have ended.
     """
 
     sources: Sequence[Source]
     clock: Callable[[], float] = time.monotonic
-    _last: dict[str, _Last] = field(default_factory=dict)
+    has_patience: bool = True
+    _asked_at: dict[str, float] = field(default_factory=dict)
+    _running: dict[str, threading.Thread] = field(default_factory=dict)
+    _last: dict[str, Sequence[Finding]] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
 
     def look(self, now: datetime) -> tuple[list[Finding], frozenset[Kind]]:
@@ -93,26 +95,41 @@ class Looker:
         findings: list[Finding] = []
         looked: set[Kind] = set()
         for source in self.sources:
-            last = self._last.get(source.name)
-            if last is None or self.clock() - last.at >= source.every_seconds:
-                last = self._ask(source, now)
-            if last is not None:
-                findings += last.findings
+            if self._is_due(source):
+                self._asked_at[source.name] = self.clock()
+                self._begin(source, now)
+            found = self._last.get(source.name)
+            if found is not None:
+                findings += found
                 looked |= source.kinds
         return findings, frozenset(looked)
 
-    def _ask(self, source: Source, now: datetime) -> _Last | None:
+    def _is_due(self, source: Source) -> bool:
+        running = self._running.get(source.name)
+        if running is not None and running.is_alive():
+            return False
+        asked_at = self._asked_at.get(source.name)
+        return asked_at is None or self.clock() - asked_at >= source.every_seconds
+
+    def _begin(self, source: Source, now: datetime) -> None:
+        if self.has_patience or not source.is_slow:
+            self._ask(source, now)
+            return
+        thread = threading.Thread(target=self._ask, args=(source, now), name=f"look-{source.name}", daemon=True)
+        self._running[source.name] = thread
+        thread.start()
+
+    def _ask(self, source: Source, now: datetime) -> None:
         try:
-            found = _Last(self.clock(), list(source.look(now)))
+            found = list(source.look(now))
         except (UndercroftError, OSError, SQLAlchemyError) as error:
             self._last.pop(source.name, None)
             if self._told.get(source.name) != str(error):
                 _log.error("cannot look", source=source.name, error=str(error))
             self._told[source.name] = str(error)
-            return None
+            return
         self._told.pop(source.name, None)
         self._last[source.name] = found
-        return found
 
 
 def sources_of(home: Home, database: Database, settings: Settings, serving: Serving | None) -> list[Source]:
@@ -151,19 +168,24 @@ def sources_of(home: Home, database: Database, settings: Settings, serving: Serv
         return look_at_drift(database, home, now)
 
     def source(
-        name: str, kinds: set[Kind], every_seconds: float, look: Callable[[datetime], Sequence[Finding]]
+        name: str,
+        kinds: set[Kind],
+        every_seconds: float,
+        look: Callable[[datetime], Sequence[Finding]],
+        *,
+        is_slow: bool = False,
     ) -> Source:
-        return Source(name, frozenset(kinds), every_seconds, look)
+        return Source(name, frozenset(kinds), every_seconds, look, is_slow)
 
     found = [
         source("probes", {Kind.PROBE_FAILING, Kind.PROBE_UNUSABLE}, _OFTEN_SECONDS, reading(look_at_probes)),
         source("promotions", {Kind.PROMOTION_FAILED}, _OFTEN_SECONDS, reading(_look_at_promotions)),
         source("backups", {Kind.BACKUP_FAILING}, _NOW_AND_THEN_SECONDS, reading(look_at_backups)),
+        source("drift", set(DRIFT_KINDS), _NOW_AND_THEN_SECONDS, look_for_drift, is_slow=True),
         source("weights", {Kind.WEIGHTS_CHANGED}, _NOW_AND_THEN_SECONDS, reading(_look_at_weights)),
-        source("drift", set(DRIFT_KINDS), _NOW_AND_THEN_SECONDS, look_for_drift),
         source("sinks", {Kind.ALERTS_UNDELIVERED}, _OFTEN_SECONDS, reading(look_at_sinks)),
         source("disk", {Kind.DISK_LOW}, _NOW_AND_THEN_SECONDS, look_at_disk),
-        source("journal", {Kind.JOURNAL_BROKEN}, _SELDOM_SECONDS, reading(look_at_journal)),
+        source("journal", {Kind.JOURNAL_BROKEN}, _SELDOM_SECONDS, reading(look_at_journal), is_slow=True),
     ]
     if serving is not None:
         asked = serving
