@@ -17,7 +17,7 @@ from undercroft.registry.releases import store
 from undercroft.registry.releases.differences import compare_prompts, compare_settings
 from undercroft.registry.releases.references import base_name
 from undercroft.storage.journal import Entry, Search, find
-from undercroft.storage.tables import load_times, usage
+from undercroft.storage.tables import replica_samples, usage
 from undercroft.watch.blame.causes import Around, Measure
 from undercroft.watch.blame.change_points import Change, Point
 from undercroft.watch.probe_files import load_probe, probe_names
@@ -132,16 +132,17 @@ def quality_series(home: Home, since: float) -> list[Series]:
 
 
 def memory_series(connection: Connection, since: str) -> list[Series]:
-    """What each load of a name took.
+    """What the replicas of each name held, by the minute or as often as they were looked at.
 
     Args:
         since: ISO 8601, UTC.
     """
-    query = select(load_times).where(load_times.c.at >= since).order_by(load_times.c.id)
+    query = select(replica_samples).where(replica_samples.c.at >= since).order_by(replica_samples.c.id)
     found: dict[str, list[Point]] = defaultdict(list)
     for row in connection.execute(query):
-        found[base_name(row.deployment)].append(Point(from_iso(row.at).timestamp(), float(row.memory_bytes)))
-    return [Series(name, "the memory", tuple(points), unit="B") for name, points in sorted(found.items())]
+        held = row.private_bytes + (row.gpu_bytes or 0)
+        found[base_name(row.deployment)].append(Point(from_iso(row.at).timestamp(), float(held)))
+    return [Series(name, "the memory of a replica", tuple(points), unit="B") for name, points in sorted(found.items())]
 
 
 def around(
