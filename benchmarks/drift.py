@@ -82,7 +82,7 @@ def plain_delay(rounds: int) -> float:
     return statistics.fmean(delays)
 
 
-def level_peaks(values: Callable[[], float], runs: int, *, scale: float, change: float) -> int | None:
+def level_alarm(values: Callable[[], float], runs: int, *, scale: float, change: float) -> int | None:
     """Runs until the detector of times alarms, for values whose logarithm rises by ``change`` after the learning."""
     detector, rule = Detector(), RULES[Kind.LATENCY]
     for number in range(BASELINE_RUNS + runs):
@@ -122,14 +122,14 @@ def leak_hours(chance: random.Random, *, mib_per_hour: float, hours: int) -> flo
 
 def _report_levels(report: Report, rounds: int) -> None:
     runs = PROBES // _QUESTIONS_A_RUN
-    for name, kind in (("normal", normal), ("heavy", heavy)):
+    for name, kind in (("normal", normal), ("heavy", heavy), ("sticky", _half_alike)):
         quiet = [
-            level_peaks(kind(random.Random(seed)), runs, scale=0.15, change=0.0) is not None for seed in range(rounds)
+            level_alarm(kind(random.Random(seed)), runs, scale=0.15, change=0.0) is not None for seed in range(rounds)
         ]
         report.figures[f"latency_{name}_false_alarms"] = sum(quiet) / rounds
         report.at_most(f"latency_{name}_false_alarms", sum(quiet) / rounds, _FALSE_ALARMS)
     late = [
-        level_peaks(normal(random.Random(seed)), runs, scale=0.15, change=math.log(1.5)) or runs
+        level_alarm(normal(random.Random(seed)), runs, scale=0.15, change=math.log(1.5)) or runs
         for seed in range(10_000, 10_000 + rounds)
     ]
     report.figures["latency_delay_runs"] = statistics.fmean(late)
@@ -178,6 +178,10 @@ def _plain_sums(seed: int, *, is_changed: bool) -> list[float]:
         total = max(0.0, total + loss_evidence(chance.random() < failed, usual_share=0.05))
         sums.append(total)
     return sums
+
+
+def _half_alike(chance: random.Random) -> Callable[[], float]:
+    return sticky(chance, 0.5)
 
 
 def _lost(quality: float) -> float:
