@@ -50,7 +50,7 @@ def test_an_edited_prompt_is_promoted_and_taken_back_without_a_load(server: Serv
     assert (done["left"], done["production"], done["server"]) == (2, 1, "ready")
     assert ask(server, "desk") == (200, "desk@1", answers[0][2])
     assert [entry["subject"] for entry in server.json("release", "log", "desk")][:2] == ["desk@1", "desk@2"]
-    shown = server.run("release", "log", "desk").stdout
+    shown = " ".join(server.run("release", "log", "desk").stdout.split())
     assert all(word in shown for word in ("came back into production", "too short", "asked for", "was made"))
 
 
