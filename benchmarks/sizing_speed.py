@@ -66,7 +66,7 @@ def main() -> int:
     """Measures and reports; the exit status is 0 where all aims hold."""
     given = arguments(TITLE)
     report = Report(TITLE)
-    target = measured_machine(everything.QUICK if given.quick else everything.FULL)
+    target = measured_machine(everything.QUICK if given.quick else everything.FULL, report)
     seen: list[Seen] = []
     for model, quantizations in (_QUICK if given.quick else _FULL).items():
         for quantization in quantizations:
@@ -82,11 +82,12 @@ def main() -> int:
     return report.finish(as_json=given.json)
 
 
-def measured_machine(effort: everything.Effort) -> Target:
+def measured_machine(effort: everything.Effort, report: Report) -> Target:
     """This machine as a plan takes it, after ``undercroft hardware measure``.
 
     Args:
         effort: Of that.
+        report: Products with one token are noted there, by type: they are not in the forecast, and may come to be.
     """
     with tempfile.TemporaryDirectory(prefix="undercroft-sizing-") as folder:
         home = Path(folder)
@@ -95,6 +96,9 @@ def measured_machine(effort: everything.Effort) -> Target:
         database = Database(home / "state.db")
         for step in everything.measure(machine, folder=home, effort=effort, environment=environment):
             store(database, step.measurements, actor="benchmark")
+            for one in step.measurements:
+                if one.kind == "matrix-vector":
+                    report.figures[f"product with one token, {one.variant}: gb_per_second"] = one.value / 1e9
             if step.note:
                 print(step.note, file=sys.stderr, flush=True)
         with database.read() as connection:
@@ -129,6 +133,8 @@ def _in_words(found: Sequence[Seen]) -> str:
 def summarize(report: Report, seen: Sequence[Seen], target: Target) -> None:
     """Errors and ranges by quantity, the peer's, and how much depends on which model is the calibrating one."""
     report.figures["bandwidth_gb_per_second"] = target.host.bandwidth.value / 1e9
+    report.figures["fp32_gflops"] = target.host.compute["fp32"].value / 1e9
+    report.figures["disk_gb_per_second"] = target.disk_bandwidth.value / 1e9
     report.figures["models"] = len({one.load.model for one in seen})
     report.figures["files"] = len({one.load for one in seen})
     spreads = [one.spread for one in seen if one.case is not None]
