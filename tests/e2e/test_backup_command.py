@@ -51,7 +51,7 @@ def test_a_backup_goes_its_way(cellar: Cellar, tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(cellar: Cellar, tmp_path: Path) -> None:
     """A sentence and an exit status for each; nothing is written without a key or the word that says so."""
     store, key = str(tmp_path / "store"), str(tmp_path / "backup.key")
-    assert "no-backup-folder" in cellar.run("backup", "create", expected=2).stderr
+    assert "no-backup-place" in cellar.run("backup", "create", expected=2).stderr
     assert "needs-key" in cellar.run("backup", "create", "--to", store, expected=2).stderr
     assert not (tmp_path / "store").exists()
     both = ("--to", store, "--key-file", key, "--unencrypted")

@@ -16,6 +16,7 @@ from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.recovery.checks import find, list_backups
 from undercroft.recovery.creating import create
+from undercroft.recovery.objects.folder import FolderObjects
 from undercroft.recovery.pruning import prune
 from undercroft.recovery.reading import verify
 from undercroft.recovery.restoring import restore
@@ -25,7 +26,7 @@ from undercroft.recovery.store import make_store
 
 def act(folder: Path, verb: str, number: int) -> str:
     """One step; what came of it."""
-    store = make_store(folder / "store", KEY)
+    store = make_store(FolderObjects(folder / "store"), KEY)
     if verb in {"create", "limited"}:
         at = NOW + timedelta(days=1, minutes=number)
         made = create(Home(folder / "home"), store, Settings(), at=at, reason=None, must_write=True)

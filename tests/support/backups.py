@@ -13,8 +13,10 @@ from undercroft.core.settings import Settings
 from undercroft.recovery.checks import find
 from undercroft.recovery.creating import Created, create
 from undercroft.recovery.keys import BackupKey
+from undercroft.recovery.objects.contract import Objects
+from undercroft.recovery.objects.folder import FolderObjects
 from undercroft.recovery.restoring import Restored, restore
-from undercroft.recovery.store import FolderStore, make_store
+from undercroft.recovery.store import BackupStore, make_store
 from undercroft.registry.models import add_local
 from undercroft.storage.database import Database
 
@@ -29,10 +31,12 @@ class Cellar:
     Args:
         folder: Everything lies in it.
         key: Of the store; None for a clear one.
+        objects: Where the store lies; None for a folder of its own.
     """
 
     folder: Path
     key: BackupKey | None
+    objects: Objects | None = None
 
     def __post_init__(self) -> None:
         self.home = Home(self.folder / "home")
@@ -50,8 +54,8 @@ class Cellar:
         source = write_chat_model(self.folder / f"{name}.gguf", seed=seed)
         add_local(self.database, self.home, source, name=name, actor="cli:test", must_copy=True)
 
-    def store(self) -> FolderStore:
-        return make_store(self.store_folder, self.key)
+    def store(self) -> BackupStore:
+        return make_store(self.objects or FolderObjects(self.store_folder), self.key)
 
     def back_up(self, *, must_write: bool = False) -> Created:
         """A backup, each an hour after the last."""

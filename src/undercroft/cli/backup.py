@@ -25,7 +25,13 @@ from undercroft.recovery.runs import make_backup, make_room, make_trial
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
-From = Annotated[Path | None, typer.Option("--from", help="Folder of the backups; else backup.folder.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="Folder, s3://BUCKET/PREFIX or oci://HOST/REPOSITORY; else backup.place."),
+]
+To = Annotated[
+    str | None, typer.Option("--to", help="Folder, s3://BUCKET/PREFIX or oci://HOST/REPOSITORY; else backup.place.")
+]
 KeyFile = Annotated[Path | None, typer.Option("--key-file", help="The key; else backup.key_file.")]
 Which = Annotated[
     str | None,
@@ -50,10 +56,10 @@ def key(file: Annotated[Path, typer.Argument(help="Where to; must not exist.")],
 
 @app.command()
 def create(
-    to: Annotated[Path | None, typer.Option("--to", help="Folder of the backups; else backup.folder.")] = None,
+    to: To = None,
     key_file: KeyFile = None,
     unencrypted: Annotated[
-        bool, typer.Option("--unencrypted", help="Without a key: whoever has the folder reads it.")
+        bool, typer.Option("--unencrypted", help="Without a key, into a folder only: whoever has it reads it.")
     ] = False,
     trial: Annotated[bool, typer.Option("--trial", help="Restore it on trial at once, so that it counts.")] = False,
     rewrite: Annotated[
@@ -65,7 +71,7 @@ def create(
     """Make a backup, whether the server runs or not. What the store has already is not written again."""
     home, database = open_database()
     settings = settings_of(home)
-    place = place_of(settings.backup, folder=to, key_file=key_file, is_unencrypted=unencrypted, is_new=True)
+    place = place_of(settings.backup, where=to, key_file=key_file, is_unencrypted=unencrypted, is_new=True)
     actor = current_actor()
     created = make_backup(
         home, database, settings, place, at=utc_now(), actor=actor, reason=because, must_write=rewrite
@@ -76,7 +82,7 @@ def create(
     if as_json:
         print_json({**backup_text.created_json(created), "counts": tried is not None and not created.manifest.missing})
         return
-    backup_text.say_created(created, place.folder, is_tried_next=trial)
+    backup_text.say_created(created, place.where, is_tried_next=trial)
     if tried is not None:
         backup_text.say_tried(tried)
 
@@ -84,7 +90,7 @@ def create(
 @app.command("list")
 def list_all(source: From = None, key_file: KeyFile = None, as_json: AsJson = False) -> None:
     """Show backups and which of them count: a trial restore of it compared every digest."""
-    store = place_of(settings_of(_home()).backup, folder=source, key_file=key_file).open()
+    store = place_of(settings_of(_home()).backup, where=source, key_file=key_file).open()
     with store.shared():
         found = list_backups(store)
     if as_json:
@@ -96,7 +102,7 @@ def list_all(source: From = None, key_file: KeyFile = None, as_json: AsJson = Fa
 @app.command()
 def verify(
     which: Which = None,
-    every: Annotated[bool, typer.Option("--all", help="Every backup of the folder.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every backup that is there.")] = False,
     source: From = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -104,7 +110,7 @@ def verify(
     """Read every object of a backup and compare its digest. Exit status 5 where something is damaged."""
     if every and which is not None:
         raise InvalidError("id-and-all", "expected the id of a backup or --all, got both")
-    store = place_of(settings_of(_home()).backup, folder=source, key_file=key_file).open()
+    store = place_of(settings_of(_home()).backup, where=source, key_file=key_file).open()
     with store.shared():
         backups = list_backups(store) if every else [find(store, which)]
         verified = verify_backups(store, backups)
@@ -115,7 +121,7 @@ def verify(
     if verified.problems:
         raise ConflictError(
             "backup-damaged",
-            f"{len(verified.problems)} of {verified.backups} backups in {store.root} are damaged",
+            f"{len(verified.problems)} of {verified.backups} backups in {store.where} are damaged",
             hint="undercroft backup create --rewrite writes anew what this home still has",
         )
 
@@ -124,7 +130,7 @@ def verify(
 def trial(which: Which = None, source: From = None, key_file: KeyFile = None, as_json: AsJson = False) -> None:
     """Restore a backup into a scratch home and compare every digest: only then it counts."""
     home, database = open_database()
-    place = place_of(settings_of(home).backup, folder=source, key_file=key_file)
+    place = place_of(settings_of(home).backup, where=source, key_file=key_file)
     tried = make_trial(home, database, place, which, at=utc_now(), actor=current_actor())
     print_json(backup_text.tried_json(tried)) if as_json else backup_text.say_tried(tried)
 
@@ -139,7 +145,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Write a backup into a new home, comparing every digest. It never overwrites one."""
-    store = place_of(settings_of(_home()).backup, folder=source, key_file=key_file).open()
+    store = place_of(settings_of(_home()).backup, where=source, key_file=key_file).open()
     with store.shared():
         restored = restore_backup(store, find(store, which), into, actor=current_actor(), reason=because)
     if as_json:
@@ -162,7 +168,7 @@ def prune(
     """Remove backups that no rule keeps, and what only they need. Without a rule those of the settings hold."""
     home, database = open_database()
     settings = settings_of(home).backup
-    place = place_of(settings, folder=source, key_file=key_file)
+    place = place_of(settings, where=source, key_file=key_file)
     given = (keep_last, keep_daily, keep_weekly, keep_monthly)
     if all(count is None for count in given):
         given = (settings.keep_last, settings.keep_daily, settings.keep_weekly, settings.keep_monthly)

@@ -99,18 +99,18 @@ def drill_json(drill: Drill) -> dict[str, Any]:
     }
 
 
-def say_created(created: Created, folder: Path, *, is_tried_next: bool) -> None:
+def say_created(created: Created, where: str, *, is_tried_next: bool) -> None:
     """What a new backup holds, and what is not in it.
 
     Args:
         created: The backup.
-        folder: Of the store.
+        where: The store is.
         is_tried_next: Whether a trial follows, so that nobody need be told to make one.
     """
     manifest = created.manifest
     how = "encrypted" if manifest.is_encrypted else "NOT ENCRYPTED"
     print_wrapped(
-        f"Backup {manifest.id} is in {folder}: {_counted(len(manifest.files), 'file')}, "
+        f"Backup {manifest.id} is in {where}: {_counted(len(manifest.files), 'file')}, "
         f"{format_bytes(manifest.size_bytes)}, {how}; {format_bytes(created.written_bytes)} were written."
     )
     _say_gaps(manifest)
@@ -210,7 +210,7 @@ def say_pruned(pruned: Pruned, *, is_dry_run: bool) -> None:
         typer.echo(f"keeps   {backup_id}  {why}")
     for backup_id in pruned.removed:
         typer.echo(f"{'would remove' if is_dry_run else 'removed'} {backup_id}")
-    would = "would be freed" if is_dry_run else "were freed"
+    would = "would be freed" if is_dry_run else "were freed" if pruned.is_freed else "will be freed by its own cleaning"
     freed = format_bytes(pruned.freed_bytes)
     typer.echo(f"{freed} in {_counted(pruned.objects, 'object')} that no backup needs {would}.")
 
@@ -228,7 +228,7 @@ def say_drill(drill: Drill) -> None:
     loss = drill.worst_loss_seconds
     if loss is None:
         print_wrapped(
-            "RPO       not known  no backup is scheduled (backup.folder, backup.hours): what was done since the last "
+            "RPO       not known  no backup is scheduled (backup.place, backup.hours): what was done since the last "
             "one is lost, however long that is",
             indent=" " * 21,
         )

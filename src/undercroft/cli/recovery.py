@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from undercroft.cli import backup_text
 from undercroft.cli.actor import current_actor
-from undercroft.cli.backup import KeyFile
+from undercroft.cli.backup import KeyFile, To
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, print_json
 from undercroft.core.clock import utc_now
@@ -26,9 +25,9 @@ def recovery() -> None:
 
 @app.command()
 def drill(
-    to: Annotated[Path | None, typer.Option("--to", help="Folder of a new backup; else backup.folder.")] = None,
+    to: To = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Try the newest backup of this folder, and make none.")
+        str | None, typer.Option("--from", help="Try the newest backup of this place, and make none.")
     ] = None,
     which: Annotated[str | None, typer.Option("--id", help="Try this one of them.", show_default=False)] = None,
     key_file: KeyFile = None,
@@ -39,7 +38,7 @@ def drill(
     home, database = open_database()
     settings = settings_of(home)
     is_new = source is None and which is None
-    place = place_of(settings.backup, folder=source or to, key_file=key_file, is_unencrypted=unencrypted, is_new=is_new)
+    place = place_of(settings.backup, where=source or to, key_file=key_file, is_unencrypted=unencrypted, is_new=is_new)
     done = drills.drill(
         home, database, settings, place, at=utc_now(), actor=current_actor(), is_new=is_new, backup_id=which
     )

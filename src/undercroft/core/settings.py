@@ -189,14 +189,31 @@ class JournalSettings(Section):
 class BackupSettings(Section):
     """Backups of this home: where to, how often, how many are kept."""
 
-    folder: Path | None = Field(
-        None, description="Folder of the backups, on another disk or machine; none is made without."
+    place: str | None = Field(
+        None,
+        max_length=1024,
+        description="Where backups go: a folder on another disk, s3://BUCKET/PREFIX or oci://HOST/REPOSITORY; none is "
+        "made without.",
+    )
+    folder: Path | None = Field(None, description="The older name of place; read where place says nothing.")
+    endpoint: str | None = Field(
+        None,
+        max_length=1024,
+        description="URL of the S3-compatible store, or of the registry where it is not https://HOST.",
+    )
+    region: str = Field("us-east-1", max_length=64, description="Region of the bucket; many stores take any.")
+    credentials_file: Path | None = Field(
+        None,
+        description="File of two lines: access key id and secret access key, or a registry's user and password.",
+    )
+    ca_file: Path | None = Field(
+        None, description="Certificates that the store or registry is trusted by in place of the system's, PEM."
     )
     key_file: Path | None = Field(
         None, description="The key that encrypts them, as `undercroft backup key FILE` made it."
     )
     unencrypted: bool = Field(
-        False, description="Backups without a key may be made: whoever has the folder reads them."
+        False, description="Backups without a key may be made, in a folder only: whoever has it reads them."
     )
     hours: float = Field(24.0, ge=0, le=8760, description="The server makes one this often; 0 is never.")
     trial_days: float = Field(
@@ -206,6 +223,11 @@ class BackupSettings(Section):
     keep_daily: int = Field(7, ge=0, le=10_000, description="Days of which the newest backup is kept.")
     keep_weekly: int = Field(5, ge=0, le=10_000, description="Weeks of which the newest backup is kept.")
     keep_monthly: int = Field(12, ge=0, le=10_000, description="Months of which the newest backup is kept.")
+
+    @property
+    def where(self) -> str | None:
+        """Where backups go, by either name; None for nowhere."""
+        return self.place or (None if self.folder is None else str(self.folder))
 
 
 class AlertSettings(Section):

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Literal
 
 from undercroft.core.clock import from_iso, to_iso
-from undercroft.core.errors import NotFoundError, UnavailableError
+from undercroft.core.errors import NotFoundError, RefusedError, UnavailableError
 from undercroft.recovery.creating import read_manifest
 from undercroft.recovery.documents import from_document, to_document
 from undercroft.recovery.manifests import Manifest
 from undercroft.recovery.sealing import DamagedError
-from undercroft.recovery.store import FolderStore
+from undercroft.recovery.store import BackupStore
 
 _KIND = "undercroft-backup-check"
 _LIMIT_BYTES = 64 * 1024
@@ -61,12 +61,13 @@ class Listed:
         return "counts" if self.check.trial_at is not None else "not tried"
 
 
-def list_backups(store: FolderStore) -> list[Listed]:
+def list_backups(store: BackupStore) -> list[Listed]:
     """Every backup of a store, oldest first; its objects are not read."""
-    return [_look(store, backup_id) for backup_id in store.ids()]
+    noted = set(store.ids("checks"))
+    return [_look(store, backup_id, has_note=backup_id in noted) for backup_id in store.ids()]
 
 
-def find(store: FolderStore, backup_id: str | None) -> Listed:
+def find(store: BackupStore, backup_id: str | None) -> Listed:
     """One backup, or the newest.
 
     Args:
@@ -82,21 +83,21 @@ def find(store: FolderStore, backup_id: str | None) -> Listed:
     else:
         found = [one for one in ids if one.startswith(backup_id)] if backup_id else []
     if len(found) == 1:
-        return _look(store, found[0])
+        return _look(store, found[0], has_note=found[0] in store.ids("checks"))
     if backup_id is None or backup_id == "latest":
-        raise NotFoundError("no-backups", f"{store.root} has no backup yet", hint="undercroft backup create")
+        raise NotFoundError("no-backups", f"{store.where} has no backup yet", hint="undercroft backup create")
     problem = f"{len(found)} backups begin" if found else "no backup begins"
     raise NotFoundError(
-        "no-such-backup", f"{problem} with {backup_id[:60]!r} in {store.root}", hint="undercroft backup list"
+        "no-such-backup", f"{problem} with {backup_id[:60]!r} in {store.where}", hint="undercroft backup list"
     )
 
 
-def _look(store: FolderStore, backup_id: str) -> Listed:
+def _look(store: BackupStore, backup_id: str, *, has_note: bool) -> Listed:
     try:
         manifest = read_manifest(store, backup_id)
     except DamagedError as error:
         return Listed(backup_id, None, Check(), f"its manifest: {error}")
-    if backup_id not in store.ids("checks"):
+    if not has_note:
         return Listed(backup_id, manifest, Check(), "")
     try:
         check = _read(store, manifest)
@@ -105,12 +106,12 @@ def _look(store: FolderStore, backup_id: str) -> Listed:
     return Listed(backup_id, manifest, check, check.damage)
 
 
-def keep_trial(store: FolderStore, manifest: Manifest, at: datetime) -> bool:
+def keep_trial(store: BackupStore, manifest: Manifest, at: datetime) -> bool:
     """Writes down that a trial restore compared every digest; False where the store cannot be written."""
     return _write(store, manifest, Check(to_iso(at)))
 
 
-def keep_damage(store: FolderStore, manifest: Manifest, problems: Sequence[str]) -> bool:
+def keep_damage(store: BackupStore, manifest: Manifest, problems: Sequence[str]) -> bool:
     """Writes down what is damaged, or that nothing is any more; False where the store cannot be written."""
     try:
         earlier = _read(store, manifest)
@@ -121,16 +122,16 @@ def keep_damage(store: FolderStore, manifest: Manifest, problems: Sequence[str])
     return now == earlier or _write(store, manifest, now)
 
 
-def _write(store: FolderStore, manifest: Manifest, check: Check) -> bool:
+def _write(store: BackupStore, manifest: Manifest, check: Check) -> bool:
     values = {"kind": _KIND, "manifest": _digest(manifest), "trial_at": check.trial_at, "damage": check.damage}
     try:
         store.put_document("checks", manifest.id, to_document(values))
-    except UnavailableError:
+    except (RefusedError, UnavailableError):
         return False
     return True
 
 
-def _read(store: FolderStore, manifest: Manifest) -> Check:
+def _read(store: BackupStore, manifest: Manifest) -> Check:
     values = from_document(store.get_document("checks", manifest.id, _LIMIT_BYTES), kind=_KIND)
     match values:
         case {"manifest": str(digest), "trial_at": str() | None as trial_at, "damage": str(damage)}:

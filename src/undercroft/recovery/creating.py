@@ -36,7 +36,7 @@ from undercroft.recovery.manifests import (
     parse,
 )
 from undercroft.recovery.sealing import DamagedError
-from undercroft.recovery.store import FolderStore
+from undercroft.recovery.store import BackupStore
 from undercroft.storage.blobs import BlobStore
 
 # Of a database few pages change in a day; small pieces share more with those of the day before.
@@ -69,7 +69,7 @@ class _Writer:
         must_write: Writes what the store has, too.
     """
 
-    def __init__(self, store: FolderStore, *, must_write: bool) -> None:
+    def __init__(self, store: BackupStore, *, must_write: bool) -> None:
         self.store = store
         self.must_write = must_write
         self.written_bytes = 0
@@ -105,7 +105,7 @@ class _Writer:
         if piece.digest in self._written:
             return
         if self.must_write or not self.store.has(piece.digest, piece.size_bytes):
-            self.written_bytes += self.store.put(piece.digest, content)
+            self.written_bytes += self.store.put(piece.digest, content, must_replace=self.must_write)
             self._written.add(piece.digest)
 
 
@@ -119,7 +119,7 @@ def _pieces(source: Path, piece_bytes: int) -> Iterator[bytes]:
 
 
 def create(
-    home: Home, store: FolderStore, settings: Settings, *, at: datetime, reason: str | None, must_write: bool = False
+    home: Home, store: BackupStore, settings: Settings, *, at: datetime, reason: str | None, must_write: bool = False
 ) -> Created:
     """A backup of a home, whether its server runs or not.
 
@@ -164,7 +164,7 @@ def origin_of(home: Home) -> str:
     return f"{platform.node()[:200]}:{home.root}"
 
 
-def known_files(store: FolderStore) -> dict[str, StoredFile]:
+def known_files(store: BackupStore) -> dict[str, StoredFile]:
     """Files that earlier backups have, by digest. A manifest that cannot be read is passed over: it saves no work."""
     known: dict[str, StoredFile] = {}
     for backup_id in store.ids():
@@ -176,7 +176,7 @@ def known_files(store: FolderStore) -> dict[str, StoredFile]:
     return known
 
 
-def read_manifest(store: FolderStore, backup_id: str) -> Manifest:
+def read_manifest(store: BackupStore, backup_id: str) -> Manifest:
     """A backup's manifest.
 
     Raises:
@@ -185,10 +185,10 @@ def read_manifest(store: FolderStore, backup_id: str) -> Manifest:
     return parse(store.get_document("backups", backup_id, MANIFEST_LIMIT_BYTES), expected_id=backup_id)
 
 
-def _choose(home: Home, store: FolderStore, settings: Settings) -> Chosen:
+def _choose(home: Home, store: BackupStore, settings: Settings) -> Chosen:
     key_file = settings.backup.key_file
     return choose(
-        list(walk(home, besides=store.root)),
+        list(walk(home, besides=store.objects.folder)),
         secrets=secret_paths(home, settings),
         never=set() if key_file is None else {_inside(home, key_file)},
         is_encrypted=store.sealing.key_id is not None,

@@ -82,7 +82,7 @@ def drill(
     begin = time.monotonic()
     tried = make_trial(home, database, place, backup_id, at=at, actor=actor)
     restore_seconds = time.monotonic() - begin
-    is_scheduled = settings.backup.folder is not None and settings.backup.hours > 0
+    is_scheduled = settings.backup.where is not None and settings.backup.hours > 0
     taken = from_iso(tried.restored.manifest.at)
     return Drill(
         created,

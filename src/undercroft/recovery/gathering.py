@@ -107,14 +107,14 @@ def secret_paths(home: Home, settings: Settings) -> set[str]:
     return {_relative(home, path) for path in named if path is not None}
 
 
-def walk(home: Home, *, besides: Path) -> Iterator[Seen]:
+def walk(home: Home, *, besides: Path | None) -> Iterator[Seen]:
     """Everything in the home that is copied file by file; hidden folders are not entered.
 
     Args:
         home: Prepared.
-        besides: A folder that is not entered: the store may lie in the home.
+        besides: A folder that is not entered: the store may lie in the home; None for none.
     """
-    root, avoided = home.root, besides.absolute()
+    root, avoided = home.root, None if besides is None else besides.absolute()
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         is_top = here == root

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from undercroft.recovery.checks import Listed, keep_damage
 from undercroft.recovery.manifests import Piece, StoredFile
 from undercroft.recovery.sealing import DamagedError
-from undercroft.recovery.store import FolderStore
+from undercroft.recovery.store import BackupStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Verified:
     was_kept: bool
 
 
-def read_piece(store: FolderStore, piece: Piece) -> bytes:
+def read_piece(store: BackupStore, piece: Piece) -> bytes:
     """The content of a piece.
 
     Raises:
@@ -43,7 +43,7 @@ def read_piece(store: FolderStore, piece: Piece) -> bytes:
     return content
 
 
-def read_file(store: FolderStore, file: StoredFile) -> Iterator[bytes]:
+def read_file(store: BackupStore, file: StoredFile) -> Iterator[bytes]:
     """A file's content, piece by piece.
 
     Raises:
@@ -58,7 +58,7 @@ def read_file(store: FolderStore, file: StoredFile) -> Iterator[bytes]:
         raise DamagedError("its pieces together are not the file: its digest does not hold")
 
 
-def verify(store: FolderStore, backups: Sequence[Listed]) -> Verified:
+def verify(store: BackupStore, backups: Sequence[Listed]) -> Verified:
     """Reads every object that some backups need, each once, and compares its digest.
 
     Args:
@@ -92,7 +92,7 @@ def verify(store: FolderStore, backups: Sequence[Listed]) -> Verified:
     return Verified(len(backups), len(state), read_bytes, problems, was_kept)
 
 
-def _problem(store: FolderStore, piece: Piece) -> str:
+def _problem(store: BackupStore, piece: Piece) -> str:
     try:
         read_piece(store, piece)
     except DamagedError as error:

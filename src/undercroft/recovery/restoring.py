@@ -19,9 +19,10 @@ from undercroft.core.ids import new_id
 from undercroft.recovery.checks import Listed, keep_damage, keep_trial
 from undercroft.recovery.gathering import DATABASE_NAME, work_folder
 from undercroft.recovery.manifests import Manifest, StoredFile
+from undercroft.recovery.objects.folder import explained
 from undercroft.recovery.reading import read_file
 from undercroft.recovery.sealing import DamagedError
-from undercroft.recovery.store import FolderStore, explained
+from undercroft.recovery.store import BackupStore
 from undercroft.registry.entries import write_fingerprint
 from undercroft.storage import journal
 from undercroft.storage.blobs import check_room, fingerprint
@@ -58,7 +59,7 @@ class Tried:
     was_kept: bool
 
 
-def restore(store: FolderStore, backup: Listed, into: Path, *, actor: str, reason: str | None = None) -> Restored:
+def restore(store: BackupStore, backup: Listed, into: Path, *, actor: str, reason: str | None = None) -> Restored:
     """Writes a home.
 
     Args:
@@ -87,7 +88,7 @@ def restore(store: FolderStore, backup: Listed, into: Path, *, actor: str, reaso
     return Restored(manifest, len(manifest.files), manifest.size_bytes)
 
 
-def try_restore(home: Home, store: FolderStore, backup: Listed, *, at: datetime, actor: str) -> Tried:
+def try_restore(home: Home, store: BackupStore, backup: Listed, *, at: datetime, actor: str) -> Tried:
     """Restores into a scratch home, compares every digest, writes down that this backup counts, removes the scratch.
 
     Args:
@@ -166,7 +167,7 @@ def _remove_if_left(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_all(store: FolderStore, manifest: Manifest, folder: Path) -> None:
+def _write_all(store: BackupStore, manifest: Manifest, folder: Path) -> None:
     damaged: list[str] = []
     for file in manifest.files:
         try:
@@ -184,7 +185,7 @@ def _write_all(store: FolderStore, manifest: Manifest, folder: Path) -> None:
         sync_folder(Path(path))
 
 
-def _write(store: FolderStore, file: StoredFile, target: Path) -> None:
+def _write(store: BackupStore, file: StoredFile, target: Path) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as out:

@@ -40,7 +40,7 @@ def make_backup(
     Raises:
         UndercroftError: As of `create`, or the store cannot be used.
     """
-    with telling(database, str(place.folder), actor):
+    with telling(database, place.where, actor):
         created = create(home, place.make(), settings, at=at, reason=reason, must_write=must_write)
     manifest = created.manifest
     with database.write() as connection:
@@ -50,7 +50,7 @@ def make_backup(
             action=CREATE,
             subject=manifest.id,
             after={
-                "folder": str(place.folder),
+                "place": place.where,
                 "is_encrypted": manifest.is_encrypted,
                 "files": len(manifest.files),
                 "size_bytes": manifest.size_bytes,
@@ -78,7 +78,7 @@ def make_trial(
     Raises:
         UndercroftError: As of `try_restore`, or the store cannot be used.
     """
-    with telling(database, str(place.folder), actor):
+    with telling(database, place.where, actor):
         store = place.open()
         with store.shared():
             tried = try_restore(home, store, find(store, backup_id), at=at, actor=actor)
@@ -88,7 +88,7 @@ def make_trial(
             actor=actor,
             action=TRIAL,
             subject=tried.restored.manifest.id,
-            after={"folder": str(place.folder), "files": tried.restored.files, "bytes": tried.restored.size_bytes},
+            after={"place": place.where, "files": tried.restored.files, "bytes": tried.restored.size_bytes},
         )
     return tried
 
@@ -106,19 +106,19 @@ def make_room(database: Database, place: Place, policy: Policy, *, actor: str, i
                 connection,
                 actor=actor,
                 action="backup.prune",
-                subject=str(place.folder)[:255],
+                subject=place.where[:255],
                 before={"backups": pruned.removed[:1000], "freed_bytes": pruned.freed_bytes},
             )
     return pruned
 
 
 @contextmanager
-def telling(database: Database, folder: str, actor: str) -> Iterator[None]:
+def telling(database: Database, where: str, actor: str) -> Iterator[None]:
     """Writes down what failed. Where the disk is full that fails, too, and the first error is the one that matters.
 
     Args:
         database: Of the home.
-        folder: Of the store.
+        where: The store is.
         actor: Who.
 
     Raises:
@@ -130,5 +130,5 @@ def telling(database: Database, folder: str, actor: str) -> Iterator[None]:
         if error.code not in NO_FAILURE:
             with suppress(UndercroftError), database.write() as connection:
                 reason = f"{error.code}: {error.message}"[:_REASON_LETTERS]
-                journal.record(connection, actor=actor, action=FAIL, subject=folder[:255], reason=reason)
+                journal.record(connection, actor=actor, action=FAIL, subject=where[:255], reason=reason)
         raise

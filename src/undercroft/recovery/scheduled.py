@@ -45,7 +45,7 @@ def run_due(home: Home, database: Database) -> list[str]:
     settings = load_settings(home.config_file).settings
     with database.read() as connection:
         state = read_state(connection)
-    with telling(database, str(settings.backup.folder), _ACTOR):
+    with telling(database, str(settings.backup.where), _ACTOR):
         place = place_of(settings.backup, is_new=True)
     done = []
     if is_backup_due(state, settings.backup, utc_now()):
@@ -58,7 +58,7 @@ def run_due(home: Home, database: Database) -> list[str]:
         done.append("trial")
     policy = policy_of(settings.backup)
     if done and policy is not None:
-        with telling(database, str(place.folder), _ACTOR):
+        with telling(database, place.where, _ACTOR):
             make_room(database, place, policy, actor=_ACTOR)
     return done
 

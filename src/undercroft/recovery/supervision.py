@@ -33,7 +33,7 @@ def look_after_backups(home: Home, database: Database, settings: BackupSettings,
         ending: Set when the server ends.
     """
     wait_seconds = _FIRST_LOOK_SECONDS
-    while settings.folder is not None and settings.hours and not ending.wait(wait_seconds):
+    while settings.where is not None and settings.hours and not ending.wait(wait_seconds):
         wait_seconds = _LOOK_SECONDS
         try:
             before = _state(database)

@@ -73,13 +73,13 @@ def _newest(connection: Connection, action: str) -> Entry | None:
 def is_backup_due(state: BackupState, settings: BackupSettings, now: datetime) -> bool:
     """Whether the server has to make one now. After a failure it waits for the time between two, at most an hour."""
     every = timedelta(hours=settings.hours)
-    return settings.folder is not None and bool(every) and _is_due(state, state.created_at, every, now)
+    return settings.where is not None and bool(every) and _is_due(state, state.created_at, every, now)
 
 
 def is_trial_due(state: BackupState, settings: BackupSettings, now: datetime) -> bool:
     """Whether the newest backup has to be restored on trial now."""
     every = timedelta(days=settings.trial_days)
-    is_wanted = settings.folder is not None and settings.hours > 0 and bool(every) and state.created_at is not None
+    is_wanted = settings.where is not None and settings.hours > 0 and bool(every) and state.created_at is not None
     return is_wanted and _is_due(state, state.tried_at, every, now)
 
 

@@ -127,7 +127,7 @@ def judge_backups(settings: BackupSettings, state: BackupState, now: datetime) -
     """Whether the last backup failed, or none was made in twice the time that one should take to come."""
     if state.is_failing and state.failed_at is not None:
         return [_found(Kind.BACKUP_FAILING, "backup", from_iso(state.failed_at), Severity.CRITICAL, {})]
-    if settings.folder is None or not settings.hours or state.created_at is None:
+    if settings.where is None or not settings.hours or state.created_at is None:
         return []
     due = from_iso(state.created_at) + timedelta(hours=settings.hours)
     if now < due + timedelta(hours=settings.hours):

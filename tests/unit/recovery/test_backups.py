@@ -21,6 +21,7 @@ from undercroft.recovery.checks import find, list_backups
 from undercroft.recovery.gathering import work_folder
 from undercroft.recovery.keys import BackupKey
 from undercroft.recovery.manifests import Piece, StoredFile
+from undercroft.recovery.objects.folder import FolderObjects
 from undercroft.recovery.pruning import prune
 from undercroft.recovery.reading import Verified, verify
 from undercroft.recovery.restoring import try_restore
@@ -132,7 +133,9 @@ def test_damaged_objects_are_found_and_named(cellar: Cellar, kind: str) -> None:
     made = cellar.back_up().manifest
     store = cellar.store()
     model = next(file for file in made.files if file.path.startswith("blobs/"))
-    path, other = (store._object(piece) for piece in (model.pieces[0].digest, made.files[0].pieces[0].digest))
+    path, other = (
+        cellar.store_folder / store.name_of(piece) for piece in (model.pieces[0].digest, made.files[0].pieces[0].digest)
+    )
     damage(path, other, kind)
     found = verified(cellar)
     assert [problem.partition(":")[0] for problem in found.problems[made.id]] == [model.path]
@@ -304,20 +307,20 @@ def test_links_and_hidden_files_of_the_home_are_not_followed(sealed_cellar: Cell
 def test_the_right_key_is_asked_for(tmp_path: Path) -> None:
     """None where one is needed, one where none is, another one: three sentences, and no store at all."""
     other = BackupKey(b"o" * 32)
-    make_store(tmp_path / "sealed", KEY)
-    make_store(tmp_path / "clear", None)
+    make_store(FolderObjects(tmp_path / "sealed"), KEY)
+    make_store(FolderObjects(tmp_path / "clear"), None)
     with pytest.raises(InvalidError, match=f"needs-key.*{KEY.id}"):
-        open_store(tmp_path / "sealed", None)
+        open_store(FolderObjects(tmp_path / "sealed"), None)
     with pytest.raises(InvalidError, match=f"wrong-key.*{KEY.id}, this is key {other.id}"):
-        make_store(tmp_path / "sealed", other)
+        make_store(FolderObjects(tmp_path / "sealed"), other)
     with pytest.raises(InvalidError, match="not-encrypted"):
-        open_store(tmp_path / "clear", KEY)
+        open_store(FolderObjects(tmp_path / "clear"), KEY)
     with pytest.raises(NotFoundError, match="no-backups"):
-        open_store(tmp_path / "nowhere", KEY)
+        open_store(FolderObjects(tmp_path / "nowhere"), KEY)
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear").write_text("x")
     with pytest.raises(ConflictError, match=r"folder-not-empty.*dear"):
-        make_store(tmp_path / "letters", KEY)
+        make_store(FolderObjects(tmp_path / "letters"), KEY)
 
 
 def test_pruning_keeps_what_stays_whole(cellar: Cellar) -> None:
@@ -335,8 +338,7 @@ def test_pruning_keeps_what_stays_whole(cellar: Cellar) -> None:
     assert done.objects > 0
     assert list(done.kept) == [last.id]
     assert verified(cellar).problems == {}
-    wanted = {store.sealing.name_of(digest) for digest in last.pieces()}
-    assert {name for name, _, _ in store.objects()} == wanted
+    assert set(store.object_names()) == {store.name_of(digest) for digest in last.pieces()}
     assert prune(store, Policy(1, 0, 0, 0)).objects == 0
 
 

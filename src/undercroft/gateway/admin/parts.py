@@ -21,9 +21,9 @@ from undercroft.serving.status import deployments_status, ledger_status, promoti
 from undercroft.serving.usage import UsageLog
 from undercroft.storage.database import Database
 from undercroft.watch import incident_store, outbox
-from undercroft.watch.sinks.all import configured
 from undercroft.watch.history import last_run
 from undercroft.watch.probe_files import probe_names
+from undercroft.watch.sinks.all import configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class ControlParts:
     def _backup(self) -> dict[str, Any]:
         with self.database.read() as connection:
             state = read_state(connection)
-        return {"is_set_up": self.settings.backup.folder is not None, **state.to_dict()}
+        return {"is_set_up": self.settings.backup.where is not None, **state.to_dict()}
 
 
 def _parts(request: Request) -> ControlParts:

@@ -24,7 +24,7 @@ def judge_backups(settings: BackupSettings, state: BackupState, now: datetime) -
     """
     if state.is_failing:
         return [fail(f"the last backup failed: {state.failure[:300]}", "undercroft backup create")]
-    if settings.folder is None and state.created_at is None:
+    if settings.where is None and state.created_at is None:
         return [fine("none are set up; undercroft backup create --help")]
     if state.created_at is None:
         return [fine("none was made yet; the server makes the first one")]
@@ -34,7 +34,7 @@ def judge_backups(settings: BackupSettings, state: BackupState, now: datetime) -
         saw = (
             f"the newest backup is {format_duration(age.total_seconds())} old, expected one every {settings.hours:g} h"
         )
-        mend = "set backup.folder; undercroft up" if settings.folder is None else "undercroft up; undercroft status"
+        mend = "set backup.place; undercroft up" if settings.where is None else "undercroft up; undercroft status"
         verdicts.append(warn(saw, mend))
     if state.missing:
         saw = f"backup {state.created_id} lacks {state.missing} stored files that this home has not, or damaged"
