@@ -388,6 +388,26 @@ def test_a_rule_rolls_back_and_then_asks_a_human(world: World, receiver: Receive
     ]
 
 
+def test_a_rule_never_rolls_forward_to_what_was_left_as_bad(world: World) -> None:
+    """When the older release fails, too, it is for people; and nobody is told to go back to the newer one."""
+    world.set(quiet_minutes=0)
+    release_twice(world)
+    rules(world, "{name: undo, when: [probe-failing], do: roll-back, at_most: 9}")
+    fail(world)
+    with world.database.read() as connection:
+        assert incident_store.get(connection, 1).figures["previous"] == 1
+    world.probe(1)
+    world.step()
+    fail(world)
+    world.step()
+    with world.database.read() as connection:
+        assert store.tags_of(connection, "bot")["production"] == 1
+        assert "previous" not in incident_store.get(connection, 2).figures
+        problems = [row.problem for row in connection.execute(select(actions).order_by(actions.c.id))]
+    assert problems == ["", "rolled-back-already"]
+    assert world.incidents()[2] == ("action-failed", "bot", True)
+
+
 def test_each_deed_does_what_it_says(world: World) -> None:
     """Restart asks the reconciler; pin, stop and priority change the deployment; all are in the journal."""
     release_twice(world)

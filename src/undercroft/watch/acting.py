@@ -9,8 +9,9 @@ from typing import Protocol
 from sqlalchemy import Connection, insert, or_, select, update
 
 from undercroft.core.clock import from_iso, to_iso
-from undercroft.core.errors import UndercroftError
-from undercroft.serving import deployments, releasing
+from undercroft.core.errors import ConflictError, UndercroftError
+from undercroft.registry.releases import store
+from undercroft.serving import deployments, promotions, releasing
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import actions
@@ -108,6 +109,16 @@ def _restart(_database: Database, server: Server, action: Action, _reason: str) 
 
 
 def _roll_back(database: Database, server: Server, action: Action, reason: str) -> None:
+    with database.read() as connection:
+        tags = store.tags_of(connection, action.target)
+        is_tried = promotions.find_running(connection, action.target) is not None
+    # After one rollback `previous` is what was left as bad: going there would be no way back.
+    if not is_tried and tags.get("previous", 0) > tags.get("production", 0):
+        raise ConflictError(
+            "rolled-back-already",
+            f"{action.target}@{tags['previous']} was left for @{tags.get('production')}, and both fail",
+            hint=f"undercroft release list {action.target}",
+        )
     releasing.rollback(database, action.target, None, actor=_ACTOR, reason=reason)
     server.wake()
 

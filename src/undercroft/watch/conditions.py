@@ -36,7 +36,7 @@ class Probed:
         deployment: That it asks.
         failures_limit: Failed runs in a row that open an incident.
         runs: The last ones that have ended, the newest first.
-        previous: Number of the release before the one in production; None where there is none.
+        previous: Number of the older release that production can go back to; None where there is none.
     """
 
     name: str

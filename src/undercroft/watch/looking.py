@@ -212,8 +212,10 @@ def _look_at_probes(connection: Connection, home: Home, failures_limit: int, now
         deployment = probe.model or name
         # Runs that end with the server do not count, so some more are read.
         runs = newest_runs(connection, name, limit=limit + 20)
-        previous = store.tags_of(connection, deployment).get("previous")
-        findings += conditions.judge_probe(Probed(name, deployment, limit, runs, previous))
+        tags = store.tags_of(connection, deployment)
+        # After a rollback `previous` is the newer one, which was left for a reason.
+        older = tags["previous"] if 0 < tags.get("previous", 0) < tags.get("production", 0) else None
+        findings += conditions.judge_probe(Probed(name, deployment, limit, runs, older))
     return findings
 
 
