@@ -105,18 +105,19 @@ class Cusum:
         return cls(evidence, recovery, count, since, alarmed_at, values, seen, expected)
 
 
-def loss_evidence(is_lost: bool, *, usual_share: float) -> float:
+def loss_evidence(is_lost: bool, *, usual_share: float, lost_share: float = 0.0) -> float:
     """What one case says for more being lost: as when 5 of 100 become 15, whatever is usual.
 
     Args:
         is_lost: A question failed, an answer was a refusal …
         usual_share: Of the cases that are lost when all is well; above 0.0 and below 1.0.
+        lost_share: That is looked for, where it is more than that; below 1.0.
 
     Returns:
         Natural logarithm of the likelihood ratio.
     """
     odds = _ODDS_RATIO * usual_share / (1 - usual_share)
-    more = odds / (1 + odds)
+    more = max(odds / (1 + odds), lost_share)
     return math.log(more / usual_share) if is_lost else math.log((1 - more) / (1 - usual_share))
 
 

@@ -20,6 +20,7 @@ LEARNT_LAST = 60
 # Quarter hours of use that are learnt from: a day, for one that is used all day.
 LEARNT_SPANS = 96
 SPAN_LIMIT = 9.5
+_MOST_RECOVERED = 0.3
 _SCORE_SHIFT = 0.6
 _RUN_SHIFT = 1.0
 _SCORE_PRIOR = 0.05
@@ -34,16 +35,18 @@ class Rule:
         limit: Evidence that makes an alarm; natural logarithm of odds, but chosen by simulation.
         directions: 1 looks for a rise, -1 for a fall; one or both.
         evidence: (usual of the question, of all questions, value, direction) → what the value says.
+        after: The same during an alarm, with the mean seen since then in place of the direction; None is as before.
     """
 
     limit: float
     directions: tuple[int, ...]
     evidence: Callable[[Usual, Together, float, int], float]
+    after: Callable[[Usual, Together, float, float], float] | None = None
 
 
 def losses() -> Rule:
     """For cases that are lost (1.0) or not (0.0): finds that more are."""
-    return Rule(8.0, (1,), lambda own, everything, value, _: _loss(own, everything, value))
+    return Rule(8.0, (1,), lambda own, everything, value, _: _loss(own, everything, value), _loss_after)
 
 
 def scores() -> Rule:
@@ -100,8 +103,12 @@ class Detector:
         if self._everything is None:
             self._everything = together(usual for usual in self.usual.values() if usual.count >= LEARNT_FIRST)
         for position, direction in enumerate(rule.directions):
-            said = rule.evidence(own, self._everything, value, direction)
-            self.sums[position] = self.sums[position].added(said, at, rule.limit, value=value, expected=own.mean)
+            known = self.sums[position]
+            if rule.after is not None and known.is_alarmed:
+                said = rule.after(own, self._everything, value, known.mean_seen)
+            else:
+                said = rule.evidence(own, self._everything, value, direction)
+            self.sums[position] = known.added(said, at, rule.limit, value=value, expected=own.mean)
         if any(one.is_alarmed for one in self.sums):
             self.pending.clear()
             return
@@ -207,6 +214,11 @@ class SpanDetector:
 
 def _loss(own: Usual, everything: Together, value: float) -> float:
     return loss_evidence(value > 0.5, usual_share=usual_share(own, everything))
+
+
+def _loss_after(own: Usual, everything: Together, value: float, seen: float) -> float:
+    """What was seen to be lost since the change is what a recovery is from; of much, it is soon plain."""
+    return loss_evidence(value > 0.5, usual_share=usual_share(own, everything), lost_share=min(seen, _MOST_RECOVERED))
 
 
 def _score(own: Usual, everything: Together, value: float, direction: int) -> float:

@@ -78,6 +78,19 @@ def test_an_alarm_ends_when_all_is_well_again_and_not_before() -> None:
     assert detector.sums[0].evidence == 0
 
 
+def test_of_a_great_fall_the_recovery_is_soon_plain() -> None:
+    """A question that failed each time is well again after six good answers, not after one."""
+    detector = Detector()
+    for number in range(60):
+        detector.take(losses(), "one", float(number >= 40), f"a{number}")
+    for number in range(2):
+        detector.take(losses(), "one", 0.0, f"b{number}")
+    assert detector.sums[0].is_alarmed
+    for number in range(5):
+        detector.take(losses(), "one", 0.0, f"c{number}")
+    assert not detector.sums[0].is_alarmed
+
+
 def test_a_fall_of_scores_is_found_long_before_a_question_fails() -> None:
     """Scores that sink a little in every question make an alarm, though all of them pass."""
     chance = random.Random(7)
