@@ -30,7 +30,7 @@ from undercroft.watch.report_rows import read_rows
 from undercroft.watch.report_summary import summarize
 from undercroft.watch.running import note_end, reach_door, run_probe
 from undercroft.watch.scheduler import next_start, owed_since
-from undercroft.watch.served import served_release
+from undercroft.watch.served import answer_limit, served_release
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -127,14 +127,14 @@ def baseline(
     check_languages(probe.questions)
     model = probe.model or name
     with database.read() as connection:
-        release = served_release(connection, model)
+        release, limit = served_release(connection, model), answer_limit(connection, model)
     client = reach_door(home, settings_of(home))
 
     def tell(done: int) -> None:
         if not as_json:
             typer.echo(f"  {done} of {runs} runs", err=True)
 
-    outcomes, now = take_baseline(client, model, probe.questions, runs, release, tell), utc_now()
+    outcomes, now = take_baseline(client, model, probe.questions, runs, release, tell, limit_tokens=limit), utc_now()
     found = {question.id: baseline_of(question, outcomes[question.id]) for question in probe.questions}
     path = save_baseline(home, name, found, release, now)
     rows = baseline_rows(outcomes, probe.questions, found, run_at=now, probe=name, deployment=model)

@@ -18,6 +18,7 @@ from undercroft.watch.outcomes import Outcome, judged
 from undercroft.watch.probe_files import Question
 
 _JUDGE_TOKENS = 8
+_ANSWER_TOKENS = 512
 _MARK = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -41,6 +42,8 @@ def ask_all(
     baseline: Baseline | None,
     release: str,
     now: Callable[[], datetime] = utc_now,
+    *,
+    limit_tokens: int | None = None,
 ) -> Iterator[Outcome]:
     """Each question's outcome as it comes; never two at a time, so that people need not wait for a probe.
 
@@ -53,13 +56,14 @@ def ask_all(
         baseline: To compare with; None where none was taken.
         release: What serves the deployment.
         now: The clock.
+        limit_tokens: Most tokens of an answer where its question does not say; None is 512.
     """
     away: UnavailableError | None = None
     for question in questions:
         at = now()
         if away is None:
             try:
-                yield _ask(client, model, question, baseline, release, at)
+                yield _ask(client, model, question, baseline, release, at, limit_tokens)
                 continue
             except UnavailableError as error:
                 away = error
@@ -109,9 +113,16 @@ def _unanswered(question: Question, release: str, at: datetime, code: str, messa
 
 
 def _ask(
-    client: DoorClient, model: str, question: Question, baseline: Baseline | None, release: str, at: datetime
+    client: DoorClient,
+    model: str,
+    question: Question,
+    baseline: Baseline | None,
+    release: str,
+    at: datetime,
+    limit_tokens: int | None,
 ) -> Outcome:
-    answer = client.chat(model, question.turns(), max_tokens=question.max_tokens)
+    tokens = question.max_tokens or min(_ANSWER_TOKENS, limit_tokens or _ANSWER_TOKENS)
+    answer = client.chat(model, question.turns(), max_tokens=tokens)
     known = baseline.of(question.id, question.digest()) if baseline is not None else None
     return judged(question, answer, _opinions(client, question, answer), known, at, release)
 

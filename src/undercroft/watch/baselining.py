@@ -24,6 +24,8 @@ def take_baseline(
     runs: int,
     release: str,
     tell: Callable[[int], None],
+    *,
+    limit_tokens: int | None = None,
 ) -> dict[str, list[Outcome]]:
     """How every question goes when it is asked several times; `baseline_of` makes of it what is kept.
 
@@ -36,6 +38,7 @@ def take_baseline(
         runs: How many times each; at least 1.
         release: What serves the deployment.
         tell: Gets the number of runs that are done.
+        limit_tokens: Most tokens of an answer where its question does not say; None is 512.
 
     Returns:
         Question → its outcomes, one a run, each with an answer.
@@ -46,7 +49,7 @@ def take_baseline(
     """
     found: dict[str, list[Outcome]] = {question.id: [] for question in questions}
     for number in range(1, runs + 1):
-        for outcome in ask_all(client, model, questions, None, release):
+        for outcome in ask_all(client, model, questions, None, release, limit_tokens=limit_tokens):
             if outcome.error in ("door-away", "not-running"):
                 raise UnavailableError(outcome.error, outcome.message, hint="undercroft status")
             if outcome.error:

@@ -48,7 +48,7 @@ class Question(BaseModel):
     system: _Text | None = None
     checks: Annotated[list[Check], Field(min_length=1, max_length=50)]
     weight: float = Field(1.0, gt=0, le=1000, allow_inf_nan=False)
-    max_tokens: int = Field(512, ge=1, le=100_000)
+    max_tokens: int | None = Field(None, ge=1, le=100_000)  # None: 512, or what the release allows where that is less
     first_token_seconds: _Seconds | None = None
     total_seconds: _Seconds | None = None
 

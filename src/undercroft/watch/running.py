@@ -23,7 +23,7 @@ from undercroft.watch.outcomes import Outcome, mean_score
 from undercroft.watch.probe_files import Probe
 from undercroft.watch.report_files import append_line, report_file
 from undercroft.watch.report_rows import row_line
-from undercroft.watch.served import served_release
+from undercroft.watch.served import answer_limit, served_release
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ def run_probe(
     purpose, run_at = Purpose.TRIAL if model else Purpose.PROBE, utc_now()
     model = model or probe.model or name
     with database.read() as connection:
-        release = served_release(connection, model)
+        release, limit = served_release(connection, model), answer_limit(connection, model)
     report = report_file(home, name)
     outcomes = []
-    for outcome in _outcomes(home, settings, model, probe, baseline, release):
+    for outcome in _outcomes(home, settings, model, probe, baseline, release, limit):
         append_line(report, row_line(outcome, probe.time_zone, keep_answer=probe.keep_answers))
         outcomes.append(outcome)
         tell(outcome)
@@ -151,11 +151,17 @@ def note_end(database: Database, run_id: int, made: Run) -> None:
 
 
 def _outcomes(
-    home: Home, settings: Settings, model: str, probe: Probe, baseline: Baseline | None, release: str
+    home: Home,
+    settings: Settings,
+    model: str,
+    probe: Probe,
+    baseline: Baseline | None,
+    release: str,
+    limit_tokens: int | None,
 ) -> Iterator[Outcome]:
     try:
         client = reach_door(home, settings)
     except UnavailableError as error:
         yield from unreached(probe.questions, release, error, utc_now())
         return
-    yield from ask_all(client, model, probe.questions, baseline, release)
+    yield from ask_all(client, model, probe.questions, baseline, release, limit_tokens=limit_tokens)

@@ -10,8 +10,25 @@ from sqlalchemy import Connection
 from undercroft.core.errors import NotFoundError
 from undercroft.registry import models
 from undercroft.registry.releases import store
-from undercroft.registry.releases.references import parse_release
+from undercroft.registry.releases.references import ReleaseReference, parse_release
 from undercroft.serving import deployments
+
+
+def answer_limit(connection: Connection, name: str) -> int | None:
+    """Most tokens of an answer by the release that serves a name; None where it sets none.
+
+    Args:
+        connection: To read.
+        name: As `served_release` takes it.
+    """
+    reference = parse_release(name)
+    number = _number(connection, reference)
+    if number is None:
+        return None
+    try:
+        return store.get(connection, reference.name, number).content.sampling.max_tokens
+    except NotFoundError:
+        return None
 
 
 def served_release(connection: Connection, name: str) -> str:
@@ -28,7 +45,7 @@ def served_release(connection: Connection, name: str) -> str:
         replicas there are do not count.
     """
     reference = parse_release(name)
-    number = reference.number or store.tags_of(connection, reference.name).get(reference.tag or "production")
+    number = _number(connection, reference)
     if number is not None:
         return f"{reference.name}@{number}"
     try:
@@ -42,3 +59,7 @@ def served_release(connection: Connection, name: str) -> str:
     plain = {"engine": deployment.engine, "model": model.digest if model else None, "settings": settings}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     return f"{name}@{digest[:8]}"
+
+
+def _number(connection: Connection, reference: ReleaseReference) -> int | None:
+    return reference.number or store.tags_of(connection, reference.name).get(reference.tag or "production")
