@@ -50,7 +50,7 @@ def test_a_good_file_is_read_with_what_it_leaves_open() -> None:
         {"role": "user", "content": "What is the capital of France?"},
     ]
     assert [turn["role"] for turn in second.turns()] == ["user", "assistant", "user"]
-    assert (first.max_tokens, first.weight, probe.model, probe.keep_answers) == (512, 1.0, None, False)
+    assert (first.max_tokens, first.weight, probe.model, probe.keep_answers) == (None, 1.0, None, False)
 
 
 def test_a_changed_question_is_another_and_a_renamed_one_is_not() -> None:
