@@ -34,15 +34,7 @@ from undercroft.serving.forecasting import MachineForecaster
 from undercroft.serving.ledger import Ledger
 from undercroft.serving.replica import Deadlines, Replica, ReplicaView
 from undercroft.serving.restarting import stop_replicas
-from undercroft.serving.served import (
-    Served,
-    ServedName,
-    awaited_group,
-    find_served,
-    live_number,
-    name_entry,
-    name_served,
-)
+from undercroft.serving.served import Served, ServedName, find_served, name_served, readiness, tell_names
 from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, NameEntry, Snapshot
 from undercroft.storage import journal
 from undercroft.storage.database import Database
@@ -484,29 +476,23 @@ class Reconciler:
         }
         self._entries = told
         names = self._names(told)
-        waited_for = {
-            named.groups[named.promotion.to_number]
-            for named in self._served.names.values()
-            if named.promotion is not None and named.promotion.is_alone
-        }
-        new = Snapshot(self._snapshot.version, keys, entries.patient(told, waited_for), quarantined, names)
+        new = Snapshot(
+            self._snapshot.version, keys, entries.patient(told, self._served.taking_over), quarantined, names
+        )
         if new != self._snapshot or self._snapshot.version == 0 or self._to_release:
             self._snapshot = replace(new, version=self._snapshot.version + 1)
             self._publish(self._snapshot)
 
     def _names(self, told: Mapping[str, DeploymentEntry]) -> dict[str, NameEntry]:
         """Which release answers for each name; who answered last is remembered as long as control lives."""
-        states = {name: entry.state for name, entry in told.items()}
-        found = {}
-        awaited = []
-        for name, named in self._served.names.items():
-            live = live_number(named, states, self._live.get(name))
-            if live is None:
-                self._live.pop(name, None)
-            else:
-                self._live[name] = live
-            found[name] = name_entry(named, live)
-            awaited += awaited_group(named, live)
+        replicas = {deployment.name: deployment.replicas for deployment in self._wanted}
+        states = {
+            name: readiness(
+                entry, replicas[name], is_growing=not (self._course(name).failures or self.lacks_memory(name))
+            )
+            for name, entry in told.items()
+        }
+        found, self._live, awaited = tell_names(self._served, states, self._live)
         for group in awaited:
             course = self._course(group)
             course.is_loaded, course.last_demand = True, time.time()

@@ -20,7 +20,7 @@ from undercroft.registry.releases.store import Release
 from undercroft.serving import deployments, promotions
 from undercroft.serving.deployments import Deployment, DeploymentSettings
 from undercroft.serving.promotions import Promotion, State
-from undercroft.serving.snapshot import NameEntry, ReleaseEntry
+from undercroft.serving.snapshot import DeploymentEntry, NameEntry, ReleaseEntry
 
 # Releases without a tag that can still be asked for by number, a name; the newest.
 _OFFERED = 50
@@ -37,6 +37,7 @@ class ServedName:
         releases: Number → release.
         plain: Whether a deployment without releases still answers for the name.
         promotion: The one that runs; None where none does.
+        replicas: How many each deployment has while it is loaded.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ServedName:
     releases: Mapping[int, Release]
     plain: bool
     promotion: Promotion | None
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,12 @@ class Served:
 
     deployments: list[Deployment] = field(default_factory=list)
     names: dict[str, ServedName] = field(default_factory=dict)
+
+    @property
+    def taking_over(self) -> set[str]:
+        """Deployments of candidates for which what was in production is unloaded."""
+        found = ((named, named.promotion) for named in self.names.values())
+        return {named.groups[one.to_number] for named, one in found if one is not None and one.is_alone}
 
 
 def name_served(deployment: str) -> str | None:
@@ -146,7 +154,8 @@ def _named(
             )
         )
     name = found[0].name
-    return ServedName(name, tags, groups, offered, production is None and own is not None, promotion)
+    is_plain = production is None and own is not None
+    return ServedName(name, tags, groups, offered, is_plain, promotion, own.replicas if own else 1)
 
 
 def group_releases(found: Sequence[Release]) -> dict[int, str]:
@@ -164,14 +173,26 @@ def _engine_key(release: Release) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
+def readiness(entry: DeploymentEntry, replicas: int, *, is_growing: bool) -> str:
+    """The state of a deployment as the doors know it, or ``partial`` where it answers and has not all its replicas yet.
+
+    Args:
+        entry: What the doors are told.
+        replicas: How many it is to have.
+        is_growing: Nothing keeps the others from coming, such as want of memory.
+    """
+    return "partial" if entry.state == "ready" and is_growing and len(entry.replicas) < replicas else entry.state
+
+
 def live_number(named: ServedName, states: Mapping[str, str], last: int | None) -> int | None:
     """Which release answers for a name now; None is the deployment without releases.
 
-    What is in production, as soon as it is ready. Until then whoever answered last goes on, if it still can.
+    What is in production, as soon as it is ready with all its replicas. Until then whoever answered last goes on, if it
+    still can.
 
     Args:
         named: The name.
-        states: Deployment → its state as the doors know it.
+        states: Deployment → its `readiness`.
         last: Who answered until now; None is not known.
     """
     production = named.tags.get("production")
@@ -182,7 +203,7 @@ def live_number(named: ServedName, states: Mapping[str, str], last: int | None) 
         return None if named.plain else (promotion.to_number if promotion else None)
     if states.get(named.groups[production]) == "ready" or last is None or last not in named.releases:
         return production
-    return last if states.get(named.groups[last]) == "ready" else production
+    return last if states.get(named.groups[last]) in ("ready", "partial") else production
 
 
 def awaited_group(named: ServedName, live: int | None) -> list[str]:
@@ -194,6 +215,31 @@ def awaited_group(named: ServedName, live: int | None) -> list[str]:
     if live is None or production is None or live == production:
         return []
     return [] if promotion is not None and promotion.is_alone else [named.groups[production]]
+
+
+def tell_names(
+    served: Served, states: Mapping[str, str], last: Mapping[str, int]
+) -> tuple[dict[str, NameEntry], dict[str, int], list[str]]:
+    """Which release answers for each name.
+
+    Args:
+        served: What is wanted.
+        states: Deployment → its `readiness`.
+        last: Name → who answered until now.
+
+    Returns:
+        What the doors are told of each name; name → who answers now; deployments that are awaited.
+    """
+    told: dict[str, NameEntry] = {}
+    live: dict[str, int] = {}
+    awaited: list[str] = []
+    for name, named in served.names.items():
+        number = live_number(named, states, last.get(name))
+        if number is not None:
+            live[name] = number
+        told[name] = name_entry(named, number)
+        awaited += awaited_group(named, number)
+    return told, live, awaited
 
 
 def name_entry(named: ServedName, live: int | None) -> NameEntry:

@@ -158,6 +158,7 @@ class Promoter:
             note=entry.note,
             lacks_memory=lacks_memory,
             waited_seconds=(utc_now() - from_iso(promotion.changed_at)).total_seconds(),
+            missing_replicas=max(0, self._serving.names()[promotion.name].replicas - len(entry.replicas)),
             never_fits=lacks_memory and self._serving.never_fits(group, self._group_of_production(promotion)),
         )
 

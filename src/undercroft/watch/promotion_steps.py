@@ -2,7 +2,8 @@
 
 in state               it is known that                            step
 ─────────────────────  ──────────────────────────────────────────  ──────────────────────────────────
-loading                the candidate is ready                      check
+loading                the candidate is ready with all replicas    check
+                       that there is memory for
                        it cannot be loaded beside production       replace, or fail where that is not allowed
                        it could not be loaded without it either    fail
                        it failed                                   fail
@@ -49,6 +50,7 @@ class Candidate:
         lacks_memory: It waits for memory, or was refused it.
         waited_seconds: Since the promotion came into its state.
         never_fits: It would not get its memory in the place of what is in production either.
+        missing_replicas: That are not ready yet, of those that it is to have; count.
     """
 
     state: str
@@ -56,6 +58,7 @@ class Candidate:
     lacks_memory: bool
     waited_seconds: float
     never_fits: bool = False
+    missing_replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,9 @@ def after_loading(
         patience_seconds: How long it waits for memory beside production.
     """
     if candidate.state == "ready":
+        # Those for which there is no memory now come when what is in production has left.
+        if candidate.missing_replicas and not candidate.lacks_memory:
+            return Next(Step.WAIT, f"replicas that are not ready yet: {candidate.missing_replicas}")
         return Next(Step.CHECK)
     if candidate.never_fits:
         return Next(Step.FAIL, f"it cannot be loaded: {candidate.note}")

@@ -164,12 +164,15 @@ def test_a_deployment_without_releases_answers_until_its_first_release_does(data
         ({"bot@1": "loading", "bot@2": "loading"}, 1, 2),
         ({"bot@1": "ready", "bot@2": "loading"}, None, 2),
         ({"bot@1": "ready", "bot@2": "failed"}, 2, 2),
+        ({"bot@1": "ready", "bot@2": "partial"}, 1, 1),
+        ({"bot@1": "partial", "bot@2": "partial"}, 1, 1),
+        ({"bot@1": "loading", "bot@2": "partial"}, 1, 2),
     ],
 )
 def test_who_answered_goes_on_until_production_is_ready(
     database: Database, states: dict[str, str], last: int | None, expected: int
 ) -> None:
-    """With 2 in production; a release that can no longer answer is not waited for."""
+    """With 2 in production, and with all of its replicas; a release that can no longer answer is not waited for."""
     serve(database, make(database))
     serve(database, make(database, url="http://127.0.0.1:10"))
     assert live_number(look(database).names["bot"], states, last) == expected

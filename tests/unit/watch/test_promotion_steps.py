@@ -55,6 +55,14 @@ def test_loading(state: State, seen: Candidate, may_replace: bool, expected: Ste
     assert after_loading(state, plan, seen, has_production=True, patience_seconds=5).step is expected
 
 
+def test_all_replicas_of_a_candidate_are_waited_for() -> None:
+    """One of three would have to answer what three did; those for which there is no memory come later."""
+    for lacks, expected in ((False, Step.WAIT), (True, Step.CHECK)):
+        seen = Candidate("ready", "", lacks, 100.0, missing_replicas=2)
+        found = after_loading(State.LOADING, PLAN, seen, has_production=True, patience_seconds=5)
+        assert found.step is expected
+
+
 def test_nothing_is_replaced_where_nothing_serves() -> None:
     """The first release of a name that lacks memory fails rather than replace anything."""
     found = after_loading(
