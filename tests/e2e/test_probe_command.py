@@ -137,7 +137,8 @@ def test_nothing_is_written_where_nothing_was_confirmed(server: Server) -> None:
 
 
 def test_a_baseline_and_a_report(server: Server) -> None:
-    """The starter answers the same each time; likeness is in the rows that follow, and the report has both days."""
+    """The starter answers the same each time; likeness is in the rows that follow, the report has both days, and the
+    detectors of drift have learnt from the last baseline and the run."""
     write_probe(server, "daily", _PROBE.replace("time_zone", "model: ticket-pilot\ntime_zone"))
     taken = server.json("probe", "baseline", "daily", "--runs", "2")
     assert taken["questions"]["good"]["noisy"] == []
@@ -146,6 +147,10 @@ def test_a_baseline_and_a_report(server: Server) -> None:
     assert "Never passed, and will fail every run: bad: contains" in shown
     server.run("probe", "run", "daily", check=False)
     assert [row["likeness"] for row in report_rows(server, "daily")] == ["1.000", "1.000"]
+    watched = [
+        one for one in server.json("drift", "show", "ticket-pilot")["detectors"] if one["source"] == "probe:daily"
+    ]
+    assert {one["kind"]: (one["standing"], one["values"]) for one in watched}["pass-rate"] == ("learning", 3)
     page = server.home / "daily.html"
     shown = server.run("probe", "report", "daily", "--html", str(page)).stdout
     assert "1 of 2 questions" in shown

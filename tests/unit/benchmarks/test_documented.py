@@ -9,7 +9,7 @@ import pytest
 from benchmarks.processes import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-NAMES = ("gateway", "serving", "startup", "slow_clients", "planning", "sizing_speed", "sizing_processor")
+NAMES = ("gateway", "serving", "startup", "slow_clients", "planning", "sizing_speed", "sizing_processor", "drift")
 
 
 @pytest.mark.parametrize("name", NAMES)
