@@ -1,7 +1,8 @@
 """What every place that keeps backups can do, and nothing more: what it keeps is sealed before it comes here.
 
 Names are made by `undercroft.recovery.store` alone: ``objects/ab/cdef…``, ``backups/ID``, ``checks/ID``, one marker; a
-place may add names of its own for its locks.
+place may add names of its own for its locks. No two names ever have the same content, which a registry would keep once:
+each seal has a salt, and what is not sealed says its own name.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class Leases:
 
     def _write(self, name: str) -> None:
         begun = time.monotonic()
-        self._objects.replace(name, json.dumps({"at": to_iso(self._objects.now())}).encode())
+        self._objects.replace(name, _content(name, at=to_iso(self._objects.now())))
         self._written[name] = begun
 
     def _renew(self, name: str, ended: threading.Event) -> None:
@@ -161,4 +161,9 @@ class Leases:
                 self._objects.remove(name)
             except RefusedError:
                 # Where nobody may remove anything, it can still be said that nobody holds it.
-                self._objects.replace(name, b"{}")
+                self._objects.replace(name, _content(name))
+
+
+def _content(name: str, **values: str) -> bytes:
+    """No two leases are the same, or a registry that removes one would remove the other."""
+    return json.dumps({"name": name, **values}).encode()

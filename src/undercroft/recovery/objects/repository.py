@@ -187,7 +187,9 @@ class RepositoryObjects:
                 f"the registry of {self.where} lets nobody remove things: it answered {answer.status}",
                 hint="allow it in the registry's own settings (REGISTRY_STORAGE_DELETE_ENABLED=true), or let it grow",
             )
-        return keep_blob or self._deleted(f"blobs/{held.blob_digest}").status in (202, 404)
+        if keep_blob or held.blob_digest == _digest(_EMPTY):
+            return True
+        return self._deleted(f"blobs/{held.blob_digest}").status in (202, 404)
 
     def _deleted(self, what: str) -> Answer:
         target = f"{self._base}/{what}"
