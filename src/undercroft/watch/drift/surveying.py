@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from undercroft.core.clock import from_iso, to_iso
 from undercroft.core.home import Home
+from undercroft.registry.releases.references import base_name
 from undercroft.registry.upkeep import verify
 from undercroft.storage.database import Database
 from undercroft.storage.tables import detector_states
@@ -237,8 +238,10 @@ def _read_replicas(connection: Connection, drift: Drift, names: list[str], now: 
         if fresh:
             drift.changed[key] = Kept(to_iso(now), {kind.value: asdict(leak) for kind, leak in leaks.items()})
         if is_served(deployment, names):
-            drift.samples[deployment] = drift.samples.get(deployment, 0) + len(samples)
-            worst = drift.leaks.setdefault(deployment, {})
+            # Releases of a name run as NAME@3, and people know the name.
+            subject = base_name(deployment)
+            drift.samples[subject] = drift.samples.get(subject, 0) + len(samples)
+            worst = drift.leaks.setdefault(subject, {})
             for kind, leak in leaks.items():
                 if kind not in worst or leak.per_hour > worst[kind].per_hour:
                     worst[kind] = leak

@@ -374,7 +374,7 @@ def leaking(hours: int, mib_per_hour: float) -> list[dict[str, Any]]:
     return [
         {
             "at": to_iso(BEGIN + timedelta(minutes=5 * step)),
-            "deployment": "bot",
+            "deployment": "bot@3",
             "replica": "rep_1",
             "private_bytes": int((1000 + mib_per_hour * step / 12) * MIB),
             "gpu_bytes": None,
@@ -386,11 +386,11 @@ def leaking(hours: int, mib_per_hour: float) -> list[dict[str, Any]]:
 
 
 def test_a_leak_is_found_and_is_over_with_its_replica(watched: Watched) -> None:
-    """It holds as long as the replica is sampled, and says how fast."""
+    """It holds as long as the replica is sampled, says how fast, and names what requests name."""
     with watched.database.write() as connection:
         connection.execute(insert(replica_samples), leaking(8, 60))
     found = watched.look(BEGIN + timedelta(hours=8))
-    assert [one.kind for one in found] == [Kind.MEMORY_LEAK]
+    assert [(one.kind, one.subject) for one in found] == [(Kind.MEMORY_LEAK, "bot")]
     assert "60.0 MiB an hour" in found[0].sentence
     assert found[0].figures["per_1000_requests"] == pytest.approx(100 * MIB, rel=0.05)
     assert watched.look(BEGIN + timedelta(hours=9)) == []
