@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import structlog
 
 from undercroft.core.clock import from_iso, utc_now
-from undercroft.core.errors import UndercroftError
+from undercroft.core.errors import UnavailableError, UndercroftError
 from undercroft.core.home import Home
 from undercroft.serving import promotions
 from undercroft.serving.promotions import Promotion, State
@@ -117,6 +117,9 @@ class Promoter:
         for promotion in running:
             try:
                 self._look_at(promotion)
+            except UnavailableError as error:
+                # A full disk or a locked database says nothing of the candidate: the next look tries again.
+                _log.error("promotion not looked at", name=promotion.name, error=str(error))
             except UndercroftError as error:
                 self._go(promotion, Next(Step.FAIL, str(error)), None)
 
@@ -194,7 +197,10 @@ class Promoter:
         name = promotion.name
         if not promotion.plan.has_probes or not probe_file(self._home, name).exists():
             return Scores(None, None)
-        load_probe(self._home, name)
+        try:
+            load_probe(self._home, name)
+        except UndercroftError as error:
+            return Scores(None, None, problem=str(error))
         models = [f"{name}@{promotion.to_number}"]
         if promotion.from_number is not None and self._is_loaded(name, promotion.from_number):
             models.append(f"{name}@{promotion.from_number}")
@@ -214,7 +220,7 @@ class Promoter:
         while True:
             try:
                 out, problem = process.communicate(timeout=_TRIAL_POLL_SECONDS)
-                return out, problem.strip()[-500:] if process.returncode else ""
+                return out, why_it_ended(process.returncode, problem)
             except subprocess.TimeoutExpired:
                 if self._is_ending():
                     process.terminate()
@@ -240,6 +246,19 @@ class Promoter:
             self._serving.wake()
 
 
+def why_it_ended(status: int, said: str) -> str:
+    """Why a trial's process ended early; empty where it did not.
+
+    Args:
+        status: As `subprocess` gives it: negative is the signal that ended it.
+        said: Its error output; what is killed says nothing.
+    """
+    if not status:
+        return ""
+    how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    return said.strip()[-500:] or f"their process {how}"
+
+
 def scores_of(printed: tuple[str, str], models: list[str]) -> Scores:
     """How the standard questions went.
 
@@ -248,11 +267,13 @@ def scores_of(printed: tuple[str, str], models: list[str]) -> Scores:
         models: The candidate, then what is in production, if that was asked.
     """
     lines, problem = printed
+    if problem:  # what it printed before that may end in the middle of a line
+        return Scores(None, None, problem=problem)
     found: dict[str, Mapping[str, Any]] = {line["model"]: line for line in map(json.loads, lines.splitlines())}
-    mine = found.get(models[0])
-    if mine is None or problem:
-        return Scores(None, None, problem=problem or "its process printed nothing")
-    other = found.get(models[1]) if len(models) > 1 else None
+    if missing := [model for model in models if model not in found]:
+        return Scores(None, None, problem=f"their process printed nothing of {', '.join(missing)}")
+    mine = found[models[0]]
+    other = found[models[1]] if len(models) > 1 else None
     failed = tuple(one for one in mine["failed"] if other is not None and one not in other["failed"])
     problem = mine["problem"] or (other["problem"] if other is not None else "")
     return Scores(mine["score"], other["score"] if other is not None else None, failed, problem)
