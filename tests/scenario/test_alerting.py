@@ -388,6 +388,23 @@ def test_a_rule_rolls_back_and_then_asks_a_human(world: World, receiver: Receive
     ]
 
 
+def test_the_change_since_all_was_well_is_the_likely_cause(world: World, receiver: Receiver) -> None:
+    """A release came into production between the last good run and the first bad one; an older change is none."""
+    with_webhook(world, receiver)
+    with world.database.write() as connection:
+        for hours, subject in ((5, "bot@1"), (1, "bot@2")):
+            at = world.now - timedelta(hours=hours)
+            journal.record(
+                connection, actor="cli:anna", action="release.promoted", subject=subject, reason="for Ben", at=at
+            )
+    world.now -= timedelta(hours=2)
+    world.probe(1)
+    world.now += timedelta(hours=2)
+    fail(world)
+    (alert,) = receiver.received[0].json()["data"]["alerts"]
+    assert alert["cause"] == "release.promoted bot@2, 1 h before (undercroft journal show 2)"
+
+
 def test_a_rule_never_rolls_forward_to_what_was_left_as_bad(world: World) -> None:
     """When the older release fails, too, it is for people; and nobody is told to go back to the newer one."""
     world.set(quiet_minutes=0)

@@ -249,7 +249,9 @@ class AlertSettings(Section):
     escalate_minutes: float = Field(
         60.0, ge=0, le=525_600, description="An incident that is open for this long is told once more; 0 is never."
     )
-    escalate_to: list[str] = Field([], description="Sinks that are told then; empty is all.")
+    escalate_to: list[Literal["slack", "teams", "webhook", "telegram", "line", "dingtalk", "email"]] = Field(
+        [], description="Sinks that are told then; empty is all."
+    )
     rate_per_hour: int = Field(
         20, ge=1, le=3600, description="Most messages to each sink an hour; what is more is gathered into the last one."
     )

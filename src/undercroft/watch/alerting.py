@@ -74,6 +74,7 @@ def look_after_alerts(deliverer: Deliverer, ending: threading.Event) -> None:
             deliverer.look(utc_now())
         except (UndercroftError, OSError, SQLAlchemyError) as error:
             _log.error("alerts failed", error=str(error))
+            has_begun = False  # a try may have been left in the middle
 
 
 def told_notes(notes: Sequence[Note], settings: AlertSettings) -> list[tuple[list[Note], tuple[str, ...]]]:

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from undercroft.core.clock import from_iso
+from undercroft.core.clock import from_iso, to_iso
 from undercroft.core.errors import UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.units import format_duration
 from undercroft.storage import journal
 from undercroft.storage.database import Database
-from undercroft.storage.journal import Entry
+from undercroft.storage.journal import Entry, Search
 from undercroft.watch.blame.causes import Measure
 from undercroft.watch.blame.explaining import explain
+from undercroft.watch.conditions import has_failed
 from undercroft.watch.findings import Finding, Kind
+from undercroft.watch.history import newest_runs
 from undercroft.watch.incidents import Cause
 
 _log = structlog.get_logger("incidents")
@@ -33,6 +36,9 @@ _MEASURES: Mapping[Kind, Measure] = {
         Measure.QUALITY,
     ),
 }
+_SHORTLY = timedelta(hours=1)
+# What changes answers at once.
+_CHANGES = ("release.promoted", "release.rollback", "deployment.change", "deployment.create", "deployment.shrink")
 # Subjects that name a thing and no person, as keys may.
 _THINGS = ("release.", "deployment.", "model.")
 
@@ -65,12 +71,27 @@ def _cause(database: Database, home: Home, measure: Measure, finding: Finding) -
         explained, _ = explain(connection, home, measure, finding.since - _BEFORE, name=name)
         causes = [(one.change.at, cause) for one in explained for cause in one.causes[:1]]
         if not causes:
-            return None
+            return _last_change(connection, finding)
         at, cause = causes[0]
         if cause.entry is None:
             return cause.sentence
         found = journal.get(connection, cause.entry)
     return entry_sentence(found[0], datetime.fromtimestamp(at, finding.since.tzinfo)) if found is not None else None
+
+
+def _last_change(connection: Connection, finding: Finding) -> str | None:
+    """The last change of the deployment since all was still well, where there is too little to measure by."""
+    if finding.kind not in (Kind.PROBE_FAILING, Kind.REPLICA_FAILING):
+        return None
+    deployment = str(finding.figures.get("deployment") or finding.subject)
+    since = finding.since - _SHORTLY
+    if finding.kind is Kind.PROBE_FAILING:
+        runs = newest_runs(connection, finding.subject, limit=1000)
+        well = [run.started_at for run in runs if run.started_at < finding.since and not has_failed(run)]
+        since = well[0] if well else since
+    found = journal.find(connection, Search(name=deployment, since=to_iso(since), until=to_iso(finding.since)))
+    changes = [entry for entry, _ in found if entry.action in _CHANGES]
+    return entry_sentence(changes[-1], finding.since) if changes else None
 
 
 def entry_sentence(entry: Entry, changed_at: datetime) -> str:
