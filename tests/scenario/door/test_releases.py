@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -130,6 +131,47 @@ def test_what_ends_a_canarys_engine_is_not_kept_from_production(door: DoorProces
     engine.behaviour = behave
     replies = [door.post(ROUTE, CHAT) for _ in range(4)]
     assert [(reply.status, reply.headers["x-undercroft-release"]) for reply in replies] == [(200, "bot@1")] * 4
+
+
+def test_what_ends_an_engine_in_the_shadow_is_not_kept_from_users(door: DoorProcess, engine: Upstream) -> None:
+    """A copy ends the candidate's engine twice; a user who sends the very bytes of that copy is answered."""
+    names = named(1, canary=2, is_shadow=True)
+    names["bot"].releases[2].sampling["seed"] = 7  # how the engine knows it
+    door.reset(door.snapshot(served(engine, 1), served(engine, 2), names=names))
+
+    async def behave(request: Any, writer: Any) -> None:
+        if request.json.get("seed") == 7:
+            writer.transport.abort()
+        else:
+            await answer_json(completion())(request, writer)
+
+    engine.behaviour = behave
+    assert door.post(ROUTE, json.dumps(CHAT, indent=1).encode()).status == 200
+    assert copies(door, 1) == [(2, 502)]
+    assert door.post(ROUTE, json.dumps(CHAT, separators=(",", ":")).encode()).status == 200
+
+
+def test_an_answer_of_another_form_is_looked_at_as_far_as_that_goes(door: DoorProcess, engine: Upstream) -> None:
+    """Engines that answer in parts, or with choices that are none, are compared like others and fail nobody."""
+    names = named(1, canary=2, is_shadow=True)
+    door.reset(door.snapshot(served(engine, 1), served(engine, 2), names=names))
+    parts = {"choices": [None, {"message": {"content": [{"type": "text", "text": "hello"}]}, "finish_reason": "stop"}]}
+    engine.behaviour = answer_json(parts)
+    assert door.post(ROUTE, {**CHAT, "messages": [{"role": "user", "content": "in parts"}]}).status == 200
+    assert copies(door, 1) == [(2, 200)]
+
+
+def copies(door: DoorProcess, count: int) -> list[tuple[int, int]]:
+    """Release and status of so many copies that control was told of."""
+
+    def found(events: list[dict[str, Any]]) -> list[tuple[int, int]] | None:
+        rows = [row for event in events if event["type"] == "usage" for row in event["rows"]]
+        told = [(row["release"], row["status"]) for row in rows if row["key_id"] == "key_shadow"]
+        return told if len(told) >= count else None
+
+    assert door.control is not None
+    answer: list[tuple[int, int]] = door.control.wait(found)
+    return answer
 
 
 def test_nobody_is_sent_to_a_canary_that_is_starting_again(door: DoorProcess, engine: Upstream) -> None:

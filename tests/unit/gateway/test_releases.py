@@ -79,6 +79,15 @@ def test_without_a_user_a_conversation_stays_with_its_release() -> None:
     assert seen == {2, 3}
 
 
+def test_a_conversation_of_responses_stays_with_its_release() -> None:
+    """``input`` with the turns so far counts like ``messages``."""
+    dispatcher = door(canary=3, canary_ratio=0.5, salt="7")
+    for n in range(20):
+        opening = [{"role": "user", "content": f"Question {n}"}]
+        later = [*opening, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "And?"}]
+        assert number_of(dispatcher, "bot", input=opening) == number_of(dispatcher, "bot", input=later)
+
+
 def test_nobody_sees_a_candidate_in_the_shadow() -> None:
     """All users stay with what is in production."""
     dispatcher = door(canary=3, canary_ratio=1.0, is_shadow=True)
@@ -130,7 +139,7 @@ def test_variables_are_filled_in_once() -> None:
 def test_wrong_variables_are_named(prompt: dict[str, Any] | None, given: dict[str, str], expected: str) -> None:
     """A request with them is refused before any engine sees it."""
     with pytest.raises(DoorError, match=expected) as caught:
-        with_release({**CHAT, "prompt_variables": given}, release(1, prompt))
+        with_release({**CHAT, "prompt_variables": given}, release(1, prompt, temperature=0.5))
     assert caught.value.status == 400
 
 
@@ -187,6 +196,9 @@ STREAM_END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: 
             {"is_invalid": False},
         ),
         (STREAM % b"Yes" + STREAM_END, {}, {}),
+        (b'{"choices":[{"message":{"content":[{"text":"Yes"},{"text":"."}]},"finish_reason":"stop"}]}', {}, {}),
+        (b'{"choices":[null,{"message":"x"}]}', {}, {"is_empty": True, "is_refusal": None, "is_cut": None}),
+        (b'{"choices":5}', {}, {"is_empty": True, "is_refusal": None, "is_cut": None}),
     ],
 )
 def test_signs_of_an_answer(body: bytes, data: dict[str, Any], expected: dict[str, Any]) -> None:

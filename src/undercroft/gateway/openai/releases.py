@@ -75,10 +75,11 @@ def _share_of(data: Mapping[str, Any], key_id: str, named: NameEntry) -> float:
 
 def _opening(data: Mapping[str, Any]) -> str:
     """The first thing that a user said; the same in every turn of a conversation."""
-    for message in data.get("messages") or ():
-        if message["role"] == "user":
-            return str(message["content"])
-    return str(data.get("input") or data.get("prompt") or "")
+    said = data.get("input") or data.get("prompt") or ""
+    for message in data.get("messages") or (said if type(said) is list else ()):
+        if type(message) is dict and message.get("role") == "user":
+            return str(message.get("content"))
+    return str(said)
 
 
 def with_release(data: dict[str, Any], release: ReleaseEntry | None) -> dict[str, Any]:
@@ -89,9 +90,9 @@ def with_release(data: dict[str, Any], release: ReleaseEntry | None) -> dict[str
     """
     given = data.get("prompt_variables")
     changed = {name: value for name, value in data.items() if name != "prompt_variables"} if given is not None else data
-    if release is None or (release.prompt is None and not release.sampling):
-        if given:
-            raise invalid("prompt_variables: the model has no prompt with variables", "prompt_variables")
+    if given and (release is None or release.prompt is None):
+        raise invalid("prompt_variables: the model has no prompt with variables", "prompt_variables")
+    if release is None:
         return changed
     if release.prompt is not None and "messages" in data:
         changed = {**changed, "messages": _with_prompt(release.prompt, data["messages"], given or {})}

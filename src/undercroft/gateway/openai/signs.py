@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -69,13 +70,27 @@ def _spoken(body: bytes) -> tuple[str, str | None, bool]:
     texts: list[str] = []
     reason: str | None = None
     has_calls = False
-    for event in events:
-        for choice in (event.get("choices") or ()) if type(event) is dict else ():
-            said = choice.get("delta") or choice.get("message") or {}
-            texts.append(said.get("content") or choice.get("text") or "")
-            has_calls = has_calls or bool(said.get("tool_calls"))
-            reason = choice.get("finish_reason") or reason
+    for choice in _choices(events):
+        said = choice.get("delta") or choice.get("message")
+        said = said if type(said) is dict else {}
+        texts.append(_text(said.get("content") or choice.get("text")))
+        has_calls = has_calls or bool(said.get("tool_calls"))
+        reason = choice.get("finish_reason") or reason
     return "".join(texts), reason, has_calls
+
+
+def _choices(events: list[Any]) -> Iterator[dict[str, Any]]:
+    """Those that have the form; an external engine may send anything."""
+    for event in events:
+        choices = event.get("choices") if type(event) is dict else None
+        yield from (choice for choice in choices or () if type(choice) is dict) if type(choices) is list else ()
+
+
+def _text(content: Any) -> str:
+    """Of a text, or of the parts that some engines answer with."""
+    if type(content) is list:
+        return "".join(_text(part.get("text")) for part in content if type(part) is dict)
+    return content if type(content) is str else ""
 
 
 def _is_invalid(text: str) -> bool:
