@@ -54,6 +54,10 @@ def main() -> int:
             report.at_most(f"{name}_{world.name}_false_alarms", alarms, _FALSE_ALARMS)
             if name == "score":
                 graded[world.name] = delay
+    exact, delay = of_questions(WORLDS[1], scores(), _passed, rounds)
+    report.figures["score_exact_false_alarms"] = exact
+    report.figures["score_exact_delay_probes"] = delay
+    report.at_most("score_exact_false_alarms", exact, _FALSE_ALARMS)
     for name, delay in graded.items():
         report.ratios[f"score_{name}_delay_ratio"] = delay / plain
         report.at_most(f"score_{name}_delay_ratio", delay / plain, 0.75)
@@ -178,6 +182,10 @@ def _plain_sums(seed: int, *, is_changed: bool) -> list[float]:
         total = max(0.0, total + loss_evidence(chance.random() < failed, usual_share=0.05))
         sums.append(total)
     return sums
+
+
+def _passed(quality: float) -> float:
+    return float(quality > 0)
 
 
 def _half_alike(chance: random.Random) -> Callable[[], float]:

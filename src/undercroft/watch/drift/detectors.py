@@ -67,7 +67,7 @@ def run_levels(*directions: int, margin: float, prior: float) -> Rule:
         away = direction * (value - own.mean) - margin
         return shift_evidence(away / own.scale(prior=prior) - 1 / math.sqrt(own.count), shift=_RUN_SHIFT)
 
-    return Rule(7.0 if len(directions) == 1 else 7.7, directions, evidence)
+    return Rule(8.5 if len(directions) == 1 else 9.2, directions, evidence)
 
 
 @dataclass(slots=True)
