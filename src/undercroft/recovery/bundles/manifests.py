@@ -306,13 +306,20 @@ def _release(row: Any) -> BundledRelease:
     return BundledRelease(
         name=_text(values["name"]),
         number=values["number"],
-        content=check_content(values["content"]),
+        content=_content(values["content"]),
         digest=_digest(values["digest"]),
         model_digest=None if values["model_digest"] is None else _digest(values["model_digest"]),
         created_at=_moment(values["created_at"]),
         actor=_text(values["actor"]),
         reason=_optional(values["reason"]),
     )
+
+
+def _content(values: Any) -> ReleaseContent:
+    try:
+        return check_content(values)
+    except UndercroftError as error:
+        raise bad_bundle(error.message) from error
 
 
 def _check_entries(manifest: Manifest) -> None:

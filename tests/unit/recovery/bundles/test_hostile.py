@@ -181,7 +181,7 @@ def set_field(*place: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_field("models", 0, "lineage", value={"x": "\ud800"}), "not of the right form"),
         (set_field("releases", 0, "digest", value=EMPTY), "is not what its digest says"),
         (set_field("releases", 0, "model_digest", value=EMPTY), "lacks the model of release support@1"),
-        (set_field("releases", 0, "content", value={"model": "tiny", "run": "rm"}), "bad-release"),
+        (set_field("releases", 0, "content", value={"model": "tiny", "run": "rm"}), "there is no such field"),
         (set_field("releases", 0, "number", value=True), "expected a number"),
         (set_field("releases", 1, "number", value=1), "is there twice|not what its digest"),
         (set_field("format", value=2), "it has format 2, this Undercroft knows format 1"),
@@ -214,6 +214,16 @@ def with_escaped_surrogate(good: Path) -> bytes:
     with open_bundle(good) as bundle:
         raw = bundle.manifest.to_bytes().replace(b'"lineage":{', b'"lineage":{"x":"\\ud800",', 1)
     return archive_of([("manifest.json", raw), ("signature.json", signing.sign(KEY, raw))])
+
+
+def test_an_error_says_nothing_to_the_terminal(good: Path, target: BundleHome, tmp_path: Path) -> None:
+    """What a hostile manifest is quoted with has no control characters, whatever key signed it."""
+    hostile = {"model": "tiny", "\x1b]0;owned\x07\n": 1}
+    bad = resigned(good, tmp_path / "bad", set_field("releases", 0, "content", value=hostile))
+    with pytest.raises(InvalidError) as caught:
+        target.take_in(bad)
+    assert "owned" in caught.value.message
+    assert caught.value.message.isprintable()
 
 
 def test_a_manifest_that_is_too_large_is_not_read(target: BundleHome, tmp_path: Path) -> None:
