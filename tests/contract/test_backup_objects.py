@@ -177,6 +177,20 @@ def test_a_lease_that_was_taken_is_noticed(remote: Kept) -> None:
             remote.objects.settle()
 
 
+def test_who_may_only_read_reads(remote: Kept) -> None:
+    """Without a lock, since none can be written; adding and removing are refused."""
+    remote.objects.add(NAME, b"x")
+    remote.server.troubles = [Trouble(method, "", 403) for method in ("PUT", "POST", "DELETE")]
+    with remote.objects.locked(is_exclusive=False):
+        assert remote.objects.get(NAME, 9) == b"x"
+        remote.objects.settle()
+        for act in (lambda: remote.objects.add("objects/ab/new", b"y"), lambda: remote.objects.remove(NAME)):
+            with pytest.raises(RefusedError, match="store-refused"):
+                act()
+    with pytest.raises(RefusedError, match="store-refused"), remote.objects.locked(is_exclusive=True):
+        pass
+
+
 @pytest.mark.parametrize("left", [b'{"at": "2020-01-01T00:00:00+00:00"}', b"{}", b"\xff"])
 def test_what_a_dead_process_left_is_passed_over(remote: Kept, left: bytes) -> None:
     """An old lease, one that was given back where nothing can be removed, and no lease at all keep nobody away."""
@@ -207,12 +221,25 @@ def test_a_store_is_shown_a_signature() -> None:
         assert "another secret" not in str(refused.value)
 
 
+def test_variables_of_other_programs_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile, an endpoint, keys and a token in the environment change neither where to nor who."""
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
+        monkeypatch.setenv(name, "nowhere")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with running_bucket(is_tls=True) as bucket:
+        assert in_bucket(bucket).add(NAME, b"x")
+        assert list(bucket.objects) == [f"cellar/{NAME}"]
+
+
 def test_certificates_are_those_of_the_file() -> None:
     """Both speak TLS to who trusts them, and to nobody else."""
     with running_bucket(is_tls=True) as bucket, running_registry(is_tls=True) as registry:
         for objects in (in_bucket(bucket), in_repository(registry)):
             assert objects.add(NAME, b"x")
             assert objects.get(NAME, 9) == b"x"
+        for objects in (in_bucket(bucket, is_trusting=False), in_repository(registry, is_trusting=False)):
+            with pytest.raises(UnavailableError, match=r"store-unreachable[\s\S]*backup\.ca_file"):
+                objects.get(NAME, 9)
 
 
 def test_large_objects_go_in_parts() -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.buckets import ACCESS_KEY, BUCKET, SECRET, running_bucket
 from tests.support.cellar import Cellar
+from tests.support.registries import PASSWORD, REPOSITORY, USER, running_registry
 from tests.support.server import Server, wait_for
+from tests.support.troubled import CERTIFICATE
 
 
 @pytest.fixture
@@ -94,6 +97,40 @@ def test_a_drill_says_both_figures(cellar: Cellar, tmp_path: Path) -> None:
     assert "RTO" in again
     assert "6 h" in again
     assert len(cellar.json("backup", "list")) == 2
+
+
+@pytest.mark.parametrize("kind", ["s3", "oci"])
+def test_another_machine_is_said_in_the_place_of_a_folder(cellar: Cellar, tmp_path: Path, kind: str) -> None:
+    """The same commands, over TLS with credentials from a file: made, listed, verified, pruned, restored."""
+    credentials = tmp_path / "credentials"
+    credentials.touch(0o600)
+    with running_bucket(is_tls=True) as bucket, running_registry(is_tls=True) as registry:
+        registry.asks = "bearer"
+        if kind == "s3":
+            where, endpoint = f"s3://{BUCKET}/cellar", bucket.url
+            credentials.write_text(f"{ACCESS_KEY}\n{SECRET}\n")
+        else:
+            where, endpoint = f"oci://registry.example/{REPOSITORY}", registry.url
+            credentials.write_text(f"{USER}\n{PASSWORD}\n")
+        cellar.environment |= {
+            "UNDERCROFT_BACKUP__PLACE": where,
+            "UNDERCROFT_BACKUP__ENDPOINT": endpoint,
+            "UNDERCROFT_BACKUP__CREDENTIALS_FILE": str(credentials),
+            "UNDERCROFT_BACKUP__CA_FILE": str(CERTIFICATE),
+            "UNDERCROFT_BACKUP__KEY_FILE": str(tmp_path / "backup.key"),
+        }
+        first = cellar.json("backup", "create")
+        made = cellar.run("backup", "create", "--trial").stdout
+        assert where in made
+        assert "It counts." in made
+        assert [one["state"] for one in cellar.json("backup", "list")] == ["not tried", "counts"]
+        assert cellar.json("backup", "verify", "--all")["is_whole"]
+        assert f"removed {first['id']}" in cellar.run("backup", "prune", "--keep-last", "1").stdout
+        assert cellar.json("recovery", "drill", "--from", where)["counts"]
+        cellar.run("backup", "restore", "latest", "--into", str(tmp_path / "new"))
+        assert (tmp_path / "new" / "undercroft.db").exists()
+        credentials.write_text("somebody\nelse\n")
+        assert "store-refused" in cellar.run("backup", "list", expected=3).stderr
 
 
 @pytest.fixture

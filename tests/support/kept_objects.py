@@ -95,24 +95,24 @@ def kept(kind: str, folder: Path) -> Iterator[Kept]:
         yield Kept(objects, None)
 
 
-def in_bucket(bucket: Bucket, *, secret: str = buckets.SECRET) -> BucketObjects:
+def in_bucket(bucket: Bucket, *, secret: str = buckets.SECRET, is_trusting: bool = True) -> BucketObjects:
     """What a machine sees of it."""
     return open_bucket(
         BucketAddress(buckets.BUCKET, "cellar/"),
         endpoint=bucket.url,
         region="eu-west-2",
         credentials=Credentials(buckets.ACCESS_KEY, secret),
-        ca_file=CERTIFICATE if bucket.url.startswith("https") else None,
+        ca_file=CERTIFICATE if is_trusting else None,
         patience=HASTY,
     )
 
 
-def in_repository(registry: Registry, *, secret: str | None = None) -> RepositoryObjects:
+def in_repository(registry: Registry, *, secret: str | None = None, is_trusting: bool = True) -> RepositoryObjects:
     """What a machine sees of it."""
     return open_repository(
         RepositoryAddress("registry.example", registries.REPOSITORY),
         endpoint=registry.url,
         credentials=None if secret is None else Credentials(registries.USER, secret),
-        ca_file=CERTIFICATE if registry.url.startswith("https") else None,
+        ca_file=CERTIFICATE if is_trusting else None,
         patience=HASTY,
     )

@@ -25,12 +25,14 @@ class Trouble:
         part: Stands in their target.
         kind: A status; or ``cut``: no answer; or ``short``: an answer that ends in its middle.
         times: How many of them; after that all is well.
+        skip: How many of them are well before that.
     """
 
     method: str
     part: str
     kind: int | str
     times: int = 1_000_000
+    skip: int = 0
 
 
 @dataclass
@@ -88,10 +90,13 @@ class RemoteHandler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def _meets(self, trouble: Trouble) -> bool:
-        if trouble.times and trouble.method == self.command and trouble.part in self.path:
-            trouble.times -= 1
-            return True
-        return False
+        if not trouble.times or trouble.method != self.command or trouble.part not in self.path:
+            return False
+        if trouble.skip:
+            trouble.skip -= 1
+            return False
+        trouble.times -= 1
+        return True
 
     def serve(self, body: bytes) -> None:
         """Answers."""

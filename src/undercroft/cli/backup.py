@@ -9,6 +9,7 @@ import typer
 
 from undercroft.cli import backup_text
 from undercroft.cli.actor import current_actor
+from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, Reason, print_json
 from undercroft.core.clock import utc_now
@@ -73,12 +74,22 @@ def create(
     settings = settings_of(home)
     place = place_of(settings.backup, where=to, key_file=key_file, is_unencrypted=unencrypted, is_new=True)
     actor = current_actor()
-    created = make_backup(
-        home, database, settings, place, at=utc_now(), actor=actor, reason=because, must_write=rewrite
-    )
     tried = None
-    if trial:
-        tried = make_trial(home, database, place, created.manifest.id, at=utc_now(), actor=actor)
+    with shown(is_quiet=as_json) as progress:
+        created = make_backup(
+            home,
+            database,
+            settings,
+            place,
+            at=utc_now(),
+            actor=actor,
+            reason=because,
+            must_write=rewrite,
+            progress=progress,
+        )
+        if trial:
+            made = created.manifest.id
+            tried = make_trial(home, database, place, made, at=utc_now(), actor=actor, progress=progress)
     if as_json:
         print_json({**backup_text.created_json(created), "counts": tried is not None and not created.manifest.missing})
         return
@@ -111,9 +122,9 @@ def verify(
     if every and which is not None:
         raise InvalidError("id-and-all", "expected the id of a backup or --all, got both")
     store = place_of(settings_of(_home()).backup, where=source, key_file=key_file).open()
-    with store.shared():
+    with store.shared(), shown(is_quiet=as_json) as progress:
         backups = list_backups(store) if every else [find(store, which)]
-        verified = verify_backups(store, backups)
+        verified = verify_backups(store, backups, progress)
     if as_json:
         print_json(backup_text.verified_json(verified))
         raise typer.Exit(5 if verified.problems else 0)
@@ -131,7 +142,8 @@ def trial(which: Which = None, source: From = None, key_file: KeyFile = None, as
     """Restore a backup into a scratch home and compare every digest: only then it counts."""
     home, database = open_database()
     place = place_of(settings_of(home).backup, where=source, key_file=key_file)
-    tried = make_trial(home, database, place, which, at=utc_now(), actor=current_actor())
+    with shown(is_quiet=as_json) as progress:
+        tried = make_trial(home, database, place, which, at=utc_now(), actor=current_actor(), progress=progress)
     print_json(backup_text.tried_json(tried)) if as_json else backup_text.say_tried(tried)
 
 
@@ -146,8 +158,10 @@ def restore(
 ) -> None:
     """Write a backup into a new home, comparing every digest. It never overwrites one."""
     store = place_of(settings_of(_home()).backup, where=source, key_file=key_file).open()
-    with store.shared():
-        restored = restore_backup(store, find(store, which), into, actor=current_actor(), reason=because)
+    with store.shared(), shown(is_quiet=as_json) as progress:
+        restored = restore_backup(
+            store, find(store, which), into, actor=current_actor(), reason=because, progress=progress
+        )
     if as_json:
         print_json(backup_text.restored_json(restored))
         return

@@ -9,6 +9,7 @@ import typer
 from undercroft.cli import backup_text
 from undercroft.cli.actor import current_actor
 from undercroft.cli.backup import KeyFile, To
+from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, print_json
 from undercroft.core.clock import utc_now
@@ -39,7 +40,16 @@ def drill(
     settings = settings_of(home)
     is_new = source is None and which is None
     place = place_of(settings.backup, where=source or to, key_file=key_file, is_unencrypted=unencrypted, is_new=is_new)
-    done = drills.drill(
-        home, database, settings, place, at=utc_now(), actor=current_actor(), is_new=is_new, backup_id=which
-    )
+    with shown(is_quiet=as_json) as progress:
+        done = drills.drill(
+            home,
+            database,
+            settings,
+            place,
+            at=utc_now(),
+            actor=current_actor(),
+            is_new=is_new,
+            backup_id=which,
+            progress=progress,
+        )
     print_json(backup_text.drill_json(done)) if as_json else backup_text.say_drill(done)

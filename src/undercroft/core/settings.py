@@ -207,7 +207,7 @@ class BackupSettings(Section):
         description="File of two lines: access key id and secret access key, or a registry's user and password.",
     )
     ca_file: Path | None = Field(
-        None, description="Certificates that the store or registry is trusted by in place of the system's, PEM."
+        None, description="Certificates that the store or registry is trusted by in place of the usual ones, PEM."
     )
     key_file: Path | None = Field(
         None, description="The key that encrypts them, as `undercroft backup key FILE` made it."

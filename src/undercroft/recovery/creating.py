@@ -37,6 +37,7 @@ from undercroft.recovery.manifests import (
 )
 from undercroft.recovery.sealing import DamagedError
 from undercroft.recovery.store import BackupStore
+from undercroft.registry.progress import Progress, Stage, Step, silent
 from undercroft.storage.blobs import BlobStore
 
 # Of a database few pages change in a day; small pieces share more with those of the day before.
@@ -67,11 +68,13 @@ class _Writer:
     Args:
         store: Locked to be added to.
         must_write: Writes what the store has, too.
+        progress: Told how far each file is.
     """
 
-    def __init__(self, store: BackupStore, *, must_write: bool) -> None:
+    def __init__(self, store: BackupStore, *, must_write: bool, progress: Progress) -> None:
         self.store = store
         self.must_write = must_write
+        self.progress = progress
         self.written_bytes = 0
         self.read_bytes = 0
         self._written: set[str] = set()
@@ -93,11 +96,14 @@ class _Writer:
         """
         state = hashlib.sha256()
         pieces = []
+        done_bytes, total_bytes = 0, source.stat().st_size
         for content in _pieces(source, piece_bytes):
             state.update(content)
             piece = Piece(f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
             self._put(piece, content)
             pieces.append(piece)
+            done_bytes += len(content)
+            self.progress(Step(Stage.COPY, path, done_bytes, max(total_bytes, done_bytes)))
         return StoredFile(path, f"sha256:{state.hexdigest()}", tuple(pieces))
 
     def _put(self, piece: Piece, content: bytes) -> None:
@@ -119,7 +125,14 @@ def _pieces(source: Path, piece_bytes: int) -> Iterator[bytes]:
 
 
 def create(
-    home: Home, store: BackupStore, settings: Settings, *, at: datetime, reason: str | None, must_write: bool = False
+    home: Home,
+    store: BackupStore,
+    settings: Settings,
+    *,
+    at: datetime,
+    reason: str | None,
+    must_write: bool = False,
+    progress: Progress = silent,
 ) -> Created:
     """A backup of a home, whether its server runs or not.
 
@@ -130,12 +143,13 @@ def create(
         at: Now.
         reason: Why.
         must_write: Writes every object anew: mends what a verification found damaged.
+        progress: Told how far each file is.
 
     Raises:
         ConflictError: Another backup of this home runs, the database is damaged, or somebody prunes the store.
         UnavailableError: The home cannot be read, the store not written, or it is full.
     """
-    writer = _Writer(store, must_write=must_write)
+    writer = _Writer(store, must_write=must_write, progress=progress)
     with work_folder(home) as work, store.shared(), BlobStore(home.blobs).adding():
         snapshot = copy_database(home.database_file, work / DATABASE_NAME)
         chosen = _choose(home, store, settings)

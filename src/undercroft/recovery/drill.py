@@ -13,6 +13,7 @@ from undercroft.recovery.creating import Created
 from undercroft.recovery.places import Place
 from undercroft.recovery.restoring import Tried
 from undercroft.recovery.runs import make_backup, make_trial
+from undercroft.registry.progress import Progress, silent
 from undercroft.storage.database import Database
 
 
@@ -57,6 +58,7 @@ def drill(
     actor: str,
     is_new: bool,
     backup_id: str | None = None,
+    progress: Progress = silent,
 ) -> Drill:
     """Does it. The server goes on meanwhile; nothing of the scratch home stays.
 
@@ -69,6 +71,7 @@ def drill(
         actor: Who.
         is_new: Whether a backup is made first.
         backup_id: Which one is tried where none is made; None is the newest.
+        progress: Told how far each file is.
 
     Raises:
         UndercroftError: A step failed, which is what a drill is for.
@@ -76,11 +79,13 @@ def drill(
     created, create_seconds = None, None
     if is_new:
         begin = time.monotonic()
-        created = make_backup(home, database, settings, place, at=at, actor=actor, reason="recovery drill")
+        created = make_backup(
+            home, database, settings, place, at=at, actor=actor, reason="recovery drill", progress=progress
+        )
         create_seconds = time.monotonic() - begin
         backup_id = created.manifest.id
     begin = time.monotonic()
-    tried = make_trial(home, database, place, backup_id, at=at, actor=actor)
+    tried = make_trial(home, database, place, backup_id, at=at, actor=actor, progress=progress)
     restore_seconds = time.monotonic() - begin
     is_scheduled = settings.backup.where is not None and settings.backup.hours > 0
     taken = from_iso(tried.restored.manifest.at)

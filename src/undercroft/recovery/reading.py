@@ -10,6 +10,7 @@ from undercroft.recovery.checks import Listed, keep_damage
 from undercroft.recovery.manifests import Piece, StoredFile
 from undercroft.recovery.sealing import DamagedError
 from undercroft.recovery.store import BackupStore
+from undercroft.registry.progress import Progress, Stage, Step, silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,19 @@ def read_file(store: BackupStore, file: StoredFile) -> Iterator[bytes]:
         raise DamagedError("its pieces together are not the file: its digest does not hold")
 
 
-def verify(store: BackupStore, backups: Sequence[Listed]) -> Verified:
+def verify(store: BackupStore, backups: Sequence[Listed], progress: Progress = silent) -> Verified:
     """Reads every object that some backups need, each once, and compares its digest.
 
     Args:
         store: Locked to be read.
         backups: Of the store.
+        progress: Told how far it is.
     """
     state: dict[str, str] = {}
+    sizes = {
+        digest: piece.size_bytes for one in backups if one.manifest for digest, piece in one.manifest.pieces().items()
+    }
+    total_bytes = sum(sizes.values())
     read_bytes = 0
     problems: dict[str, list[str]] = {}
     was_kept = True
@@ -78,6 +84,7 @@ def verify(store: BackupStore, backups: Sequence[Listed]) -> Verified:
             if piece.digest not in state:
                 state[piece.digest] = _problem(store, piece)
                 read_bytes += piece.size_bytes
+                progress(Step(Stage.CHECK, "backups", read_bytes, max(total_bytes, read_bytes)))
         found = [
             f"{file.path}: {state[piece.digest]}"
             for file in manifest.files

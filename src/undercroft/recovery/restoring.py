@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,7 @@ from undercroft.recovery.reading import read_file
 from undercroft.recovery.sealing import DamagedError
 from undercroft.recovery.store import BackupStore
 from undercroft.registry.entries import write_fingerprint
+from undercroft.registry.progress import Progress, Stage, counted, silent
 from undercroft.storage import journal
 from undercroft.storage.blobs import check_room, fingerprint
 from undercroft.storage.database import SCHEMA_REVISION, Database
@@ -59,7 +60,15 @@ class Tried:
     was_kept: bool
 
 
-def restore(store: BackupStore, backup: Listed, into: Path, *, actor: str, reason: str | None = None) -> Restored:
+def restore(
+    store: BackupStore,
+    backup: Listed,
+    into: Path,
+    *,
+    actor: str,
+    reason: str | None = None,
+    progress: Progress = silent,
+) -> Restored:
     """Writes a home.
 
     Args:
@@ -68,6 +77,7 @@ def restore(store: BackupStore, backup: Listed, into: Path, *, actor: str, reaso
         into: Does not exist, or is an empty folder.
         actor: For the journal of the new home.
         reason: Why, for the same.
+        progress: Told how far each file is.
 
     Raises:
         ConflictError: Something is in the folder, the backup is damaged, or a newer Undercroft made it.
@@ -80,7 +90,7 @@ def restore(store: BackupStore, backup: Listed, into: Path, *, actor: str, reaso
         target.parent.mkdir(parents=True, exist_ok=True)
         with _folder_beside(target) as folder:
             check_room(folder, manifest.size_bytes, what=f"backup {manifest.id}")
-            _write_all(store, manifest, folder)
+            _write_all(store, manifest, folder, progress)
             _prepare_home(manifest, folder, actor=actor, reason=reason)
             _check_empty(target)
             os.rename(folder, target)
@@ -88,7 +98,9 @@ def restore(store: BackupStore, backup: Listed, into: Path, *, actor: str, reaso
     return Restored(manifest, len(manifest.files), manifest.size_bytes)
 
 
-def try_restore(home: Home, store: BackupStore, backup: Listed, *, at: datetime, actor: str) -> Tried:
+def try_restore(
+    home: Home, store: BackupStore, backup: Listed, *, at: datetime, actor: str, progress: Progress = silent
+) -> Tried:
     """Restores into a scratch home, compares every digest, writes down that this backup counts, removes the scratch.
 
     Args:
@@ -97,6 +109,7 @@ def try_restore(home: Home, store: BackupStore, backup: Listed, *, at: datetime,
         backup: Of the store.
         at: Now.
         actor: For the journal of the scratch home.
+        progress: Told how far each file is.
 
     Raises:
         ConflictError: It is damaged, which is written down, too; or another backup or trial of the home runs.
@@ -104,7 +117,7 @@ def try_restore(home: Home, store: BackupStore, backup: Listed, *, at: datetime,
     """
     with work_folder(home) as work:
         try:
-            restored = restore(store, backup, work / "trial", actor=actor)
+            restored = restore(store, backup, work / "trial", actor=actor, progress=progress)
         except ConflictError as error:
             if backup.manifest is not None and error.code == "backup-damaged":
                 keep_damage(store, backup.manifest, [error.message])
@@ -167,11 +180,11 @@ def _remove_if_left(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_all(store: BackupStore, manifest: Manifest, folder: Path) -> None:
+def _write_all(store: BackupStore, manifest: Manifest, folder: Path, progress: Progress) -> None:
     damaged: list[str] = []
     for file in manifest.files:
         try:
-            _write(store, file, folder / file.path)
+            _write(store, file, folder / file.path, counted(progress, Stage.COPY, file.path, file.size_bytes))
         except DamagedError as error:
             damaged.append(f"{file.path}: {error}")
     if damaged:
@@ -185,12 +198,13 @@ def _write_all(store: BackupStore, manifest: Manifest, folder: Path) -> None:
         sync_folder(Path(path))
 
 
-def _write(store: BackupStore, file: StoredFile, target: Path) -> None:
+def _write(store: BackupStore, file: StoredFile, target: Path, told: Callable[[int], None]) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as out:
         for content in read_file(store, file):
             out.write(content)
+            told(len(content))
         out.flush()
         os.fsync(out.fileno())
 

@@ -15,6 +15,7 @@ from undercroft.recovery.places import Place
 from undercroft.recovery.pruning import Pruned, prune
 from undercroft.recovery.restoring import Tried, try_restore
 from undercroft.recovery.retention import Policy
+from undercroft.registry.progress import Progress, silent
 from undercroft.serving.backups import CREATE, FAIL, TRIAL
 from undercroft.storage import journal
 from undercroft.storage.database import Database
@@ -34,6 +35,7 @@ def make_backup(
     actor: str,
     reason: str | None = None,
     must_write: bool = False,
+    progress: Progress = silent,
 ) -> Created:
     """`create`, and its entry in the journal, whether it works or not.
 
@@ -41,7 +43,7 @@ def make_backup(
         UndercroftError: As of `create`, or the store cannot be used.
     """
     with telling(database, place.where, actor):
-        created = create(home, place.make(), settings, at=at, reason=reason, must_write=must_write)
+        created = create(home, place.make(), settings, at=at, reason=reason, must_write=must_write, progress=progress)
     manifest = created.manifest
     with database.write() as connection:
         journal.record(
@@ -63,7 +65,14 @@ def make_backup(
 
 
 def make_trial(
-    home: Home, database: Database, place: Place, backup_id: str | None, *, at: datetime, actor: str
+    home: Home,
+    database: Database,
+    place: Place,
+    backup_id: str | None,
+    *,
+    at: datetime,
+    actor: str,
+    progress: Progress = silent,
 ) -> Tried:
     """`try_restore`, and its entry in the journal, whether it works or not.
 
@@ -74,6 +83,7 @@ def make_trial(
         backup_id: Which; None is the newest.
         at: Now.
         actor: Who.
+        progress: Told how far each file is.
 
     Raises:
         UndercroftError: As of `try_restore`, or the store cannot be used.
@@ -81,7 +91,7 @@ def make_trial(
     with telling(database, place.where, actor):
         store = place.open()
         with store.shared():
-            tried = try_restore(home, store, find(store, backup_id), at=at, actor=actor)
+            tried = try_restore(home, store, find(store, backup_id), at=at, actor=actor, progress=progress)
     with database.write() as connection:
         journal.record(
             connection,

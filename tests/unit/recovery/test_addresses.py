@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from undercroft.core.errors import InvalidError, RefusedError, UndercroftError
 from undercroft.core.settings import BackupSettings
 from undercroft.recovery.objects.addresses import BucketAddress, RepositoryAddress, parse_address
+from undercroft.recovery.objects.bucket import open_bucket
 from undercroft.recovery.objects.credentials import Credentials, read_credentials
 from undercroft.recovery.objects.repository import open_repository
 from undercroft.recovery.places import place_of
@@ -96,6 +99,30 @@ def test_credentials_are_two_lines_of_ones_own(tmp_path: Path) -> None:
         read_credentials(tmp_path / "nowhere")
     with pytest.raises(UndercroftError, match="no-credentials"):
         read_credentials(tmp_path)
+
+
+def test_a_library_that_is_missing_is_named() -> None:
+    """In a process that has no botocore: the sentence says which extra brings it."""
+    code = (
+        "import sys; sys.modules['botocore'] = None\n"
+        "from undercroft.recovery.objects.bucket import *\n"
+        "address, user = BucketAddress('backups', ''), Credentials('a', 'b')\n"
+        "open_bucket(address, endpoint=None, region='x', credentials=user, ca_file=None)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "extra-missing" in ended.stderr
+    assert "pip install 'undercroft[s3]'" in ended.stderr
+
+
+def test_a_bucket_needs_credentials() -> None:
+    """None, a certificate that is not there, an endpoint that is none: a sentence for each, and nobody is asked."""
+    address = BucketAddress("backups", "")
+    with pytest.raises(InvalidError, match="no-credentials"):
+        open_bucket(address, endpoint=None, region="x", credentials=None, ca_file=None)
+    with pytest.raises(UndercroftError, match="bad-ca-file"):
+        open_bucket(address, endpoint=None, region="x", credentials=USER, ca_file=Path("/nowhere"))
+    with pytest.raises(InvalidError, match="bad-endpoint"):
+        open_bucket(address, endpoint="minio.example:9000", region="x", credentials=USER, ca_file=None)
 
 
 def test_a_password_goes_nowhere_without_tls() -> None:

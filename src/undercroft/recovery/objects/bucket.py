@@ -23,6 +23,7 @@ from undercroft.recovery.objects.contract import FOLDERS
 from undercroft.recovery.objects.credentials import Credentials
 from undercroft.recovery.objects.leases import Leases, LeaseTimes
 from undercroft.recovery.objects.patience import Patience
+from undercroft.recovery.objects.trust import trusted
 
 _PART_BYTES = 32 * 1024**2
 _READ_BYTES = 1024**2
@@ -284,12 +285,12 @@ def open_bucket(
         endpoint: URL of the store; None is Amazon's own of the region.
         region: Of the bucket.
         credentials: Who this machine is.
-        ca_file: Certificates that it is trusted by; None is the system's.
+        ca_file: Certificates that it is trusted by; None is those that come with botocore.
         patience: With what fails.
 
     Raises:
         InvalidError: No credentials, or the endpoint is none.
-        UnavailableError: ``extra-missing``.
+        UnavailableError: ``extra-missing``, ``bad-ca-file``.
     """
     if credentials is None:
         raise InvalidError(
@@ -307,15 +308,22 @@ def open_bucket(
             hint="pip install 'undercroft[s3]'",
         ) from error
     patience = patience or Patience()
-    session = Session()
-    for name in ("config_file", "credentials_file"):
-        session.set_config_variable(name, os.devnull)
-    session.set_config_variable("profile", None)
+    if ca_file is not None:
+        trusted(ca_file)
+    # By botocore's name: key in a file, variable of the environment, value, converter.
+    session = Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
+    )
     config = Config(
         connect_timeout=patience.timeout_seconds,
         read_timeout=patience.timeout_seconds,
         retries={"mode": "standard", "total_max_attempts": patience.attempts},
         signature_version="s3v4",
+        ignore_configured_endpoint_urls=True,
         s3={"addressing_style": "auto" if endpoint is None else "path"},
         # Many stores do not know the checksums that botocore adds by itself; what is stored here is sealed.
         request_checksum_calculation="when_required",
@@ -328,7 +336,7 @@ def open_bucket(
             endpoint_url=endpoint,
             aws_access_key_id=credentials.name,
             aws_secret_access_key=credentials.secret,
-            verify=None if ca_file is None else str(ca_file.expanduser()),
+            verify=True if ca_file is None else str(ca_file.expanduser()),
             config=config,
         )
     except ValueError as error:

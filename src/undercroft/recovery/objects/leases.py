@@ -107,14 +107,21 @@ class Leases:
             ConflictError: ``lock-lost``.
         """
         oldest = min(self._written.values(), default=None)
-        is_gone = any(self._objects.get(name, _LIMIT_BYTES) is None for name in self._written)
-        if is_gone or (oldest is not None and time.monotonic() - oldest > self._times.lost_seconds):
+        if not all(self._is_there(name) for name in self._written) or (
+            oldest is not None and time.monotonic() - oldest > self._times.lost_seconds
+        ):
             raise ConflictError(
                 "lock-lost",
                 f"this process stood still, or could not reach {self._objects.where}, for so long that others there "
                 "may take it for dead; what was there is as it was",
                 hint="begin again; what was written so far is found",
             )
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            return self._objects.get(name, _LIMIT_BYTES) is not None
+        except DamagedError:
+            return False
 
     def _write(self, name: str) -> None:
         begun = time.monotonic()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from undercroft.recovery.objects.credentials import Credentials
 from undercroft.recovery.objects.leases import Leases, LeaseTimes
 from undercroft.recovery.objects.patience import Patience
 from undercroft.recovery.objects.registry_client import Answer, RegistryClient
+from undercroft.recovery.objects.trust import trusted
 from undercroft.recovery.sealing import DamagedError
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -298,7 +298,7 @@ def open_repository(
             f"{url} would be told the password without TLS, for everybody on the way to read",
             hint="give the registry a certificate, and its issuer in backup.ca_file",
         )
-    tls = _trusted(ca_file) if parts.scheme == "https" else None
+    tls = trusted(ca_file) if parts.scheme == "https" else None
     client = RegistryClient(url, credentials=credentials, tls=tls, patience=patience or Patience())
     return RepositoryObjects(client, address)
 
@@ -307,12 +307,3 @@ def _is_this_machine(host: str) -> bool:
     with suppress(ValueError):
         return ip_address(host).is_loopback
     return host == "localhost"
-
-
-def _trusted(ca_file: Path | None) -> ssl.SSLContext:
-    if ca_file is None:
-        return ssl.create_default_context()
-    try:
-        return ssl.create_default_context(cafile=str(ca_file.expanduser()))
-    except OSError as error:
-        raise UnavailableError("bad-ca-file", f"backup.ca_file: cannot use {ca_file}: {error}") from error
