@@ -60,7 +60,7 @@ def list_alerts(
     print_table(
         [">id", "=at (UTC)", "=sink", "what", "=state", ">tries", "problem"],
         [_row(one) for one in found],
-        empty="Nothing could not be delivered." if dead else "Nothing was told to anybody yet.",
+        empty="Everything was delivered." if dead else "Nothing was told to anybody yet.",
     )
     for sentence in sink_sentences([state.to_dict() for state in states]):
         print_wrapped(sentence, indent="  ")
@@ -79,7 +79,7 @@ def retry(sink: Sink = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"retried": count})
     else:
-        typer.echo(f"{count} are tried again by the server." if count else "Nothing could not be delivered.")
+        typer.echo(f"{count} are tried again by the server." if count else "Everything was delivered.")
 
 
 def sink_sentences(states: list[dict[str, Any]]) -> list[str]:
