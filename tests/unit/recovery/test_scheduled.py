@@ -8,6 +8,9 @@ import pytest
 from sqlalchemy import update
 
 from tests.support.backups import Cellar
+from tests.support.buckets import ACCESS_KEY, BUCKET, SECRET
+from tests.support.kept_objects import REMOTE_KINDS, kept
+from tests.support.registries import REPOSITORY
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import UndercroftError
 from undercroft.core.settings import BackupSettings
@@ -54,6 +57,30 @@ def test_what_is_due_is_done_once(sealed_cellar: Cellar) -> None:
     (second,) = run_due(home, database)
     kept = {path.name for path in (sealed_cellar.store_folder / "backups").iterdir()}
     assert kept == {first[0], second}, "the newest, and the newest that counts"
+
+
+@pytest.mark.parametrize("kind", REMOTE_KINDS)
+def test_what_is_due_is_done_on_another_machine(sealed_cellar: Cellar, kind: str) -> None:
+    """As the settings say: made, tried, and what the rules remove is removed; the journal says where."""
+    credentials = sealed_cellar.folder / "credentials"
+    with kept(kind, sealed_cellar.folder) as place:
+        credentials.touch(0o600)
+        credentials.write_text(f"{ACCESS_KEY}\n{SECRET}\n")
+        where = f"s3://{BUCKET}/cellar" if kind == "bucket" else f"oci://registry.example/{REPOSITORY}"
+        set_up(
+            sealed_cellar,
+            folder=None,
+            place=where,
+            endpoint=place.server.url,
+            credentials_file=str(credentials),
+            **{"keep_last": 1, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0},
+        )
+        (made, _) = run_due(sealed_cellar.home, sealed_cellar.database)
+        assert f"backups/{made}" in place.objects.names("backups")
+        make_older(sealed_cellar, 24 * 8)
+        (newer, _) = run_due(sealed_cellar.home, sealed_cellar.database)
+        assert list(place.objects.names("backups")) == [f"backups/{newer}"]
+    assert state(sealed_cellar).tried_id == newer
 
 
 @pytest.mark.parametrize(
