@@ -26,14 +26,20 @@ def past_home(schema: str, folder: Path) -> Home:
     return home
 
 
+def _raw(file: Path) -> closing[sqlite3.Connection]:
+    """A connection; to a home that is kept, one that leaves nothing beside it."""
+    address = file.absolute().as_uri()
+    return closing(sqlite3.connect(f"{address}?immutable=1" if file.is_relative_to(HOMES) else address, uri=True))
+
+
 def raw_schema(file: Path) -> str:
     """The revision of a database, read without this package."""
-    with closing(sqlite3.connect(file)) as connection:
+    with _raw(file) as connection:
         return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
 
 
 def raw_counts(file: Path) -> dict[str, int]:
     """Table → number of its rows, read without this package."""
-    with closing(sqlite3.connect(file)) as connection:
+    with _raw(file) as connection:
         tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {table: connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0] for table in tables}
