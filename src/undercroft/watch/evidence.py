@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, pvariance
+from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+import orjson
+from sqlalchemy import Connection, Row, String, func, select, type_coerce
 
 from undercroft.storage.tables import usage
 from undercroft.watch.judging import Arm, Share, Times
@@ -19,38 +21,41 @@ SHADOW_KEY = "key_shadow"
 _ROWS = 20_000
 _CLIENT_GONE = 499
 _BAD_SIGNS = ("is_empty", "is_invalid")
+# The signs as they are kept, for most rows have the same.
+_COLUMNS = (
+    usage.c.status,
+    usage.c.completion_tokens,
+    usage.c.first_token_seconds,
+    usage.c.queue_seconds,
+    usage.c.total_seconds,
+    usage.c.key_id,
+    type_coerce(usage.c.signs, String).label("signs"),
+)
+_NAMES = tuple(column.name for column in _COLUMNS)
 _SIGNS = {"empty": "is_empty", "refusals": "is_refusal", "invalid": "is_invalid", "cut": "is_cut"}
 
 
 def read_arm(connection: Connection, name: str, number: int, since: str) -> Arm:
-    """What was seen of a release.
+    """What was seen of a release: how many requests, and of the newest of them how they went.
 
     Args:
         name: Of the release.
         number: Of the release.
         since: ISO 8601, UTC.
     """
-    query = (
-        select(
-            usage.c.status,
-            usage.c.completion_tokens,
-            usage.c.first_token_seconds,
-            usage.c.queue_seconds,
-            usage.c.total_seconds,
-            usage.c.signs,
-            usage.c.key_id,
-        )
-        .where(
-            usage.c.deployment == name,
-            usage.c.release == number,
-            usage.c.at >= since,
-            usage.c.key_id != _PROBE_KEY,
-            usage.c.status != _CLIENT_GONE,
-        )
-        .order_by(usage.c.id.desc())
-        .limit(_ROWS)
+    place = (
+        usage.c.deployment == name,
+        usage.c.release == number,
+        usage.c.at >= since,
+        usage.c.key_id != _PROBE_KEY,
+        usage.c.status != _CLIENT_GONE,
     )
-    return make_arm([_plain(row) for row in reversed(connection.execute(query).all())])
+    query = select(*_COLUMNS).where(*place).order_by(usage.c.id.desc()).limit(_ROWS)
+    known: dict[str | None, Any] = {None: None}
+    arm = make_arm([_plain(row, known) for row in reversed(connection.execute(query).all())])
+    if arm.requests < _ROWS:
+        return arm
+    return replace(arm, requests=connection.execute(select(func.count()).where(*place)).scalar_one())
 
 
 def make_arm(rows: Sequence[Mapping[str, Any]]) -> Arm:
@@ -105,8 +110,17 @@ def _token_seconds(row: Mapping[str, Any]) -> float | None:
 
 def _times(values: Sequence[float | None]) -> Times:
     found = [math.log(value) for value in values if value is not None and value > 0]
-    return Times(len(found), fmean(found), pvariance(found)) if found else Times()
+    if not found:
+        return Times()
+    mean = fmean(found)
+    return Times(len(found), mean, fmean((value - mean) ** 2 for value in found))
 
 
-def _plain(row: Row[Any]) -> dict[str, Any]:
-    return dict(row._mapping)
+def _plain(row: Row[Any], known: dict[str | None, Any]) -> dict[str, Any]:
+    """A row with its signs; those that are alike are read once."""
+    plain = dict(zip(_NAMES, row, strict=True))
+    text = plain["signs"]
+    if text not in known:
+        known[text] = orjson.loads(text)
+    plain["signs"] = known[text]
+    return plain

@@ -25,7 +25,7 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="Chance of sending back a candidate that is not worse.")
+    alpha: float = Field(0.05, ge=1e-9, lt=0.5, description="Chance of sending back a candidate that is not worse.")
     min_requests: int = Field(20, ge=0, le=1_000_000, description="Requests that it has to answer before it is done.")
     failures_in_a_row: int | None = Field(3, ge=1, le=1000, description="So many bad answers in a row send it back.")
     probes_worse_by: float | None = Field(0.0, ge=0, le=1, description="Standard questions: share of the score.")

@@ -162,6 +162,13 @@ def test_a_release_that_fails_is_found(past: Past) -> None:
     assert " rose from 0% to " in found[0].sentence()
 
 
+def test_what_a_candidate_fails_unseen_is_no_error_of_the_name(past: Past) -> None:
+    """Copies of requests, and those that production answered in its place, are not what users saw."""
+    past.requests(lambda _at, _after: {})
+    past.requests(lambda _at, after: {"status": 502 if after else 200, "key_id": "key_shadow", "release": 2})
+    assert past.blame(Measure.ERRORS) == []
+
+
 def test_a_dearer_prompt_is_found(past: Past) -> None:
     """Tokens a request, of which the release has made more."""
     past.promoted()

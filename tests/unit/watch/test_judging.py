@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from undercroft.core.errors import InvalidError
-from undercroft.watch.evidence import make_arm
+from undercroft.storage.database import Database
+from undercroft.storage.tables import usage
+from undercroft.watch.evidence import make_arm, read_arm
 from undercroft.watch.judging import Arm, Opinion, Rules, check_rules, failures_sentence, judge
 
 
@@ -113,7 +117,23 @@ def test_rules_that_are_off_say_nothing() -> None:
     assert [finding.measure for finding in judge(rules, make_arm([row()]), make_arm([row()]))] == ["errors"]
 
 
-@pytest.mark.parametrize("wrong", [{"alfa": 0.1}, {"alpha": 0.9}, {"undecided": "maybe"}, {"min_requests": -1}, []])
+def test_all_requests_count_and_the_newest_are_judged(tmp_path: Path) -> None:
+    """More than are looked at are still requests that it answered; signs are read as they were kept."""
+    database = Database(tmp_path / "undercroft.sqlite")
+    plain = {"at": "2026-01-02T00:00:00.000Z", "request_id": "r", "deployment": "bot", "release": 2, "route": "/"}
+    asked = [{**plain, **row(status=500, signs=None)}] * 7 + [{**plain, **row(signs=signs(is_cut=True))}] * 20_000
+    with database.write() as connection:
+        connection.execute(insert(usage), asked)
+    with database.read() as connection:
+        arm = read_arm(connection, "bot", 2, "2026-01-01T00:00:00.000Z")
+    assert arm.requests == 20_007
+    assert (arm.shares["errors"].hits, arm.shares["cut"].hits) == (0, 20_000)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"alfa": 0.1}, {"alpha": 0.9}, {"alpha": 5e-324}, {"undecided": "maybe"}, {"min_requests": -1}, []],
+)
 def test_wrong_rules_are_named(wrong: Any) -> None:
     """Each is refused with a sentence about it."""
     with pytest.raises(InvalidError, match="the rules have problems"):

@@ -24,7 +24,8 @@ from undercroft.watch.probe_files import load_probe, probe_names
 from undercroft.watch.report_files import read_report, report_file
 from undercroft.watch.report_rows import read_rows
 
-_PROBE_KEY = "key_probe"
+# Standard questions, and what a candidate answered that no user saw.
+_OWN_KEYS = ("key_probe", "key_shadow")
 _CLIENT_GONE = 499
 _ROWS = 200_000
 _DIARY_BEFORE_SECONDS = 7 * 86_400
@@ -57,14 +58,14 @@ class Series:
 
 
 def read_usage(connection: Connection, since: str) -> dict[str, list[dict[str, Any]]]:
-    """Requests by name, in the order in which they ended; standard questions are not among them.
+    """Requests by name, in the order in which they ended; standard questions and copies of requests are not among them.
 
     Args:
         since: ISO 8601, UTC.
     """
     query = (
         select(usage)
-        .where(usage.c.at >= since, usage.c.key_id != _PROBE_KEY, usage.c.status != _CLIENT_GONE)
+        .where(usage.c.at >= since, usage.c.key_id.not_in(_OWN_KEYS), usage.c.status != _CLIENT_GONE)
         .order_by(usage.c.id.desc())
         .limit(_ROWS)
     )
