@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -114,6 +116,40 @@ def test_what_a_canary_fails_production_answers(
     rows = [row for event in door.control.events if event["type"] == "usage" for row in event["rows"]]
     failed = [(row["release"], row["status"]) for row in rows if row["key_id"] == "key_shadow"]
     assert failed == [(2, 400 if status == 400 else 502)]
+
+
+def test_what_production_refuses_as_well_is_not_the_canarys_fault(door: DoorProcess, engine: Upstream) -> None:
+    """Control is told of the refusal by production only; a failure of the candidate that follows is told."""
+    names = named(1, canary=2, canary_ratio=1.0)
+    names["bot"].releases[2].sampling["seed"] = 7  # how the engine knows it
+    door.reset(door.snapshot(served(engine, 1), served(engine, 2), names=names))
+    engine.behaviour = answer_json({"error": {"message": "no"}}, 400)
+    reply = door.post(ROUTE, CHAT)
+    assert (reply.status, reply.headers["x-undercroft-release"]) == (400, "bot@1")
+    engine.behaviour = answer_json({"error": {"message": "no"}}, 500)
+    assert door.post(ROUTE, CHAT).status == 502
+    assert copies(door, 1) == [(2, 502)]
+
+
+def test_a_canary_that_fails_when_its_name_is_gone_ends_the_request(door: DoorProcess, engine: Upstream) -> None:
+    """The deployment is removed while the candidate computes, and the candidate breaks: there is nobody left to ask."""
+    names = named(1, canary=2, canary_ratio=1.0)
+    door.reset(door.snapshot(served(engine, 1), served(engine, 2), names=names))
+    arrived, leave = threading.Semaphore(0), asyncio.Event()
+
+    async def behave(_: Any, writer: Any) -> None:
+        arrived.release()
+        await leave.wait()
+        writer.transport.abort()
+
+    engine.behaviour = behave
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(door.post, ROUTE, CHAT)
+        assert arrived.acquire(timeout=10)
+        door.push(door.snapshot())
+        engine.call(leave.set)
+        assert future.result(20).status == 404
+    assert door.get("/v1/models").status == 200
 
 
 def test_what_ends_a_canarys_engine_is_not_kept_from_production(door: DoorProcess, engine: Upstream) -> None:

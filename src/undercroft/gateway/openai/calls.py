@@ -45,7 +45,7 @@ async def answer_by_release(
 
     A request that waited for a release which left goes to the one that came. One that a candidate fails, while that is
     tried with a share of the users, is answered by what is in production: the candidate is judged by it, and the user
-    sees nothing of it.
+    sees nothing of it. A request that both refuse says nothing of the candidate.
 
     Args:
         data: The checked request.
@@ -56,25 +56,35 @@ async def answer_by_release(
         DoorError: As `find_deployment` and ``answer``.
     """
     is_spared = False
-    while True:
-        deployment: Deployment | None = None
-        began = time.monotonic()
-        try:
-            deployment, release = find_deployment(dispatcher, exchange, data, task, is_spared=is_spared)
-            return await answer(deployment, release)
-        except DoorError as error:
-            if exchange.is_started:
-                raise
-            if exchange.trace.is_on_trial:
-                emit_row(dispatcher, exchange.path, exchange.trace, status=error.status, began=began)
-                is_spared = True
-                continue
-            if not isinstance(error, DisplacedError):
-                raise
-            if isinstance(error, OvertakenError):
-                continue
-            if find_deployment(dispatcher, exchange, data, task, is_spared=is_spared)[0] is deployment:
-                raise
+    refused: dict[str, Any] | None = None
+    try:
+        while True:
+            deployment: Deployment | None = None
+            began = time.monotonic()
+            try:
+                deployment, release = find_deployment(dispatcher, exchange, data, task, is_spared=is_spared)
+                return await answer(deployment, release)
+            except DoorError as error:
+                # What the trace says of a trial is old where there is no deployment any more.
+                if exchange.trace.is_on_trial and not is_spared and not exchange.is_started:
+                    failed = _row(exchange.path, exchange.trace, status=error.status, began=began)
+                    if error.status < 500:
+                        refused = failed  # until it is known whether production refuses it, too
+                    else:
+                        _emit(dispatcher, failed)
+                    is_spared = True
+                    continue
+                if error.status < 500:
+                    refused = None  # the request is to blame
+                if exchange.is_started or not isinstance(error, DisplacedError):
+                    raise
+                if isinstance(error, OvertakenError):
+                    continue
+                if find_deployment(dispatcher, exchange, data, task, is_spared=is_spared)[0] is deployment:
+                    raise
+    finally:
+        if refused is not None:
+            _emit(dispatcher, refused)
 
 
 def quarantine_body(exchange: Exchange, body: bytes) -> bytes:
@@ -93,7 +103,15 @@ def emit_row(dispatcher: Dispatcher, route: str, trace: Trace, *, status: int, b
         status: HTTP status that the candidate's answer would have had.
         began: Monotonic seconds when it was asked.
     """
-    row = {
+    _emit(dispatcher, _row(route, trace, status=status, began=began))
+
+
+def _emit(dispatcher: Dispatcher, row: dict[str, Any]) -> None:
+    dispatcher.emit({"type": "usage", "rows": [row]})
+
+
+def _row(route: str, trace: Trace, *, status: int, began: float) -> dict[str, Any]:
+    return {
         "at": to_iso(utc_now()),
         "request_id": new_id("shadow"),
         "key_id": SHADOW_KEY,
@@ -109,7 +127,6 @@ def emit_row(dispatcher: Dispatcher, route: str, trace: Trace, *, status: int, b
         "total_seconds": round(time.monotonic() - began, 6),
         "signs": trace.signs,
     }
-    dispatcher.emit({"type": "usage", "rows": [row]})
 
 
 def find_deployment(
