@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from undercroft.core.settings import AdmissionSettings
+from undercroft.core.units import format_bytes, format_duration
 from undercroft.engines.contract import ReplicaState
 from undercroft.hardware.main_memory import read_memory
+from undercroft.planning.calibration import Quantity
 from undercroft.registry.entries import Model
 from undercroft.serving.admission import Admission, Ask, Occupant, admit, never_fits
 from undercroft.serving.deployments import Deployment
@@ -157,6 +159,26 @@ class Allocator:
         admission.start.extend(free)
         self._remember(admission, wanted, deployments)
         return admission
+
+    def outlook(self, name: str, views: Sequence[ReplicaView]) -> str:
+        """What loading a replica takes, in words; empty where nothing is forecast.
+
+        Args:
+            name: Of the deployment.
+            views: Replicas that there are.
+        """
+        forecast = self._by_deployment.get(name)
+        if forecast is None:
+            return ""
+        rooms = self.ledger(views).rooms
+        parts = []
+        for pool, need in forecast.needs(is_file_counted=True).items():
+            if pool in rooms:
+                free = format_bytes(max(0, rooms[pool].free_bytes))
+                parts.append(f"{format_bytes(need)} of {rooms[pool].name}, {free} are free")
+        figure = forecast.figures.get(Quantity.LOAD_SECONDS)
+        load = f"; loading takes about {format_duration(figure.corrected)}" if figure is not None else ""
+        return f"it needs {' and '.join(parts)}{load}" if parts else ""
 
     def never_fits(
         self, name: str, without: str | None, views: Sequence[ReplicaView], deployments: Mapping[str, Deployment]

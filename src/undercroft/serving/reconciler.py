@@ -209,6 +209,11 @@ class Reconciler:
             wish = self._allocator.wish(name)
             return bool(wish.waiting or wish.refusal)
 
+    def outlook(self, name: str) -> str:
+        """What loading a replica of a deployment takes, in words."""
+        with self._lock:
+            return self._allocator.outlook(name, [replica.view for replica in self._replicas])
+
     def never_fits(self, name: str, without: str | None) -> bool:
         """Whether a deployment would not get its memory even if all that may be unloaded were, and ``without``, too."""
         with self._lock:

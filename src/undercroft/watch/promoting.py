@@ -60,6 +60,9 @@ class Serving(Protocol):
     def lacks_memory(self, name: str) -> bool:
         """Whether a deployment waits for memory."""
 
+    def outlook(self, name: str) -> str:
+        """What loading a replica of a deployment takes, in words."""
+
     def wake(self) -> None:
         """Something changed."""
 
@@ -147,6 +150,7 @@ class Promoter:
                 candidate,
                 has_production=self._group_of_production(promotion) is not None,
                 patience_seconds=self._patience_seconds,
+                told=promotion.note,
             )
         self._go(promotion, step, evidence)
 
@@ -161,6 +165,7 @@ class Promoter:
             note=entry.note,
             lacks_memory=lacks_memory,
             waited_seconds=(utc_now() - from_iso(promotion.changed_at)).total_seconds(),
+            outlook="" if entry.state == "ready" else self._serving.outlook(group),
             missing_replicas=max(0, self._serving.names()[promotion.name].replicas - len(entry.replicas)),
             never_fits=lacks_memory and self._serving.never_fits(group, self._group_of_production(promotion)),
         )

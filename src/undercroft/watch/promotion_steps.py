@@ -50,6 +50,7 @@ class Candidate:
         lacks_memory: It waits for memory, or was refused it.
         waited_seconds: Since the promotion came into its state.
         never_fits: It would not get its memory in the place of what is in production either.
+        outlook: What loading it takes, in words.
         missing_replicas: That are not ready yet, of those that it is to have; count.
     """
 
@@ -58,6 +59,7 @@ class Candidate:
     lacks_memory: bool
     waited_seconds: float
     never_fits: bool = False
+    outlook: str = ""
     missing_replicas: int = 0
 
 
@@ -87,7 +89,13 @@ class Next:
 
 
 def after_loading(
-    state: State, plan: Plan, candidate: Candidate, *, has_production: bool, patience_seconds: float
+    state: State,
+    plan: Plan,
+    candidate: Candidate,
+    *,
+    has_production: bool,
+    patience_seconds: float,
+    told: str = "",
 ) -> Next:
     """The step of a promotion whose candidate is being loaded.
 
@@ -95,6 +103,7 @@ def after_loading(
         state: ``loading`` or ``replacing``.
         has_production: Something else is loaded for the name, which could make room.
         patience_seconds: How long it waits for memory beside production.
+        told: What was noted before; figures of the moment are noted once.
     """
     if candidate.state == "ready":
         # Those for which there is no memory now come when what is in production has left.
@@ -106,10 +115,11 @@ def after_loading(
     # What is refused for want of memory may get it a moment later, when others have been unloaded.
     is_patient = candidate.lacks_memory and candidate.waited_seconds <= patience_seconds
     if candidate.lacks_memory and not is_patient and state is State.LOADING and plan.may_replace and has_production:
-        return Next(Step.REPLACE, f"there is no memory for both: {candidate.note}")
+        what = candidate.outlook or candidate.note
+        return Next(Step.REPLACE, f"there is no memory for both: {what}. Requests wait until it is there")
     if candidate.state == "failed" and not is_patient:
         return Next(Step.FAIL, f"it cannot be loaded: {candidate.note}")
-    return Next(Step.WAIT, candidate.note)
+    return Next(Step.WAIT, candidate.note or told or candidate.outlook)
 
 
 def after_checking(plan: Plan, rules: Rules, candidate: Candidate, scores: Scores) -> Next:

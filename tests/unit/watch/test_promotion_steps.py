@@ -134,3 +134,18 @@ def test_undecided_is_as_the_rules_say() -> None:
 def test_too_few_requests_for_too_long_send_it_back() -> None:
     """Nobody knows whether it is good."""
     assert trying(100_000, 3) is Step.REVERT
+
+
+def test_what_a_load_takes_is_said_once_and_when_production_has_to_go() -> None:
+    """The figures of the first moment stay; a reason that comes later takes their place."""
+    seen = Candidate("loading", "", False, 1.0, outlook="it needs 5 GiB, 2 GiB are free")
+    plan = Plan.model_validate({})
+    known: dict[str, Any] = {"has_production": True, "patience_seconds": 5.0}
+    assert after_loading(State.LOADING, plan, seen, **known).note == "it needs 5 GiB, 2 GiB are free"
+    assert after_loading(State.LOADING, plan, seen, **known, told="as before").note == "as before"
+    waits = Candidate("loading", "it waits", True, 100.0, outlook="it needs 5 GiB, 2 GiB are free")
+    found = after_loading(State.LOADING, plan, waits, **known)
+    assert found.step is Step.REPLACE
+    assert found.note == (
+        "there is no memory for both: it needs 5 GiB, 2 GiB are free. Requests wait until it is there"
+    )
