@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from undercroft.serving.courses import Course
 from undercroft.serving.deployments import Deployment
 from undercroft.serving.ledger import Entry, Ledger, ReplicaForecast
-from undercroft.serving.reconciler import Course
 from undercroft.serving.replica import ReplicaView
 from undercroft.serving.served import ServedName, name_served
 from undercroft.serving.snapshot import Snapshot

@@ -13,9 +13,9 @@ from undercroft.core.clock import from_iso
 from undercroft.core.settings import BackupSettings
 from undercroft.core.units import format_bytes
 from undercroft.serving.backups import BackupState
+from undercroft.serving.courses import Course
 from undercroft.serving.doctor.disks import Room, judge_room
 from undercroft.serving.promotions import Promotion, State
-from undercroft.serving.reconciler import Course
 from undercroft.serving.snapshot import Snapshot
 from undercroft.watch.alert_texts import sentence_of
 from undercroft.watch.findings import Finding, Kind, Severity

@@ -21,8 +21,8 @@ from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.registry.releases import store
 from undercroft.serving import backups, promotions
+from undercroft.serving.courses import Course
 from undercroft.serving.doctor.disks import observe_room
-from undercroft.serving.reconciler import Course
 from undercroft.serving.snapshot import Snapshot
 from undercroft.storage import checkpoints, journal
 from undercroft.storage.blobs import DISTRUSTED

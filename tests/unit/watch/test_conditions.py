@@ -12,9 +12,9 @@ from tests.support.doors import deployment
 from undercroft.core.clock import to_iso
 from undercroft.core.settings import BackupSettings
 from undercroft.serving.backups import BackupState
+from undercroft.serving.courses import Course
 from undercroft.serving.doctor.disks import Room
 from undercroft.serving.promotions import Plan, Promotion, State
-from undercroft.serving.reconciler import Course
 from undercroft.serving.snapshot import DeploymentEntry, NameEntry, ReleaseEntry, Snapshot
 from undercroft.watch import conditions
 from undercroft.watch.conditions import Probed

@@ -7,7 +7,7 @@ from typing import Any
 
 from undercroft.engines.contract import ReplicaState
 from undercroft.gateway.metrics import Families, counter, gauge
-from undercroft.serving.reconciler import Course
+from undercroft.serving.courses import Course
 from undercroft.serving.replica import ReplicaView
 
 _BY_REPLICA = ["deployment", "replica"]

@@ -1,0 +1,36 @@
+"""What control remembers of each deployment while it lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Course:
+    """How it goes with one deployment; lives as long as control does.
+
+    Args:
+        failures: In a row.
+        not_before: Monotonic seconds; back-off.
+        note: Why the last replica failed, or why none can be started; empty where all is well.
+        is_loaded: Whether replicas are wanted now; false where it was idle for long or waits for a first request.
+        last_used: Unix seconds of the last request.
+        restarts: Replicas started in place of failed ones.
+        load_seconds: Of the last load; None is not known.
+        obstacle: Why no replica can even be tried, as the deployment is described now; empty where one can.
+        last_demand: Unix seconds of the last request, 0 before the first; ``last_used`` begins with control instead.
+        shrunk_context_tokens: Context that it is run with since memory ran out; 0 where it is run as it is wanted.
+        load: When it was last to be loaded; one that changes to ``always`` is loaded at once.
+    """
+
+    failures: int = 0
+    not_before: float = 0.0
+    note: str = ""
+    is_loaded: bool = False
+    last_used: float = 0.0
+    restarts: int = 0
+    load_seconds: float | None = None
+    obstacle: str = ""
+    last_demand: float = 0.0
+    shrunk_context_tokens: int = 0
+    load: str = ""
