@@ -22,7 +22,7 @@ from undercroft.core.files import write_atomically
 from undercroft.core.spreadsheets import BYTE_ORDER_MARK, safe_cell
 from undercroft.storage import checkpoints, journal
 from undercroft.storage.journal import Entry, Search
-from undercroft.watch.blame.causes import Measure, nothing_sentence
+from undercroft.watch.blame.causes import Measure, nothing_sentence, quiet_sentence
 from undercroft.watch.blame.explaining import Explained, explain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -93,7 +93,7 @@ def blame(
         print_json({"measure": measure.value, "measurements": looked_at, "changes": [one.to_dict() for one in found]})
         return
     if not found:
-        typer.echo(f"Nothing became worse since {to_iso(moment)[:16]} UTC in {looked_at:,} measurements.")
+        print_wrapped(quiet_sentence(measure, name, to_iso(moment), looked_at))
         return
     for position, one in enumerate(found[:_BLAMED]):
         if position:

@@ -15,6 +15,8 @@ from undercroft.gateway.openai.releases import find_release, with_release
 from undercroft.gateway.openai.signs import Watched
 from undercroft.serving.snapshot import NameEntry, ReleaseEntry, Snapshot
 
+_THERE_ARE = "There are 'bot@3', 'bot@2', 'bot@1', 'bot:previous', 'bot:production';"
+
 
 def release(number: int, prompt: dict[str, Any] | None = None, **sampling: Any) -> ReleaseEntry:
     """A release that a deployment of its own runs."""
@@ -49,8 +51,8 @@ def test_a_request_names_a_release_in_three_ways() -> None:
     "model", ["bot@9", "bot@", "bot@x", "bot@1@2", "bot:canary", "bot:", "bot@" + "9" * 60, "bot@²"]
 )
 def test_a_release_that_is_not_there_is_404(model: str) -> None:
-    """Whatever stands behind the name, the answer says which tags there are."""
-    with pytest.raises(DoorError, match="bot:production") as caught:
+    """Whatever stands behind the name, the answer says which numbers and tags there are."""
+    with pytest.raises(DoorError, match=_THERE_ARE) as caught:
         number_of(door(), model)
     assert caught.value.status == 404
 

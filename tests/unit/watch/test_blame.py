@@ -19,7 +19,7 @@ from undercroft.registry.releases.content import check_content
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
-from undercroft.watch.blame.causes import Measure
+from undercroft.watch.blame.causes import Measure, quiet_sentence
 from undercroft.watch.blame.change_points import Point, find_changes
 from undercroft.watch.blame.explaining import Explained, explain
 from undercroft.watch.report_files import append_line, report_file
@@ -252,3 +252,14 @@ def test_a_long_series_is_thinned_and_keeps_its_change() -> None:
     found = find_changes(points)
     assert len(found) == 1
     assert abs(found[0].at - 30_000) < 500
+
+
+def test_silence_is_not_health() -> None:
+    """Where nothing or too little was measured, that is said, and not that all was well."""
+    moment = "2026-03-01T00:00:00.000Z"
+    assert quiet_sentence(Measure.QUALITY, "bot", moment, 0).startswith(
+        "Nothing of bot was measured since 2026-03-01 00:00 UTC, so nothing can be said of quality"
+    )
+    assert quiet_sentence(Measure.MEMORY, None, moment, 9).startswith("Too little was measured")
+    well = "Nothing became worse since 2026-03-01 00:00 UTC in 1,200 measurements."
+    assert quiet_sentence(Measure.LATENCY, None, moment, 1200) == well

@@ -13,6 +13,7 @@ from undercroft.registry.releases.references import base_name
 from undercroft.serving.snapshot import NameEntry, ReleaseEntry
 
 _SYSTEM_ROLES = ("system", "developer")
+_LISTED_RELEASES = 5
 
 
 def find_release(
@@ -45,14 +46,20 @@ def find_release(
     else:
         number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 10 else None
     if number is None or number not in named.releases:
-        tags = ", ".join(f"'{name}:{tag}'" for tag in sorted(named.tags))
         raise DoorError(
             404,
             "model_not_found",
-            f"there is no release '{model[:80]}'. There are {tags}; undercroft release list {name} shows all",
+            f"there is no release '{model[:80]}'. There are {_listed(named)}; undercroft release list {name} shows all",
             param="model",
         )
     return name, named.releases[number]
+
+
+def _listed(named: NameEntry) -> str:
+    """The newest numbers of a name, and its tags."""
+    numbers = sorted(named.releases, reverse=True)[:_LISTED_RELEASES]
+    answering = [f"'{named.name}@{number}'" for number in numbers]
+    return ", ".join([*answering, *(f"'{named.name}:{tag}'" for tag in sorted(named.tags))])
 
 
 def _can_answer(dispatcher: Dispatcher, named: NameEntry) -> bool:
