@@ -204,7 +204,7 @@ def report(
             heads = [f"={first}", *(f">{column}" for column in COLUMNS)]
             print_table(heads, [[key, *figure_cells(each)] for key, each in figures.items()], empty="")
         if damaged:
-            typer.echo(f"{damaged} lines of the report could not be read.", err=True)
+            typer.echo(f"{damaged} {'line' if damaged == 1 else 'lines'} of the report could not be read.", err=True)
     for file in (html, markdown):
         if file is not None and str(file) != "-" and not as_json:
             print_wrapped(f"Written to {file}", indent="  ")

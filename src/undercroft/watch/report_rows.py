@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -122,13 +124,23 @@ def read_rows(text: str) -> tuple[list[Row], int]:
     Returns:
         Rows in the order of the file, and how many lines could not be read.
     """
-    rows, damaged = [], 0
-    for cells in csv.DictReader(io.StringIO(text.lstrip("\ufeff").replace("\0", ""), newline="")):
-        row = _read(cells)
-        if row is None:
-            damaged += 1
-        else:
-            rows.append(row)
+    lines = list(io.StringIO(text.lstrip("\ufeff").replace("\0", ""), newline=""))
+    names = lines[0].rstrip("\r\n").replace('"', "").split(",") if lines else []
+    rows: list[Row] = []
+    damaged, good = 0, 1
+    while good < len(lines):
+        begin = good
+        reader = csv.reader(itertools.islice(lines, begin, None), strict=True)
+        with contextlib.suppress(csv.Error):
+            for cells in reader:
+                row = _read({**dict.fromkeys(names), **dict(zip(names, cells, strict=False))}) if cells else None
+                if cells and row is None:
+                    break
+                rows += [row] if row is not None else []
+                good = begin + reader.line_num
+        if good < len(lines):
+            # A quotation mark that is never closed would take the lines after it with it: only its own is given up.
+            damaged, good = damaged + 1, good + 1
     return rows, damaged
 
 
@@ -149,7 +161,7 @@ def _line(cells: Sequence[str]) -> str:
     return out.getvalue()
 
 
-def _read(cells: Mapping[str | None, str | None]) -> Row | None:
+def _read(cells: Mapping[str, str | None]) -> Row | None:
     try:
         return Row(
             at=from_iso(str(cells["time"])),

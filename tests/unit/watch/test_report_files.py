@@ -70,6 +70,14 @@ def test_what_is_written_is_read_again(text: str, error: str) -> None:
     assert [(row.at, row.score, row.total_seconds, row.error) for row in rows] == [(_AT, 0.75, 2.0, error)]
 
 
+@pytest.mark.parametrize("broken", ['x,"never closed', '"' * 3, '2026-11-21,"a"b', "x", '"' + "long" * 50_000])
+def test_a_damaged_line_takes_no_other_with_it(broken: str) -> None:
+    """Whatever stands in a line, the ones before and after it are read, answers of several lines included."""
+    line = row_line(_OUTCOME, "UTC", keep_answer=True)
+    rows, damaged = read_rows(header_line() + line + broken + "\r\n" + line * 3)
+    assert (len(rows), damaged) == (4, 1)
+
+
 def test_a_report_begins_with_its_header_and_grows(tmp_path: Path) -> None:
     """With a byte order mark once, lines as RFC 4180 ends them, readable by its owner only."""
     path = tmp_path / "bot.csv"
