@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from undercroft.core.clock import from_iso, utc_now
 from undercroft.core.errors import UnavailableError, UndercroftError
 from undercroft.core.home import Home
-from undercroft.serving import promotions
+from undercroft.serving import deployments, promotions
 from undercroft.serving.promotions import Promotion, State
 from undercroft.serving.served import ServedName
 from undercroft.serving.snapshot import DeploymentEntry
@@ -83,7 +84,7 @@ def look_after_promotions(
     while not ending.wait(_LOOK_SECONDS):
         try:
             promoter.look()
-        except (UndercroftError, OSError) as error:
+        except (UndercroftError, OSError, SQLAlchemyError) as error:
             _log.error("promotions failed", error=str(error))
 
 
@@ -117,6 +118,7 @@ class Promoter:
         """One look at each."""
         with self._database.read() as connection:
             running = promotions.list_running(connection)
+        self._tried_at = {one.id: self._tried_at[one.id] for one in running if one.id in self._tried_at}
         for promotion in running:
             try:
                 self._look_at(promotion)
@@ -129,7 +131,10 @@ class Promoter:
     def _look_at(self, promotion: Promotion) -> None:
         candidate = self._candidate(promotion)
         if candidate is None:
-            return  # the reconciler has not seen it yet
+            # The reconciler has not seen it yet, or is not to load it.
+            if self._is_stopped(promotion.name):
+                self._go(promotion, Next(Step.WAIT, stopped_sentence(promotion.name)), None)
+            return
         evidence: dict[str, Any] | None = None
         if promotion.state is State.CHECKING:
             scores = self._ask(promotion)
@@ -150,14 +155,15 @@ class Promoter:
                 candidate,
                 has_production=self._group_of_production(promotion) is not None,
                 patience_seconds=self._patience_seconds,
-                told=promotion.note,
+                told="" if promotion.note == stopped_sentence(promotion.name) else promotion.note,
             )
         self._go(promotion, step, evidence)
 
     def _candidate(self, promotion: Promotion) -> Candidate | None:
-        group = self._group(promotion.name, promotion.to_number)
+        named = self._serving.names().get(promotion.name)
+        group = named.groups.get(promotion.to_number) if named is not None else None
         entry = self._serving.entry(group) if group is not None else None
-        if group is None or entry is None:
+        if named is None or group is None or entry is None:
             return None
         lacks_memory = self._serving.lacks_memory(group)
         return Candidate(
@@ -166,9 +172,14 @@ class Promoter:
             lacks_memory=lacks_memory,
             waited_seconds=(utc_now() - from_iso(promotion.changed_at)).total_seconds(),
             outlook="" if entry.state == "ready" else self._serving.outlook(group),
-            missing_replicas=max(0, self._serving.names()[promotion.name].replicas - len(entry.replicas)),
+            missing_replicas=max(0, named.replicas - len(entry.replicas)),
             never_fits=lacks_memory and self._serving.never_fits(group, self._group_of_production(promotion)),
         )
+
+    def _is_stopped(self, name: str) -> bool:
+        with self._database.read() as connection:
+            deployment = deployments.find(connection, name)
+        return deployment is not None and not deployment.is_running
 
     def _group(self, name: str, number: int) -> str | None:
         """The deployment that runs a release."""
@@ -249,6 +260,11 @@ class Promoter:
         if step.step is not Step.WAIT:
             _log.info("promotion", name=promotion.name, candidate=promotion.to_number, step=step.step, note=step.note)
             self._serving.wake()
+
+
+def stopped_sentence(name: str) -> str:
+    """What a promotion waits for that nobody may load."""
+    return f"the deployment is stopped; it goes on after: undercroft deployment start {name}"
 
 
 def why_it_ended(status: int, said: str) -> str:

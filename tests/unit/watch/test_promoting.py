@@ -1,13 +1,23 @@
-"""What a promotion makes of its trial's process."""
+"""What a promotion makes of its trial's process, and of a deployment that nobody may load."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from undercroft.watch.promoting import scores_of, why_it_ended
+from undercroft.core.home import Home
+from undercroft.registry.releases import store
+from undercroft.registry.releases.content import check_content
+from undercroft.registry.releases.references import ReleaseReference
+from undercroft.serving import deployments, promotions, releasing
+from undercroft.serving.promotions import Plan, State
+from undercroft.serving.served import ServedName
+from undercroft.serving.snapshot import DeploymentEntry
+from undercroft.storage.database import Database
+from undercroft.watch.promoting import Promoter, scores_of, stopped_sentence, why_it_ended
 from undercroft.watch.promotion_steps import Scores
 
 MODELS = ["bot@2", "bot@1"]
@@ -51,3 +61,71 @@ def test_a_trial_that_is_not_whole_proves_nothing(printed: str, problem: str, ex
 def test_a_process_that_is_killed_has_a_reason(status: int, said: str, expected: str) -> None:
     """Also where it said nothing, so that its silence is not taken for success."""
     assert why_it_ended(status, said) == expected
+
+
+class NothingLoaded:
+    """A server on which no deployment runs."""
+
+    def names(self) -> dict[str, ServedName]:
+        """None."""
+        return {}
+
+    def entry(self, name: str) -> DeploymentEntry | None:
+        """There is none."""
+
+    def outlook(self, name: str) -> str:
+        """Nothing is forecast."""
+        return ""
+
+    def never_fits(self, name: str, without: str | None) -> bool:
+        """Nobody asks for memory."""
+        return False
+
+    def lacks_memory(self, name: str) -> bool:
+        """Nobody asks for memory."""
+        return False
+
+    def wake(self) -> None:
+        """Nobody sleeps."""
+
+
+class Loading(NothingLoaded):
+    """A server that loads the second release of ``bot``."""
+
+    def names(self) -> dict[str, ServedName]:
+        """The name, with what runs its second release."""
+        return {"bot": ServedName("bot", {}, {2: "bot@2"}, {}, plain=False, promotion=None)}
+
+    def entry(self, name: str) -> DeploymentEntry | None:
+        """It is not ready."""
+        return DeploymentEntry(name, "loading", "", ("chat",), False, 0, None, 0)
+
+    def outlook(self, name: str) -> str:
+        """What it takes."""
+        return "it needs a moment"
+
+
+def test_a_promotion_of_a_stopped_deployment_says_what_it_waits_for(tmp_path: Path) -> None:
+    """It would wait for ever without a word; after a start it goes on, and says so no more."""
+    home = Home(tmp_path)
+    home.prepare()
+    database = Database(home.database_file)
+    content = check_content({"engine": "external", "settings": {"url": "http://127.0.0.1:9"}})
+    for number in (1, 2):
+        with database.write() as connection:
+            store.create(connection, "bot", content, actor="cli:anna", reason=None)
+        begun = releasing.promote(
+            database, ReleaseReference("bot", number), Plan(), has_server=number == 2, actor="cli:anna", reason=None
+        )
+    promoter = Promoter(home, database, NothingLoaded(), 1.0, lambda: False)
+    promoter.look()
+    with database.read() as connection:
+        assert promotions.get(connection, begun.id).note == ""
+    deployments.set_running(database, "bot", False, actor="cli:anna")
+    promoter.look()
+    with database.read() as connection:
+        waiting = promotions.get(connection, begun.id)
+    assert (waiting.state, waiting.note) == (State.LOADING, stopped_sentence("bot"))
+    Promoter(home, database, Loading(), 1.0, lambda: False).look()
+    with database.read() as connection:
+        assert promotions.get(connection, begun.id).note == "it needs a moment"
