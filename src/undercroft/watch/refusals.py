@@ -7,6 +7,8 @@ import unicodedata
 
 # A refusal is said at the beginning; an answer that quotes one further down is an answer.
 _LOOKED_AT_CHARACTERS = 240
+# As they came, white space and all: a long answer costs no more than a short one.
+_READ_CHARACTERS = 4000
 # Plain alternatives without nested repetition, so that each takes linear time.
 _PHRASES = (
     # English
@@ -46,6 +48,7 @@ def is_refusal(answer: str) -> bool:
     Args:
         answer: In English, Thai, Malay, Vietnamese, Arabic or Chinese; in another language it is never one.
     """
-    plain = unicodedata.normalize("NFKC", answer).casefold().replace("’", "'")
+    opening = answer.lstrip()[:_READ_CHARACTERS]
+    plain = unicodedata.normalize("NFKC", opening).casefold().replace("’", "'")
     begin = " ".join(plain.split())[:_LOOKED_AT_CHARACTERS]
     return not begin or _REFUSAL.search(begin) is not None

@@ -98,6 +98,7 @@ def test_another_language_is_not_taken_for_the_wanted_one() -> None:
 def test_refusals_are_known_in_six_languages(answer: str) -> None:
     """One in each is a refusal."""
     assert is_refusal(answer)
+    assert is_refusal(" \n" * 9000 + answer + " and more" * 9000)
 
 
 @pytest.mark.parametrize(
