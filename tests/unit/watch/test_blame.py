@@ -263,3 +263,17 @@ def test_silence_is_not_health() -> None:
     assert quiet_sentence(Measure.MEMORY, None, moment, 9).startswith("Too little was measured")
     well = "Nothing became worse since 2026-03-01 00:00 UTC in 1,200 measurements."
     assert quiet_sentence(Measure.LATENCY, None, moment, 1200) == well
+
+
+def test_what_is_well_again_is_found_as_well() -> None:
+    """A bad release that was undone: both ends of it are found, though the whole is as good after as before."""
+    values = [1.0] * 100 + [0.0] * 20 + [1.0] * 100
+    found = find_changes([Point(60.0 * at, value) for at, value in enumerate(values)], is_share=True)
+    assert [(change.at, change.before, change.after) for change in found] == [(6000, 1.0, 0.0), (7200, 0.0, 1.0)]
+
+
+def test_parts_of_a_quiet_series_raise_no_alarm() -> None:
+    """However many parts are looked at: of 100 series without a change at most one has one."""
+    rng = random.Random(3)
+    series = [[Point(float(at), rng.lognormvariate(0, 0.5)) for at in range(200)] for _ in range(100)]
+    assert sum(bool(find_changes(points)) for points in series) <= 1

@@ -208,10 +208,10 @@ def _agreed(measure: Measure, score: float, entry: Entry, around: Around) -> tup
         told.append(f"prompts went from {before:,.0f} to {after:,.0f} tokens")
     subject = entry.subject
     if subject in around.release_levels and len(around.release_levels) > 1:
-        others = [level for release, level in around.release_levels.items() if release != subject]
-        told.append(
-            f"since then {_level(measure, around.release_levels[subject])}, others {_level(measure, min(others))}"
-        )
+        own = around.release_levels[subject]
+        others = min(level for release, level in around.release_levels.items() if release != subject)
+        if own > others:
+            told.append(f"since then {_level(measure, own)}, others {_level(measure, others)}")
     return score, told
 
 

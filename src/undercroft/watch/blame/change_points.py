@@ -18,6 +18,8 @@ _NEAR = 0.9
 _CHANCE = 1e-3
 # Of few values even a clear change is not that improbable.
 _FEW, _CHANCE_OF_FEW = 40, 2e-2
+# Shorter parts of a series are not looked at alone.
+_LEAST_PART = 20
 # As many values are looked at; longer series are put together from neighbours first.
 _VALUES = 1500
 
@@ -75,6 +77,8 @@ def find_changes(points: Sequence[Point], *, is_share: bool = False) -> list[Cha
     thinned = thin(points)
     borders: list[tuple[int, int, int, int, float]] = []
     _split(thinned, 0, len(thinned), _DEPTH, borders)
+    if not borders:
+        _find_episode(thinned, borders)
     borders.sort()
     level = fmean if is_share else median
     cuts = [0, *(border[2] for border in borders), len(thinned)]
@@ -110,20 +114,50 @@ def _split(
 ) -> None:
     if depth == 0 or end - begin < 2 * LEAST_SIDE:
         return
+    found = _likeliest(points, begin, end)
+    if found[4] > (_CHANCE_OF_FEW if end - begin < _FEW else _CHANCE):
+        return
+    into.append(found)
+    _split(points, begin, found[2], depth - 1, into)
+    _split(points, found[2], end, depth - 1, into)
+
+
+def _find_episode(points: Sequence[Point], into: list[tuple[int, int, int, int, float]]) -> None:
+    """What was worse for a while and is well again hardly shows in the whole: parts that overlap are looked at alone.
+
+    Source: S. Kovács and others, Seeded binary segmentation, Biometrika 110 (2023), with parts of half the length each
+    time; the chance is multiplied by their number.
+    """
+    count = len(points)
+    parts = []
+    width = count // 2
+    while width >= _LEAST_PART:
+        step = width // 2
+        parts += [(begin, min(begin + width, count)) for begin in range(0, count - step, step)]
+        width //= 2
+    tried = [_likeliest(points, begin, end) for begin, end in parts if end - begin >= 2 * LEAST_SIDE]
+    if not tried:
+        return
+    *_, cut, near, chance = min(tried, key=lambda one: one[4])
+    if chance * len(tried) > _CHANCE:
+        return
+    into.append((0, count, cut, near, chance * len(tried)))
+    _split(points, 0, cut, _DEPTH - 1, into)
+    _split(points, cut, count, _DEPTH - 1, into)
+
+
+def _likeliest(points: Sequence[Point], begin: int, end: int) -> tuple[int, int, int, int, float]:
+    """The likeliest change between two places: both of them, where it is, how far it may be off, its chance."""
     count = end - begin
     statistic = _pettitt([point.value for point in points[begin:end]])
     allowed = range(LEAST_SIDE - 1, count - LEAST_SIDE)
     heights = {at: abs(statistic[at]) / math.sqrt((at + 1) * (count - at - 1) * (count + 1) / 3) for at in allowed}
     best = max(heights, key=lambda at: heights[at])
     chance = min(1.0, len(heights) * math.erfc(heights[best] / math.sqrt(2)))
-    if chance > (_CHANCE_OF_FEW if count < _FEW else _CHANCE):
-        return
     alike = [at for at in allowed if heights[at] >= _NEAR * heights[best]]
     far = max(alike, key=lambda at: abs(at - best))
     cut = begin + best + 1
-    into.append((begin, end, cut, begin + far + 1, chance))
-    _split(points, begin, cut, depth - 1, into)
-    _split(points, cut, end, depth - 1, into)
+    return begin, end, cut, begin + far + 1, chance
 
 
 def _pettitt(values: Sequence[float]) -> list[float]:
