@@ -72,6 +72,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, values: dict[str, object]
         ("name:\nmodel: tiny\n", "line 1: name: expected a text, got None"),
         ("- 1\n", "line 1: expected a mapping with a name"),
         (_BOT + "samplin: {}\n", "line 3: samplin: there is no such field; nearest is 'sampling'"),
+        (_BOT + "temperature: 1\n", "line 3: temperature: there is no such field here; it belongs elsewhere"),
         (_BOT + "sampling:\n  top_p: 2\n", "line 4: sampling.top_p: expected at most 1, got 2"),
         (_BOT + "1: x\n", "line 3: 1: there is no such field"),
         (_BOT + "prompt: text\n", "line 3: prompt: expected a mapping, got 'text'"),

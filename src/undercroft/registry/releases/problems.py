@@ -33,8 +33,13 @@ def field_problems(
         if item["type"] == "invalid_key":
             location[-1] = str(location[-1])
         if item["type"] in ("extra_forbidden", "invalid_key"):
-            near = difflib.get_close_matches(str(location[-1]), names, n=1)
-            problem = "there is no such field" + (f"; nearest is {near[0]!r}" if near else "")
+            name = str(location[-1])
+            near = difflib.get_close_matches(name, names, n=1)
+            problem = "there is no such field"
+            if name in names:
+                problem += " here; it belongs elsewhere"
+            elif near:
+                problem += f"; nearest is {near[0]!r}"
         elif item["loc"][-1:] == ("[key]",):
             problem = "expected a name of letters, digits and '_'"
         else:
