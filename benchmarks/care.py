@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.care_bank import COARSE, Bank, fill
 from benchmarks.care_year import DAYS, TROUBLES, Trouble, Year
 from benchmarks.reporting import Report, arguments
-from undercroft.watch.evidence import make_arm
-from undercroft.watch.judging import Rules, failures_sentence
+from undercroft.watch.promotion.evidence import make_arm
+from undercroft.watch.promotion.judging import Rules, failures_sentence
 
 TITLE = "care: a year of standard questions, and what goes wrong in it"
 

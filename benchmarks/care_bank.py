@@ -1,4 +1,4 @@
-"""Real answers of the starter model to its standard questions, as it is and made worse: what a simulated year draws from."""
+"""Real answers of the starter to its standard questions, as it is and made worse: what a simulated year draws from."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import undercroft
 from benchmarks import product
 from benchmarks.processes import MissingError
 from undercroft.core.home import Home
-from undercroft.watch.asking import ask_all
-from undercroft.watch.baselines import QuestionBaseline
-from undercroft.watch.baselining import baseline_of
-from undercroft.watch.door_client import DoorClient
-from undercroft.watch.outcomes import Outcome
-from undercroft.watch.probe_files import Question, load_probe
+from undercroft.watch.probes.asking import ask_all
+from undercroft.watch.probes.baselines import QuestionBaseline
+from undercroft.watch.probes.baselining import baseline_of
+from undercroft.watch.probes.door_client import DoorClient
+from undercroft.watch.probes.outcomes import Outcome
+from undercroft.watch.probes.probe_files import Question, load_probe
 
 STARTER = Path(undercroft.__file__).parent / "starter" / "ticket-pilot.gguf"
 NAME = "tickets"
@@ -88,7 +88,7 @@ def fill(rounds: int, folder: Path) -> Bank:
 
 
 def coarsen(source: Path, target: Path) -> None:
-    """Writes a copy of a model whose Q8_0 weights have as many levels as 2 bits have: a quantization that is too coarse."""
+    """Writes a copy of a model whose Q8_0 weights have as many levels as 2 bits have: too coarse a quantization."""
     content = bytearray(source.read_bytes())
     for tensor in GGUFReader(source).tensors:
         if tensor.tensor_type is not GGMLQuantizationType.Q8_0 or "blk" not in tensor.name:

@@ -25,13 +25,13 @@ from undercroft.serving import deployments
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import replica_samples, usage
-from undercroft.watch.baselining import baseline_of
 from undercroft.watch.blame.causes import Measure
 from undercroft.watch.blame.explaining import Explained, explain
 from undercroft.watch.drift.surveying import look
 from undercroft.watch.findings import Finding, Kind
-from undercroft.watch.outcome_rows import Purpose, baseline_rows, keep_rows, outcome_row
-from undercroft.watch.outcomes import Outcome, likeness_to
+from undercroft.watch.probes.baselining import baseline_of
+from undercroft.watch.probes.outcome_rows import Purpose, baseline_rows, keep_rows, outcome_row
+from undercroft.watch.probes.outcomes import Outcome, likeness_to
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 365

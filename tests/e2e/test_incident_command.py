@@ -8,9 +8,9 @@ from tests.support.alerts import NOW
 from tests.support.cellar import Cellar
 from undercroft.core.home import Home
 from undercroft.storage.database import Database
-from undercroft.watch import incident_store
 from undercroft.watch.findings import Finding, Kind, Severity
-from undercroft.watch.incidents import Change, Step
+from undercroft.watch.incidents import incident_store
+from undercroft.watch.incidents.incidents import Change, Step
 
 
 def test_an_incident_is_shown_and_resolved_once(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def _claims(server: Server) -> dict[str, Any]:
 
 
 def _all_measured(server: Server) -> list[dict[str, Any]]:
-    """The entries of the ledger once each says what its process holds, which a replica that has just come does not yet."""
+    """The entries of the ledger once each says what its process holds, which one that has just come does not yet."""
     entries: list[dict[str, Any]] = _claims(server)["entries"]
     return entries if all("host" in entry["measured"] for entry in entries) else []
 

@@ -31,14 +31,14 @@ from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.journal import Search
 from undercroft.storage.tables import actions, alerts, incidents, probe_runs
-from undercroft.watch import incident_store, outbox
-from undercroft.watch.alert_texts import LANGUAGES
-from undercroft.watch.alerting import Deliverer, Watcher
 from undercroft.watch.findings import Kind
-from undercroft.watch.likely_causes import likely_cause
-from undercroft.watch.looking import Looker, sources_of
-from undercroft.watch.notes import Event, note_of
-from undercroft.watch.probe_files import probe_file
+from undercroft.watch.incidents import incident_store, outbox
+from undercroft.watch.incidents.alert_texts import LANGUAGES
+from undercroft.watch.incidents.alerting import Deliverer, Watcher
+from undercroft.watch.incidents.likely_causes import likely_cause
+from undercroft.watch.incidents.looking import Looker, sources_of
+from undercroft.watch.incidents.notes import Event, note_of
+from undercroft.watch.probes.probe_files import probe_file
 from undercroft.watch.sinks.all import SINKS
 
 START = datetime(2026, 11, 21, 7, tzinfo=UTC)
@@ -253,7 +253,7 @@ def test_a_server_that_is_killed_loses_nothing_and_marks_what_may_be_a_copy(worl
             "from pathlib import Path\n"
             "from undercroft.core.settings import AlertSettings\n"
             "from undercroft.storage.database import Database\n"
-            "from undercroft.watch.alerting import Deliverer, look_after_alerts\n"
+            "from undercroft.watch.incidents.alerting import Deliverer, look_after_alerts\n"
             "settings = AlertSettings(slack_url_file=sys.argv[2], site='cellar-1', timeout_seconds=120)\n"
             "look_after_alerts(Deliverer(Database(Path(sys.argv[1])), settings), threading.Event())\n"
         )

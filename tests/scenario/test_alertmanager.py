@@ -15,9 +15,9 @@ import requests
 from tests.support.server import free_port, wait_for
 from undercroft.core.clock import utc_now
 from undercroft.core.settings import AlertSettings
-from undercroft.watch.alerting import send_test, tell_alertmanager
 from undercroft.watch.findings import Kind, Severity
-from undercroft.watch.incidents import Incident
+from undercroft.watch.incidents.alerting import send_test, tell_alertmanager
+from undercroft.watch.incidents.incidents import Incident
 from undercroft.watch.sinks.contract import Result
 
 _PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")

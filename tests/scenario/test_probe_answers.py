@@ -14,9 +14,9 @@ import pytest
 from tests.support.server import Server
 from undercroft.core.clock import utc_now
 from undercroft.core.errors import UnavailableError
-from undercroft.watch.asking import ask_all
-from undercroft.watch.door_client import DoorClient, RefusedAnswerError
-from undercroft.watch.probe_files import Question
+from undercroft.watch.probes.asking import ask_all
+from undercroft.watch.probes.door_client import DoorClient, RefusedAnswerError
+from undercroft.watch.probes.probe_files import Question
 
 _PROBE = """\
 questions:

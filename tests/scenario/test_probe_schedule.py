@@ -13,11 +13,11 @@ import pytest
 from tests.support.server import wait_for
 from undercroft.core.home import Home
 from undercroft.storage.database import Database
-from undercroft.watch.history import PastRun, begin_run, break_off, end_run, last_due, last_run
-from undercroft.watch.probe_files import load_probe, probe_file
-from undercroft.watch.report_files import read_report, report_file
-from undercroft.watch.report_rows import read_rows
-from undercroft.watch.scheduler import look_after_probes, next_start, owed_since
+from undercroft.watch.probes.history import PastRun, begin_run, break_off, end_run, last_due, last_run
+from undercroft.watch.probes.probe_files import load_probe, probe_file
+from undercroft.watch.probes.scheduler import look_after_probes, next_start, owed_since
+from undercroft.watch.reports.report_files import read_report, report_file
+from undercroft.watch.reports.report_rows import read_rows
 
 _PROBE = """\
 schedule: "0 7 * * *"

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from undercroft.watch.findings import Kind, Severity
-from undercroft.watch.notes import Event, Message, Note
+from undercroft.watch.incidents.notes import Event, Message, Note
 
 NOW = datetime(2026, 11, 21, 7, tzinfo=UTC)
 KEY = "0123456789abcdef0123456789abcdef"

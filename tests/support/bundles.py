@@ -25,7 +25,7 @@ from undercroft.registry.models import add_local
 from undercroft.registry.releases import store
 from undercroft.registry.releases.content import check_content
 from undercroft.storage.database import Database
-from undercroft.watch.probe_files import parse_probe
+from undercroft.watch.probes.probe_files import parse_probe
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

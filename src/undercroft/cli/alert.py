@@ -11,9 +11,9 @@ from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
 from undercroft.core.clock import utc_now
 from undercroft.core.errors import InvalidError, NotFoundError
 from undercroft.core.settings import AlertSettings
-from undercroft.watch import outbox
-from undercroft.watch.alerting import send_test
-from undercroft.watch.delivery import State
+from undercroft.watch.incidents import outbox
+from undercroft.watch.incidents.alerting import send_test
+from undercroft.watch.incidents.delivery import State
 from undercroft.watch.sinks.all import ALERTMANAGER, SINKS, configured
 from undercroft.watch.sinks.contract import Result
 
@@ -86,7 +86,7 @@ def sink_sentences(states: list[dict[str, Any]]) -> list[str]:
     """Which sinks lack something; nothing where all have what they are to have.
 
     Args:
-        states: `undercroft.watch.outbox.SinkState` as plain data.
+        states: `undercroft.watch.incidents.outbox.SinkState` as plain data.
     """
     said = []
     for state in states:

@@ -24,7 +24,7 @@ from undercroft.recovery.bundles.reading import OpenBundle, open_bundle, own_sig
 from undercroft.registry.licences import LicenceGate
 from undercroft.registry.progress import Stage, counted
 from undercroft.storage import checkpoints
-from undercroft.watch.probe_files import parse_probe
+from undercroft.watch.probes.probe_files import parse_probe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 

@@ -11,13 +11,13 @@ from undercroft.cli.opening import open_database, open_home, settings_of
 from undercroft.cli.output import AsJson, Reason, print_json, print_table, print_wrapped
 from undercroft.core.clock import parse_moment, to_iso, utc_now
 from undercroft.core.errors import InvalidError
-from undercroft.watch import incident_store, outbox
-from undercroft.watch.acting import done_about
-from undercroft.watch.actions import Done, plain_rule, read_rules
-from undercroft.watch.alert_texts import commands_for
-from undercroft.watch.alerting import told_notes
-from undercroft.watch.incidents import Incident
-from undercroft.watch.notes import Event, note_of
+from undercroft.watch.incidents import incident_store, outbox
+from undercroft.watch.incidents.acting import done_about
+from undercroft.watch.incidents.actions import Done, plain_rule, read_rules
+from undercroft.watch.incidents.alert_texts import commands_for
+from undercroft.watch.incidents.alerting import told_notes
+from undercroft.watch.incidents.incidents import Incident
+from undercroft.watch.incidents.notes import Event, note_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 

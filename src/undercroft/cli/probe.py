@@ -17,20 +17,20 @@ from undercroft.core.clock import parse_moment, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UndercroftError
 from undercroft.core.files import write_atomically
 from undercroft.serving import deployments
-from undercroft.watch import proposals
-from undercroft.watch.asking import answers_to, check_languages
-from undercroft.watch.baselines import load_baseline, save_baseline
-from undercroft.watch.baselining import baseline_of, take_baseline
-from undercroft.watch.history import begin_run, break_off, last_run
-from undercroft.watch.outcome_rows import baseline_rows, keep_rows
-from undercroft.watch.probe_files import load_probe, parse_probe, probe_file, probe_names
-from undercroft.watch.report_files import added_rows, read_report, report_file
-from undercroft.watch.report_pages import COLUMNS, figure_cells, headline, html_of, markdown_of
-from undercroft.watch.report_rows import read_rows
-from undercroft.watch.report_summary import summarize
-from undercroft.watch.running import note_end, reach_door, run_probe
-from undercroft.watch.scheduler import next_start, owed_since
-from undercroft.watch.served import answer_limit, served_release
+from undercroft.watch.probes import proposals
+from undercroft.watch.probes.asking import answers_to, check_languages
+from undercroft.watch.probes.baselines import load_baseline, save_baseline
+from undercroft.watch.probes.baselining import baseline_of, take_baseline
+from undercroft.watch.probes.history import begin_run, break_off, last_run
+from undercroft.watch.probes.outcome_rows import baseline_rows, keep_rows
+from undercroft.watch.probes.probe_files import load_probe, parse_probe, probe_file, probe_names
+from undercroft.watch.probes.running import note_end, reach_door, run_probe
+from undercroft.watch.probes.scheduler import next_start, owed_since
+from undercroft.watch.probes.served import answer_limit, served_release
+from undercroft.watch.reports.report_files import added_rows, read_report, report_file
+from undercroft.watch.reports.report_pages import COLUMNS, figure_cells, headline, html_of, markdown_of
+from undercroft.watch.reports.report_rows import read_rows
+from undercroft.watch.reports.report_summary import summarize
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 

@@ -11,10 +11,10 @@ import typer
 from undercroft.cli.output import print_table, print_wrapped
 from undercroft.core.clock import to_iso
 from undercroft.core.units import format_duration
-from undercroft.watch.outcomes import Outcome
-from undercroft.watch.report_rows import Row
-from undercroft.watch.report_summary import Summary
-from undercroft.watch.running import Run
+from undercroft.watch.probes.outcomes import Outcome
+from undercroft.watch.probes.running import Run
+from undercroft.watch.reports.report_rows import Row
+from undercroft.watch.reports.report_summary import Summary
 
 
 def print_run(made: Run) -> None:

@@ -22,7 +22,7 @@ from undercroft.registry.releases.problems import field_problems
 from undercroft.registry.releases.references import ReleaseReference, parse_release
 from undercroft.serving.promotions import Plan
 from undercroft.serving.releasing import check_plan
-from undercroft.watch.judging import Rules
+from undercroft.watch.promotion.judging import Rules
 
 _SAMPLING_NAME = re.compile(r"\s*([A-Za-z_]+)\s*=\s*")
 _SAMPLING_PLAIN = re.compile(r"[^,]*")

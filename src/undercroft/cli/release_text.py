@@ -17,7 +17,7 @@ from undercroft.registry.releases.store import Release
 from undercroft.serving.promotions import Plan, Promotion, State
 from undercroft.storage.journal import Entry
 
-# Measures whose limit is the logarithm of a ratio; see `undercroft.watch.judging`.
+# Measures whose limit is the logarithm of a ratio; see `undercroft.watch.promotion.judging`.
 _TIMES = ("first_token", "token_seconds")
 
 _DIGEST_SHOWN = 19

@@ -103,7 +103,17 @@ def binary_arguments(
 ) -> list[str]:
     """The command line of a ``llama-server``."""
     batch, piece = batch_tokens(spec)
-    words = [str(binary), "--model", str(spec.model_path), "--alias", spec.answers_as, "--host", host, "--port", str(port)]
+    words = [
+        str(binary),
+        "--model",
+        str(spec.model_path),
+        "--alias",
+        spec.answers_as,
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
     words += ["--api-key-file", str(key_file), "--ctx-size", str(spec.context_tokens * spec.slots)]
     words += ["--parallel", str(spec.slots), "--batch-size", str(batch), "--ubatch-size", str(piece)]
     words += ["--threads", str(threads), "--threads-http", str(http_threads(spec))]

@@ -42,13 +42,13 @@ from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.usage import UsageLog
 from undercroft.storage import checkpoints
 from undercroft.storage.database import Database
-from undercroft.watch.alerting import Deliverer, Watcher, look_after_alerts, look_after_incidents
 from undercroft.watch.drift.sampling import sample_replicas
 from undercroft.watch.findings import Kind
-from undercroft.watch.likely_causes import likely_cause
-from undercroft.watch.looking import Looker, Source, sources_of
-from undercroft.watch.promoting import look_after_promotions
-from undercroft.watch.scheduler import look_after_probes
+from undercroft.watch.incidents.alerting import Deliverer, Watcher, look_after_alerts, look_after_incidents
+from undercroft.watch.incidents.likely_causes import likely_cause
+from undercroft.watch.incidents.looking import Looker, Source, sources_of
+from undercroft.watch.probes.scheduler import look_after_probes
+from undercroft.watch.promotion.promoting import look_after_promotions
 
 _log = structlog.get_logger("control")
 

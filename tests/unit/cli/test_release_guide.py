@@ -10,7 +10,7 @@ from undercroft.registry.releases.files import read_releases
 from undercroft.registry.releases.prompts import Prompt
 from undercroft.registry.releases.store import KEPT_TAGS
 from undercroft.serving.promotions import Plan
-from undercroft.watch.judging import Rules
+from undercroft.watch.promotion.judging import Rules
 
 _GUIDE = Path(__file__).parent.parent.parent.parent / "docs" / "guide"
 _TEXT = (_GUIDE / "releases.md").read_text(encoding="utf-8")

@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.alerts import NOW
 from undercroft.core.errors import InvalidError, UnavailableError
-from undercroft.watch.actions import (
+from undercroft.watch.findings import Finding, Kind, Severity
+from undercroft.watch.incidents.actions import (
     Deed,
     Done,
     Rule,
@@ -19,8 +20,7 @@ from undercroft.watch.actions import (
     read_rules,
     target_of,
 )
-from undercroft.watch.findings import Finding, Kind, Severity
-from undercroft.watch.incidents import Incident
+from undercroft.watch.incidents.incidents import Incident
 
 
 def rule(**others: Any) -> Rule:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tests.support.alerts import NOW, message, note
 from undercroft.core.settings import AlertSettings
-from undercroft.watch.actions import Deed, read_rules
-from undercroft.watch.alert_texts import text_of
 from undercroft.watch.findings import Kind
+from undercroft.watch.incidents.actions import Deed, read_rules
+from undercroft.watch.incidents.alert_texts import text_of
 from undercroft.watch.sinks.all import ALERTMANAGER, SINKS
 
 _TEXT = (Path(__file__).parent.parent.parent.parent / "docs" / "guide" / "alerts.md").read_text(encoding="utf-8")

@@ -8,7 +8,8 @@ from string import Formatter
 import pytest
 
 from tests.support.alerts import NOW, message, note
-from undercroft.watch.alert_texts import (
+from undercroft.watch.findings import Kind, Severity
+from undercroft.watch.incidents.alert_texts import (
     LANGUAGES,
     commands_for,
     gathered_lines,
@@ -18,8 +19,7 @@ from undercroft.watch.alert_texts import (
     title_of,
     what_happened,
 )
-from undercroft.watch.findings import Kind, Severity
-from undercroft.watch.notes import Event, read_note
+from undercroft.watch.incidents.notes import Event, read_note
 
 # A letter of the script that each language is written in, so that none is left in English by mistake.
 _SCRIPTS = {"th": r"[\u0e01-\u0e5b]", "ar": r"[\u0621-\u064a]", "zh": r"[\u4e00-\u9fff]"}

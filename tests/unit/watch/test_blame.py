@@ -22,8 +22,8 @@ from undercroft.storage.tables import usage
 from undercroft.watch.blame.causes import Measure, quiet_sentence
 from undercroft.watch.blame.change_points import Point, find_changes
 from undercroft.watch.blame.explaining import Explained, explain
-from undercroft.watch.report_files import append_line, report_file
-from undercroft.watch.report_rows import COLUMNS
+from undercroft.watch.reports.report_files import append_line, report_file
+from undercroft.watch.reports.report_rows import COLUMNS
 
 BEGIN = from_iso("2026-03-01T00:00:00.000Z")
 HAPPENED = BEGIN + timedelta(hours=10)

@@ -16,11 +16,11 @@ from undercroft.serving.courses import Course
 from undercroft.serving.doctor.disks import Room
 from undercroft.serving.promotions import Plan, Promotion, State
 from undercroft.serving.snapshot import DeploymentEntry, NameEntry, ReleaseEntry, Snapshot
-from undercroft.watch import conditions
-from undercroft.watch.conditions import Probed
 from undercroft.watch.findings import Kind, Severity
-from undercroft.watch.history import ENDED_WITH_SERVER, PastRun
-from undercroft.watch.outbox import SinkState
+from undercroft.watch.incidents import conditions
+from undercroft.watch.incidents.conditions import Probed
+from undercroft.watch.incidents.outbox import SinkState
+from undercroft.watch.probes.history import ENDED_WITH_SERVER, PastRun
 
 GIB = 1024**3
 

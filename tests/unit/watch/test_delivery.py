@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from tests.support.alerts import NOW, note
 from undercroft.core.settings import AlertSettings
-from undercroft.watch.alerting import told_notes
-from undercroft.watch.delivery import State, Waiting, judge, next_messages, pause
 from undercroft.watch.findings import Severity
-from undercroft.watch.notes import Event
+from undercroft.watch.incidents.alerting import told_notes
+from undercroft.watch.incidents.delivery import State, Waiting, judge, next_messages, pause
+from undercroft.watch.incidents.notes import Event
 from undercroft.watch.sinks.contract import Outcome, Result
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from undercroft.watch.check_kinds import CHECK_KINDS, Check
-from undercroft.watch.probe_files import parse_probe
-from undercroft.watch.report_rows import COLUMNS
+from undercroft.watch.probes.check_kinds import CHECK_KINDS, Check
+from undercroft.watch.probes.probe_files import parse_probe
+from undercroft.watch.reports.report_rows import COLUMNS
 
 _TEXT = (Path(__file__).parent.parent.parent.parent / "docs" / "guide" / "probes.md").read_text(encoding="utf-8")
 

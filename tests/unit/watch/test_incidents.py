@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.watch.findings import Finding, Kind, Severity
-from undercroft.watch.incidents import Change, Incident, Patience, Step, decide, is_at_least
+from undercroft.watch.incidents.incidents import Change, Incident, Patience, Step, decide, is_at_least
 
 NOW = datetime(2026, 11, 21, 7, tzinfo=UTC)
 PATIENCE = Patience(quiet=timedelta(minutes=5), escalate=timedelta(minutes=60))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from undercroft.watch.input_signs import TOPICS, language_of, topic_of
+from undercroft.watch.probes.input_signs import TOPICS, language_of, topic_of
 
 TEXTS = {
     "en": "Where is the order that I paid for last week? It has not arrived.",

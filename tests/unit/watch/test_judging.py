@@ -12,8 +12,8 @@ from sqlalchemy import insert
 from undercroft.core.errors import InvalidError
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
-from undercroft.watch.evidence import make_arm, read_arm
-from undercroft.watch.judging import Arm, Opinion, Rules, check_rules, failures_sentence, judge
+from undercroft.watch.promotion.evidence import make_arm, read_arm
+from undercroft.watch.promotion.judging import Arm, Opinion, Rules, check_rules, failures_sentence, judge
 
 
 def row(**others: Any) -> dict[str, Any]:

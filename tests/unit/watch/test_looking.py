@@ -10,8 +10,8 @@ from undercroft.core.clock import to_iso
 from undercroft.core.errors import UnavailableError
 from undercroft.storage.journal import Entry
 from undercroft.watch.findings import Finding, Kind, Severity
-from undercroft.watch.likely_causes import entry_sentence
-from undercroft.watch.looking import Looker, Source
+from undercroft.watch.incidents.likely_causes import entry_sentence
+from undercroft.watch.incidents.looking import Looker, Source
 
 
 def finding(sentence: str) -> Finding:

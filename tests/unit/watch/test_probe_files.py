@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from undercroft.core.errors import InvalidError, NotFoundError
 from undercroft.core.home import Home
-from undercroft.watch.probe_files import load_probe, parse_probe, probe_names
+from undercroft.watch.probes.probe_files import load_probe, parse_probe, probe_names
 
 _GOOD = """\
 schedule: "0 7 * * mon-fri"

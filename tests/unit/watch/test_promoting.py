@@ -17,8 +17,8 @@ from undercroft.serving.promotions import Plan, State
 from undercroft.serving.served import ServedName
 from undercroft.serving.snapshot import DeploymentEntry
 from undercroft.storage.database import Database
-from undercroft.watch.promoting import Promoter, scores_of, stopped_sentence, why_it_ended
-from undercroft.watch.promotion_steps import Scores
+from undercroft.watch.promotion.promoting import Promoter, scores_of, stopped_sentence, why_it_ended
+from undercroft.watch.promotion.promotion_steps import Scores
 
 MODELS = ["bot@2", "bot@1"]
 

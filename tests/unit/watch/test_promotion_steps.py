@@ -8,9 +8,9 @@ import pytest
 
 from tests.unit.watch.test_judging import row
 from undercroft.serving.promotions import Plan, State
-from undercroft.watch.evidence import make_arm
-from undercroft.watch.judging import Rules, judge
-from undercroft.watch.promotion_steps import (
+from undercroft.watch.promotion.evidence import make_arm
+from undercroft.watch.promotion.judging import Rules, judge
+from undercroft.watch.promotion.promotion_steps import (
     Candidate,
     Scores,
     Step,

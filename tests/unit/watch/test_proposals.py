@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from undercroft.watch.checks import judge_answer
-from undercroft.watch.probe_files import Question, parse_probe
-from undercroft.watch.proposals import derived_checks, probe_text, proposed_questions
+from undercroft.watch.probes.checks import judge_answer
+from undercroft.watch.probes.probe_files import Question, parse_probe
+from undercroft.watch.probes.proposals import derived_checks, probe_text, proposed_questions
 
 _JSON = '{"intent":"cancel_order","id":7,"note":"The customer wants to cancel the whole order"}'
 

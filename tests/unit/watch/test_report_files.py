@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.core.errors import ConflictError, NotFoundError
-from undercroft.watch.checks import CheckResult
-from undercroft.watch.door_client import Answer
-from undercroft.watch.outcomes import Outcome
-from undercroft.watch.report_files import append_line, read_report
-from undercroft.watch.report_rows import COLUMNS, header_line, read_rows, row_line
+from undercroft.watch.probes.checks import CheckResult
+from undercroft.watch.probes.door_client import Answer
+from undercroft.watch.probes.outcomes import Outcome
+from undercroft.watch.reports.report_files import append_line, read_report
+from undercroft.watch.reports.report_rows import COLUMNS, header_line, read_rows, row_line
 
 _AT = datetime(2026, 11, 21, 0, 0, 4, 125000, tzinfo=UTC)
 _OUTCOME = Outcome(

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from undercroft.watch.report_pages import headline, html_of, markdown_of
-from undercroft.watch.report_plots import first_token_plot, passed_plot
-from undercroft.watch.report_rows import Row
-from undercroft.watch.report_summary import summarize
+from undercroft.watch.reports.report_pages import headline, html_of, markdown_of
+from undercroft.watch.reports.report_plots import first_token_plot, passed_plot
+from undercroft.watch.reports.report_rows import Row
+from undercroft.watch.reports.report_summary import summarize
 
 _START = datetime(2026, 11, 1, tzinfo=UTC)
 

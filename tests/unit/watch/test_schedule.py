@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from undercroft.watch.schedule import check_schedule, check_time_zone, missed_due, next_due, spread
+from undercroft.watch.probes.schedule import check_schedule, check_time_zone, missed_due, next_due, spread
 
 _ZONES = ("UTC", "Asia/Bangkok", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
 _SCHEDULES = ("0 7 * * *", "*/15 * * * *", "30 2 * * *", "0 0 1 * *", "5 4 * * sun", "0 9-17/4 * * mon-fri")

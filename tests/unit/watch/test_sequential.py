@@ -8,7 +8,7 @@ from statistics import fmean, pvariance
 
 import pytest
 
-from undercroft.watch.sequential import LEAST_VALUES, mean_interval, proportion_interval
+from undercroft.watch.promotion.sequential import LEAST_VALUES, mean_interval, proportion_interval
 
 ALPHA = 0.05
 

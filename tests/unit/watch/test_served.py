@@ -9,7 +9,7 @@ import pytest
 from undercroft.registry.releases import store
 from undercroft.registry.releases.content import check_content
 from undercroft.storage.database import Database
-from undercroft.watch.served import answer_limit, served_release
+from undercroft.watch.probes.served import answer_limit, served_release
 
 
 @pytest.fixture

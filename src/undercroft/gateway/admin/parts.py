@@ -20,9 +20,9 @@ from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.status import deployments_status, ledger_status, promotions_status
 from undercroft.serving.usage import UsageLog
 from undercroft.storage.database import Database
-from undercroft.watch import incident_store, outbox
-from undercroft.watch.history import last_run
-from undercroft.watch.probe_files import probe_names
+from undercroft.watch.incidents import incident_store, outbox
+from undercroft.watch.probes.history import last_run
+from undercroft.watch.probes.probe_files import probe_names
 from undercroft.watch.sinks.all import configured
 
 

@@ -20,7 +20,7 @@ from undercroft.registry.releases.store import Release
 from undercroft.serving import promotions, releasing
 from undercroft.serving.promotions import Plan
 from undercroft.serving.releasing import Wanted
-from undercroft.watch.judging import check_rules
+from undercroft.watch.promotion.judging import check_rules
 
 router = APIRouter(prefix="/admin/releases", tags=["releases"])
 

@@ -21,7 +21,7 @@ from undercroft.gateway.openai.stream import Relay
 from undercroft.gateway.trace import Trace
 from undercroft.registry.releases.references import base_name
 from undercroft.serving.snapshot import DeploymentEntry, ReleaseEntry, ReplicaEntry
-from undercroft.watch.evidence import SHADOW_KEY
+from undercroft.watch.promotion.evidence import SHADOW_KEY
 
 T = TypeVar("T")
 

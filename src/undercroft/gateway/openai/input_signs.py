@@ -8,7 +8,7 @@ from typing import Any
 
 from undercroft.gateway.door.replicas import Deployment
 from undercroft.gateway.trace import Trace
-from undercroft.watch.input_signs import language_of, topic_of
+from undercroft.watch.probes.input_signs import language_of, topic_of
 
 # At most so often a deployment: what many ask is known from a few.
 _EVERY_SECONDS = 0.2

@@ -22,7 +22,7 @@ from undercroft.gateway.openai.payload import payload_for
 from undercroft.gateway.openai.releases import with_release
 from undercroft.gateway.openai.signs import Watched, spoken_text
 from undercroft.gateway.trace import Trace
-from undercroft.watch.similarity import ngram_similarity
+from undercroft.watch.probes.similarity import ngram_similarity
 
 _log = structlog.get_logger("door")
 

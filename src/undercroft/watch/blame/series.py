@@ -20,9 +20,9 @@ from undercroft.storage.journal import Entry, Search, find
 from undercroft.storage.tables import replica_samples, usage
 from undercroft.watch.blame.causes import Around, Measure
 from undercroft.watch.blame.change_points import Change, Point
-from undercroft.watch.probe_files import load_probe, probe_names
-from undercroft.watch.report_files import read_report, report_file
-from undercroft.watch.report_rows import read_rows
+from undercroft.watch.probes.probe_files import load_probe, probe_names
+from undercroft.watch.reports.report_files import read_report, report_file
+from undercroft.watch.reports.report_rows import read_rows
 
 # Standard questions, and what a candidate answered that no user saw.
 _OWN_KEYS = ("key_probe", "key_shadow")

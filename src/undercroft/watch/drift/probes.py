@@ -11,7 +11,7 @@ from typing import Any
 from undercroft.watch.drift.detectors import Detector, Rule, losses, run_levels, scores
 from undercroft.watch.drift.references import Usual
 from undercroft.watch.findings import Kind
-from undercroft.watch.outcome_rows import UNREACHED, Purpose
+from undercroft.watch.probes.outcome_rows import UNREACHED, Purpose
 
 # One question after the other.
 LOSSES: Mapping[Kind, str] = {

@@ -23,7 +23,7 @@ from undercroft.storage.tables import (
 )
 from undercroft.watch.drift.leaks import WINDOWS, Sample
 from undercroft.watch.drift.requests import COLUMNS
-from undercroft.watch.outcome_rows import Purpose
+from undercroft.watch.probes.outcome_rows import Purpose
 
 SPAN = timedelta(minutes=15)
 # Doors bring their rows in batches; a span is judged when the last have surely come.

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from undercroft.core.clock import to_iso
-from undercroft.watch.alert_texts import commands_for, what_happened
 from undercroft.watch.findings import Severity
-from undercroft.watch.incidents import Incident
-from undercroft.watch.notes import Event, note_of
+from undercroft.watch.incidents.alert_texts import commands_for, what_happened
+from undercroft.watch.incidents.incidents import Incident
+from undercroft.watch.incidents.notes import Event, note_of
 from undercroft.watch.sinks.contract import Post
 
 RESEND = timedelta(seconds=60)

@@ -11,7 +11,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from undercroft.core.errors import InvalidError, UnavailableError
-from undercroft.watch.notes import Message
+from undercroft.watch.incidents.notes import Message
 
 _LIMIT_BYTES = 8192
 _SHOWN_CHARACTERS = 160

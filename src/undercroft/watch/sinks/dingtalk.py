@@ -14,8 +14,8 @@ import json
 from datetime import datetime
 from urllib.parse import quote_plus
 
-from undercroft.watch.alert_texts import shortened, text_of
-from undercroft.watch.notes import Message
+from undercroft.watch.incidents.alert_texts import shortened, text_of
+from undercroft.watch.incidents.notes import Message
 from undercroft.watch.sinks.contract import SENT, Outcome, Post, Response, Result, judge_status
 
 _CHARACTERS = 4500

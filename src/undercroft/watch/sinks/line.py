@@ -10,8 +10,8 @@ import json
 import uuid
 from datetime import datetime
 
-from undercroft.watch.alert_texts import shortened, text_of
-from undercroft.watch.notes import Message
+from undercroft.watch.incidents.alert_texts import shortened, text_of
+from undercroft.watch.incidents.notes import Message
 from undercroft.watch.sinks.contract import SENT, Outcome, Post, Response, judge_status
 
 _CHARACTERS = 4500

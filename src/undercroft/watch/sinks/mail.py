@@ -18,8 +18,8 @@ from email.utils import format_datetime
 from typing import Any, Literal
 
 from undercroft.core.errors import InvalidError
-from undercroft.watch.alert_texts import text_of, title_of
-from undercroft.watch.notes import Message
+from undercroft.watch.incidents.alert_texts import text_of, title_of
+from undercroft.watch.incidents.notes import Message
 from undercroft.watch.sinks.contract import SENT, Outcome, Result
 from undercroft.watch.sinks.posting import Wire, why
 

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from undercroft.core.environment import proxy_environment
 from undercroft.core.errors import UnavailableError
-from undercroft.watch.notes import Message
+from undercroft.watch.incidents.notes import Message
 from undercroft.watch.sinks.contract import Outcome, Post, Response, Result
 
 _ANSWER_LIMIT_BYTES = 64 * 1024

@@ -10,8 +10,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-from undercroft.watch.alert_texts import gathered_lines, shortened, shown, title_of, word
-from undercroft.watch.notes import Message
+from undercroft.watch.incidents.alert_texts import gathered_lines, shortened, shown, title_of, word
+from undercroft.watch.incidents.notes import Message
 from undercroft.watch.sinks.contract import Post
 
 _HEADER_CHARACTERS = 150

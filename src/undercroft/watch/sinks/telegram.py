@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from undercroft.watch.alert_texts import shortened, text_of
-from undercroft.watch.notes import Message
+from undercroft.watch.incidents.alert_texts import shortened, text_of
+from undercroft.watch.incidents.notes import Message
 from undercroft.watch.sinks.contract import Outcome, Post, Response, judge_status, seconds_of
 
 _CHARACTERS = 4000

@@ -16,8 +16,8 @@ from typing import Any
 
 from undercroft.core.clock import to_iso
 from undercroft.core.errors import InvalidError
-from undercroft.watch.alert_texts import shown, text_of, title_of
-from undercroft.watch.notes import Message
+from undercroft.watch.incidents.alert_texts import shown, text_of, title_of
+from undercroft.watch.incidents.notes import Message
 from undercroft.watch.sinks.contract import Post
 
 _BASE64_MARK = "whsec_"

@@ -16,13 +16,13 @@ from undercroft.engines.contract import EngineMemory, EngineRecord, EngineSpec, 
 from undercroft.serving.replica import ReplicaView
 from undercroft.storage.database import Database
 from undercroft.storage.tables import probe_outcomes, replica_samples, usage
-from undercroft.watch.baselining import baseline_of
-from undercroft.watch.checks import judge_answer
-from undercroft.watch.door_client import Answer
 from undercroft.watch.drift.sampling import keep_samples, open_files
-from undercroft.watch.outcome_rows import Purpose, baseline_rows, keep_rows, outcome_row
-from undercroft.watch.outcomes import Outcome
-from undercroft.watch.probe_files import Question
+from undercroft.watch.probes.baselining import baseline_of
+from undercroft.watch.probes.checks import judge_answer
+from undercroft.watch.probes.door_client import Answer
+from undercroft.watch.probes.outcome_rows import Purpose, baseline_rows, keep_rows, outcome_row
+from undercroft.watch.probes.outcomes import Outcome
+from undercroft.watch.probes.probe_files import Question
 
 AT = from_iso("2026-03-01T07:00:00.000Z")
 QUESTION = Question.model_validate(

@@ -25,7 +25,7 @@ from undercroft.storage.tables import detector_states, probe_outcomes, replica_s
 from undercroft.watch.drift import forget, look, survey
 from undercroft.watch.drift.surveying import keep
 from undercroft.watch.findings import Finding, Kind, Severity
-from undercroft.watch.looking import sources_of
+from undercroft.watch.incidents.looking import sources_of
 
 BEGIN = from_iso("2026-03-01T07:00:00.000Z")
 QUESTIONS = ("one#11111111", "two#22222222", "three#33333333", "four#44444444", "five#55555555")

@@ -15,10 +15,10 @@ import pytest
 
 from tests.support.alerts import KEY, NOW, message, note
 from undercroft.core.errors import InvalidError
-from undercroft.watch.alert_texts import LANGUAGES
 from undercroft.watch.findings import Kind, Severity
-from undercroft.watch.incidents import Incident
-from undercroft.watch.notes import Event, Message
+from undercroft.watch.incidents.alert_texts import LANGUAGES
+from undercroft.watch.incidents.incidents import Incident
+from undercroft.watch.incidents.notes import Event, Message
 from undercroft.watch.sinks import alertmanager, dingtalk, line, slack, teams, telegram, webhook
 from undercroft.watch.sinks.contract import Response, Result
 

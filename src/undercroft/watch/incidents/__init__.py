@@ -1,0 +1,1 @@
+"""Incidents and alerts: what is open, who is told, what is done by rule."""

@@ -1,0 +1,1 @@
+"""Standard questions: asked through the door, judged by checks, compared with a baseline."""

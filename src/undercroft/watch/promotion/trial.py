@@ -1,0 +1,60 @@
+"""The standard questions of a name, asked of several of its releases: a process of its own, for a promotion.
+
+python -P -m undercroft.watch.promotion.trial --home HOME --probe NAME --model NAME@8 --model NAME@7
+
+It prints one JSON line a release: ``{"model", "score", "asked", "passed", "failed", "problem"}``. The answers stand in
+the health report like those of every other run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from undercroft.core.errors import UndercroftError
+from undercroft.core.home import Home
+from undercroft.core.processes import die_with_parent
+from undercroft.core.settings import load_settings
+from undercroft.storage.database import Database
+from undercroft.watch.probes.baselines import load_baseline
+from undercroft.watch.probes.probe_files import load_probe
+from undercroft.watch.probes.running import run_probe
+
+
+def main() -> None:
+    """Reads the command line, asks, and prints how it went."""
+    parser = argparse.ArgumentParser(prog="undercroft-trial")
+    for flag in ("--home", "--probe"):
+        parser.add_argument(flag, required=True)
+    parser.add_argument("--model", required=True, action="append")
+    given = parser.parse_args()
+    die_with_parent()
+    home = Home(Path(given.home))
+    try:
+        settings = load_settings(home.config_file).settings
+        database = Database(home.database_file)
+        probe, baseline = load_probe(home, given.probe), load_baseline(home, given.probe)
+        for model in given.model:
+            made = run_probe(home, settings, database, given.probe, probe, baseline, lambda _outcome: None, model=model)
+            unreached = next((outcome.message for outcome in made.outcomes if made.is_unreached), "")
+            print(
+                json.dumps(
+                    {
+                        "model": model,
+                        "score": made.score,
+                        "asked": len(made.outcomes),
+                        "passed": made.passed,
+                        "failed": [outcome.question for outcome in made.outcomes if not outcome.has_passed],
+                        "problem": unreached,
+                    }
+                ),
+                flush=True,
+            )
+    except UndercroftError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

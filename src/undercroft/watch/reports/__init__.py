@@ -1,0 +1,1 @@
+"""The health report: rows, files, summaries, pages."""
