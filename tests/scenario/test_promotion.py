@@ -209,6 +209,17 @@ def test_users_see_nothing_of_a_shadow(shared: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("options", [(), ("--no-probes",)])
+def test_a_prompt_that_does_not_fit_never_reaches_users(shared: Server, options: tuple[str, ...]) -> None:
+    """A first request finds it, whether there are standard questions or not; what is in production stays."""
+    before = live(shared)
+    ended = promote(shared, counting(shared, 3, "--system", "Answer with care. " * 900), *options)
+    assert ended["state"] == "reverted"
+    assert "refuses a first request" in ended["note"]
+    assert live(shared) == before
+
+
+@pytest.mark.long
 def test_a_candidate_that_answers_its_questions_worse_is_sent_back(shared: Server) -> None:
     """Both are asked the standard questions of the name before any user is; the one that it fails is named."""
     probe = shared.home / "probes" / f"{NAME}.yaml"

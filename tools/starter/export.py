@@ -100,17 +100,22 @@ def tensors(weights: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
     return named
 
 
-def export(checkpoint: Path, out: Path, *, kind: str) -> None:
+def export(checkpoint: Path, out: Path, *, kind: str, mean_with: Path | None = None) -> None:
     """Write the averaged weights of a checkpoint as GGUF.
 
     Args:
         checkpoint: ``checkpoint.pt``; ``tokenizer.model`` lies beside it.
         out: The file to write.
         kind: Type of the matrices: ``F32``, ``F16`` or ``Q8_0``. Norms stay F32.
+        mean_with: An earlier checkpoint of the same run; the file holds the mean of both.
     """
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
     shape = Shape(**state["shape"])
-    named = tensors(state["average"], shape)
+    weights = state["average"]
+    if mean_with is not None:
+        earlier = torch.load(mean_with, weights_only=True)["average"]
+        weights = {name: (weight + earlier[name]) / 2 for name, weight in weights.items()}
+    named = tensors(weights, shape)
     writer = gguf.GGUFWriter(out, "llama")
     _add_metadata(writer, shape, sum(tensor.numel() for tensor in named.values()))
     writer.add_file_type({"F32": 0, "F16": 1, "Q8_0": 7}[kind])
@@ -134,8 +139,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--type", choices=sorted(_TYPES), default="Q8_0")
+    parser.add_argument("--mean-with", type=Path, help="earlier checkpoint of the same run, to take the mean with")
     options = parser.parse_args()
-    export(options.checkpoint, options.out, kind=options.type)
+    export(options.checkpoint, options.out, kind=options.type, mean_with=options.mean_with)
 
 
 if __name__ == "__main__":

@@ -138,3 +138,10 @@ def test_wrong_rules_are_named(wrong: Any) -> None:
     """Each is refused with a sentence about it."""
     with pytest.raises(InvalidError, match="the rules have problems"):
         check_rules(wrong)
+
+
+def test_copies_tell_how_like_the_answers_are() -> None:
+    """The mean over those that were compared; nothing where none was."""
+    alike = [row(key_id="key_shadow", signs={**signs(), "likeness": value}) for value in (0.5, 1.0)]
+    assert make_arm([*alike, row()]).likeness == 0.75
+    assert make_arm([row()]).likeness is None

@@ -39,7 +39,7 @@ async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
     wanted = data.get("dimensions")
     if wanted is not None:
         _check_dimensions(wanted, orjson.loads(body))
-    exchange.respond(200, renamed(body, exchange.trace.deployment))
+    exchange.respond(200, renamed(body, data["model"]))
 
 
 def _check_dimensions(wanted: int, answer: dict[str, Any]) -> None:

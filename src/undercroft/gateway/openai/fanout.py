@@ -134,7 +134,7 @@ class _Run:
             choices.extend(found["choices"])
         first = orjson.loads(bodies[0])
         merged = {"id": self.id, "object": first.get("object"), "created": self.created}
-        merged |= {"model": self.exchange.trace.deployment, "choices": choices, "usage": total_usage(self.parts)}
+        merged |= {"model": self.data["model"], "choices": choices, "usage": total_usage(self.parts)}
         if "system_fingerprint" in first:
             merged["system_fingerprint"] = first["system_fingerprint"]
         self.exchange.respond(200, orjson.dumps(merged))
@@ -145,7 +145,7 @@ class _Run:
         await self._all(self._ask_for_stream)
         if (self.data.get("stream_options") or {}).get("include_usage"):
             kind = "text_completion" if self.table is COMPLETIONS else "chat.completion.chunk"
-            event = {"id": self.id, "object": kind, "created": self.created, "model": self.exchange.trace.deployment}
+            event = {"id": self.id, "object": kind, "created": self.created, "model": self.data["model"]}
             event |= {"choices": [], "usage": total_usage(self.parts)}
             self.exchange.pass_on(b"data: " + orjson.dumps(event) + b"\n\n")
         self.exchange.pass_on(b"data: [DONE]\n\n")
@@ -182,7 +182,7 @@ class _Run:
             return Relay(
                 part.trace,
                 emit,
-                model=self.exchange.trace.deployment,
+                model=self.data["model"],
                 has_usage_request=False,
                 is_framed=True,
                 content_field=self.content_field,

@@ -113,7 +113,7 @@ async def _answer(
     if fanout.is_needed(data, deployment):
         await fanout.answer(dispatcher, exchange, deployment, table, data, check)
         return None
-    name = exchange.trace.deployment
+    name = data["model"]
     is_completion = table is COMPLETIONS
     content_field = "prompt" if is_completion else "messages"
     call = Call(

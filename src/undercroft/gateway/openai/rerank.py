@@ -41,7 +41,7 @@ async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
     answer = {
         "id": "rerank-" + exchange.id,
         "object": "list",
-        "model": exchange.trace.deployment,
+        "model": data["model"],
         "results": results,
         "usage": {"prompt_tokens": prompt, "total_tokens": prompt},
     }

@@ -76,6 +76,7 @@ def make_arm(rows: Sequence[Mapping[str, Any]]) -> Arm:
     for measure, sign in _SIGNS.items():
         told = [row["signs"][sign] for row in answered if row["signs"].get(sign) is not None]
         shares[measure] = Share(sum(told), len(told))
+    alike = [row["signs"]["likeness"] for row in answered if row["signs"].get("likeness") is not None]
     in_a_row = 0
     for row in reversed(rows):
         if row["status"] < 400 and not any((row["signs"] or {}).get(sign) for sign in _BAD_SIGNS):
@@ -89,6 +90,7 @@ def make_arm(rows: Sequence[Mapping[str, Any]]) -> Arm:
             "token_seconds": _times([_token_seconds(row) for row in timed]),
         },
         failures_in_a_row=in_a_row,
+        likeness=fmean(alike) if alike else None,
     )
 
 

@@ -97,12 +97,14 @@ class Arm:
         shares: ``errors``, ``refused``, ``empty``, ``refusals``, ``invalid``, ``cut``.
         times: ``first_token``, ``token_seconds``.
         failures_in_a_row: The last so many answers were errors, refusals of the engine, empty or invalid.
+        likeness: Of its answers to those that users got of the same requests, 0.0 to 1.0; None without copies.
     """
 
     requests: int
     shares: Mapping[str, Share]
     times: Mapping[str, Times]
     failures_in_a_row: int = 0
+    likeness: float | None = None
 
 
 class Opinion(StrEnum):

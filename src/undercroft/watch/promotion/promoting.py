@@ -204,15 +204,16 @@ class Promoter:
             **promotion.evidence,
             "requests": {"candidate": mine.requests, "production": other.requests},
             "failures_in_a_row": mine.failures_in_a_row,
+            "likeness": mine.likeness,
             "findings": [finding.to_dict() for finding in findings],
         }
         return after_trying(promotion.plan, rules, candidate, mine, other, findings), evidence
 
     def _ask(self, promotion: Promotion) -> Scores:
-        """Asks the standard questions of the name of both releases."""
+        """Sends the candidate a first request, and the standard questions of the name to both releases."""
         name = promotion.name
         if not promotion.plan.has_probes or not probe_file(self._home, name).exists():
-            return Scores(None, None)
+            return Scores(None, None, problem=self._trial(None, [f"{name}@{promotion.to_number}"])[1])
         try:
             load_probe(self._home, name)
         except UndercroftError as error:
@@ -226,10 +227,11 @@ class Promoter:
         entry = self._serving.entry(self._group(name, number) or "")
         return entry is not None and entry.state == "ready"
 
-    def _trial(self, name: str, models: list[str]) -> tuple[str, str]:
+    def _trial(self, probe: str | None, models: list[str]) -> tuple[str, str]:
         """What the trial's process printed, and why it ended early; empty where it did not."""
         command = [sys.executable, "-P", "-m", "undercroft.watch.promotion.trial", "--home", str(self._home.root)]
-        command += ["--probe", name, *(word for model in models for word in ("--model", model))]
+        command += ["--probe", probe] if probe is not None else []
+        command += [word for model in models for word in ("--model", model)]
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
         )

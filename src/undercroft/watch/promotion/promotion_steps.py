@@ -71,7 +71,7 @@ class Scores:
         candidate: 0.0 to 1.0; None where there are none.
         production: Of what is in production; None is not known.
         failed: Questions that the candidate failed and production did not.
-        problem: Why they could not be asked; empty where they were.
+        problem: Why it refused a first request, or they could not be asked; empty where all is well.
     """
 
     candidate: float | None
@@ -128,7 +128,7 @@ def after_checking(plan: Plan, rules: Rules, candidate: Candidate, scores: Score
         return Next(Step.REVERT, f"it failed: {candidate.note}")
     further = Next(Step.CANARY if plan.is_tried else Step.FINISH)
     if scores.problem:
-        return Next(Step.REVERT, f"its standard questions could not be asked: {scores.problem}")
+        return Next(Step.REVERT, f"it could not be tried: {scores.problem}")
     if scores.candidate is None or rules.probes_worse_by is None or scores.production is None:
         return further
     if scores.candidate < scores.production - rules.probes_worse_by - 1e-9:

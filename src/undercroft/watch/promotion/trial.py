@@ -1,4 +1,4 @@
-"""The standard questions of a name, asked of several of its releases: a process of its own, for a promotion.
+"""A first request to a candidate, and the standard questions of its name to several releases: a process of its own.
 
 python -P -m undercroft.watch.promotion.trial --home HOME --probe NAME --model NAME@8 --model NAME@7
 
@@ -13,21 +13,24 @@ import json
 import sys
 from pathlib import Path
 
-from undercroft.core.errors import UndercroftError
+from undercroft.core.errors import ConflictError, UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.processes import die_with_parent
 from undercroft.core.settings import load_settings
 from undercroft.storage.database import Database
 from undercroft.watch.probes.baselines import load_baseline
+from undercroft.watch.probes.door_client import DoorClient, RefusedAnswerError
 from undercroft.watch.probes.probe_files import load_probe
-from undercroft.watch.probes.running import run_probe
+from undercroft.watch.probes.running import reach_door, run_probe
+
+_GREETING_TOKENS = 4
 
 
 def main() -> None:
     """Reads the command line, asks, and prints how it went."""
     parser = argparse.ArgumentParser(prog="undercroft-trial")
-    for flag in ("--home", "--probe"):
-        parser.add_argument(flag, required=True)
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--probe")
     parser.add_argument("--model", required=True, action="append")
     given = parser.parse_args()
     die_with_parent()
@@ -35,6 +38,9 @@ def main() -> None:
     try:
         settings = load_settings(home.config_file).settings
         database = Database(home.database_file)
+        greet(reach_door(home, settings), given.model[0])
+        if given.probe is None:
+            return
         probe, baseline = load_probe(home, given.probe), load_baseline(home, given.probe)
         for model in given.model:
             made = run_probe(home, settings, database, given.probe, probe, baseline, lambda _outcome: None, model=model)
@@ -54,6 +60,23 @@ def main() -> None:
             )
     except UndercroftError as error:
         sys.exit(str(error))
+
+
+def greet(client: DoorClient, model: str) -> None:
+    """Sends one short request, which a prompt that is too long for its context fails, too.
+
+    What is no chat, and a prompt that needs values of the request, cannot be tried like that.
+
+    Raises:
+        ConflictError: ``not-answered``: it was refused.
+        UnavailableError: Nobody answers at the door.
+    """
+    try:
+        client.chat(model, [{"role": "user", "content": "Hello"}], max_tokens=_GREETING_TOKENS)
+    except RefusedAnswerError as error:
+        if error.code == "task-not-offered" or "prompt_variables" in error.message:
+            return
+        raise ConflictError("not-answered", f"it refuses a first request: {error.code}: {error.message}") from error
 
 
 if __name__ == "__main__":
