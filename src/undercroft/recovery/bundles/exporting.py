@@ -30,7 +30,6 @@ from undercroft.recovery.bundles.manifests import (
     MANIFEST_LIMIT_BYTES,
     SBOM_PATH,
     BundledModel,
-    BundledRelease,
     Entry,
     Manifest,
     sort_entries,
@@ -149,7 +148,7 @@ def export(
     wheels = whole_set(wanted.wheels) if wanted.wheels is not None else []
     packages = [_package(wheel, wheels) for wheel in wheels]
     sources += [_Source(package.entry, wheel.file) for package, wheel in zip(packages, wheels, strict=True)]
-    models, releases = tuple(map(_bundled_model, chosen.models)), tuple(map(_bundled_release, chosen.releases))
+    models, releases = tuple(map(_bundled_model, chosen.models)), chosen.releases
     bill = bill_of_materials(
         bundle_id=bundle_id,
         at=to_iso(at),
@@ -271,10 +270,6 @@ def _bundled_model(model: Model) -> BundledModel:
         facts=model.facts.to_dict(),
         files=model.files,
     )
-
-
-def _bundled_release(release: Release) -> BundledRelease:
-    return BundledRelease(**{name: getattr(release, name) for name in BundledRelease.__slots__})
 
 
 class _Writer:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from undercroft.core.errors import ConflictError, RefusedError
 from undercroft.core.home import Home
 from undercroft.recovery.bundles import signing
-from undercroft.recovery.bundles.manifests import BundledModel, BundledRelease, Entry, Manifest
+from undercroft.recovery.bundles.manifests import BundledModel, Entry, Manifest
 from undercroft.recovery.bundles.probes import IMPORT_ACTION, finish, importing_alone, stage
 from undercroft.recovery.bundles.problems import bad_bundle
 from undercroft.recovery.bundles.reading import OpenBundle, open_bundle, own_signer
@@ -28,6 +28,7 @@ from undercroft.registry.licences import LicenceGate
 from undercroft.registry.progress import Progress, Stage, counted, silent
 from undercroft.registry.quarantine import clean_quarantine, workspace
 from undercroft.registry.releases import store
+from undercroft.registry.releases.store import Release
 from undercroft.storage import journal
 from undercroft.storage.blobs import BlobStore, check_room, fingerprint
 from undercroft.storage.database import Database
@@ -83,7 +84,7 @@ class _Work:
     """
 
     models: tuple[BundledModel, ...]
-    releases: tuple[BundledRelease, ...]
+    releases: tuple[Release, ...]
     probes: Mapping[str, Entry]
     there: tuple[str, ...]
 
@@ -287,7 +288,7 @@ def _candidate(
 
 
 def _add_releases(
-    connection: Connection, bundle: OpenBundle, releases: Sequence[BundledRelease], actor: str
+    connection: Connection, bundle: OpenBundle, releases: Sequence[Release], actor: str
 ) -> dict[str, str]:
     """Each gets the next number of its name."""
     given = {}

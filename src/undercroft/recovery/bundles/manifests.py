@@ -20,6 +20,7 @@ from undercroft.recovery.documents import read_object
 from undercroft.recovery.sealing import DamagedError
 from undercroft.registry.entries import ModelFile, manifest_digest
 from undercroft.registry.releases.content import ReleaseContent, check_content, content_digest
+from undercroft.registry.releases.store import Release
 from undercroft.registry.selection import check_listing
 
 MANIFEST_LIMIT_BYTES = 64 * 1024**2
@@ -84,34 +85,6 @@ class BundledModel:
 
 
 @dataclass(frozen=True, slots=True)
-class BundledRelease:
-    """A release.
-
-    Args:
-        name: What it serves.
-        number: That it had where it is from.
-        content: Everything that makes an answer what it is.
-        digest: Of the content and of the model's files.
-        model_digest: Of the model's files; None for an external engine.
-        created_at: ISO 8601, UTC.
-        actor: Who made it.
-        reason: Why, in the actor's words.
-    """
-
-    name: str
-    number: int
-    content: ReleaseContent
-    digest: str
-    model_digest: str | None
-    created_at: str
-    actor: str
-    reason: str | None
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.number}"
-
-
-@dataclass(frozen=True, slots=True)
 class Manifest:
     """One bundle.
 
@@ -133,7 +106,7 @@ class Manifest:
     reason: str | None
     entries: tuple[Entry, ...]
     models: tuple[BundledModel, ...] = ()
-    releases: tuple[BundledRelease, ...] = ()
+    releases: tuple[Release, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -174,7 +147,7 @@ class Manifest:
         return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _fields(item: BundledModel | BundledRelease) -> dict[str, Any]:
+def _fields(item: BundledModel | Release) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__slots__ if name not in {"files", "content"}}
 
 
@@ -299,11 +272,11 @@ def _model(row: Any) -> BundledModel:
     )
 
 
-def _release(row: Any) -> BundledRelease:
+def _release(row: Any) -> Release:
     values = _mapping(row)
     if type(values["number"]) is not int or values["number"] < 1:
         raise ValueError("expected a number from 1")
-    return BundledRelease(
+    return Release(
         name=_text(values["name"]),
         number=values["number"],
         content=_content(values["content"]),

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from undercroft.catalog.licences import UNKNOWN, licences_in
-from undercroft.recovery.bundles.manifests import BundledModel, BundledRelease, Entry
+from undercroft.recovery.bundles.manifests import BundledModel, Entry
+from undercroft.registry.releases.store import Release
 
 # Those of the catalogue whose name there means exactly one of SPDX's.
 _SPDX = {
@@ -55,7 +56,7 @@ def bill_of_materials(
     at: str,
     version: str,
     models: Sequence[BundledModel],
-    releases: Sequence[BundledRelease],
+    releases: Sequence[Release],
     probes: Mapping[str, Entry],
     packages: Sequence[Package],
 ) -> bytes:
