@@ -79,6 +79,7 @@ def test_usage_has_everything_but_text(door: DoorProcess) -> None:
         "request_id",
         "key_id",
         "deployment",
+        "release",
         "replica",
         "route",
         "status",
@@ -87,6 +88,9 @@ def test_usage_has_everything_but_text(door: DoorProcess) -> None:
         "queue_seconds",
         "first_token_seconds",
         "total_seconds",
+        "signs",
+        "input_language",
+        "input_topic",
     }
     assert (row["prompt_tokens"], row["completion_tokens"], row["status"]) == (5, 2, 200)
     assert len(row["at"]) == 24
