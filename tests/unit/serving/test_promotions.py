@@ -56,8 +56,8 @@ def everything(database: Database) -> dict[str, list[Any]]:
 
 
 def test_a_promotion_ends_in_production(database: Database) -> None:
-    """What was there is ``previous``, the tag ``canary`` is gone, a deployment of the name runs the model, and the journal
-    says why it was wanted."""
+    """What was there is ``previous``, the tag ``canary`` is gone, a deployment of the name runs the model, and
+    the journal says why it was wanted."""
     with database.write() as connection:
         running = begin(connection, 1)
         assert promotions.find_running(connection, "bot") == running
