@@ -158,7 +158,7 @@ def test_a_good_candidate_gets_its_share_and_then_all(shared: Server, tmp_path: 
 _WORSE = {
     "cut": (("temperature=0,max_tokens=3",), "cut at their limit"),
     "empty": (('temperature=0,stop="{"',), "empty"),
-    "refusing": (("temperature=0", "--context", "256", "--system", "Help desk. " * 300), "refused"),
+    "refusing": (("temperature=0", "--context", "256", "--system", "Help desk. " * 300), "refuses a first"),
     "slow": (("temperature=0", "--slots", "2", "--system", "You are a help desk. " * 60), "time a token"),
 }
 
