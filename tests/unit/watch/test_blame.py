@@ -277,3 +277,27 @@ def test_parts_of_a_quiet_series_raise_no_alarm() -> None:
     rng = random.Random(3)
     series = [[Point(float(at), rng.lognormvariate(0, 0.5)) for at in range(200)] for _ in range(100)]
     assert sum(bool(find_changes(points)) for points in series) <= 1
+
+
+def test_several_changes_are_told_in_the_order_of_time() -> None:
+    """Also where one was found inside a part that another had cut off: none of them has an empty side."""
+    rng = random.Random(6)
+    levels = [1.0] * 60 + [6.0] * 60 + [2.0] * 60 + [12.0] * 60 + [30.0] * 60
+    points = [Point(i, level * rng.lognormvariate(0, 0.1)) for i, level in enumerate(levels)]
+    found = find_changes(points)
+    assert [round(change.at / 60) for change in found] == [1, 2, 3, 4]
+    assert [change.at for change in found] == sorted(change.at for change in found)
+
+
+def test_a_release_that_took_over_is_the_cause_even_where_the_change_is_seen_late(past: Past) -> None:
+    """Prompts that grew with a release are not said to have grown by themselves."""
+    past.promoted()
+    late = HAPPENED + timedelta(hours=1)
+
+    def row(at: datetime, after: bool) -> dict[str, Any]:
+        return {"first": 0.5 if at >= late else 0.18, "release": 2, "prompt_tokens": 900} if after else {}
+
+    past.requests(row)
+    causes = past.blame(Measure.LATENCY)[0].causes
+    assert "put bot@2 into production" in causes[0].sentence
+    assert not any("no release changed them" in cause.sentence for cause in causes)

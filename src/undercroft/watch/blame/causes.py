@@ -32,6 +32,8 @@ class Measure(StrEnum):
 _CLOCK_SLACK_SECONDS = 90.0
 # What was still well for so many measurements after an entry was hardly made worse by it.
 _GOOD_MEASUREMENTS = 6.0
+# A release that answers since the change, and did not before, was there at the change, however late that was seen.
+_TAKES_OVER, _TOOK_OVER = ("release.promoted", "release.rollback"), 0.75
 # Beside the likeliest, a cause of less than this share of its score is not worth a line.
 _BESIDE = 0.4
 # Of 1: below, a cause is not worth a line.
@@ -68,6 +70,7 @@ class Around:
         others_per_minute: Of all other names together.
         prompt_tokens: A request's, typically.
         answer_tokens: A request's, typically.
+        releases: That answered most; ``NAME@7``, or empty where the name has none.
         release_levels: Release → level of the measure, where several answered after the change.
     """
 
@@ -75,6 +78,7 @@ class Around:
     others_per_minute: tuple[float, float] = (0.0, 0.0)
     prompt_tokens: tuple[float, float] = (0.0, 0.0)
     answer_tokens: tuple[float, float] = (0.0, 0.0)
+    releases: tuple[str, str] = ("", "")
     release_levels: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -184,6 +188,8 @@ def _of_entry(
     score = kind.get(measure, 0.02) * (_OWN if is_own else _OTHERS if measure in _ELSEWHERE else 0.05)
     if entry.action.startswith(("key.", "backup.", "model.")):
         score = kind.get(measure, 0.02)
+    if entry.action in _TAKES_OVER and around.releases[1] == entry.subject != around.releases[0] and closeness > 0:
+        closeness = max(closeness, _TOOK_OVER)
     score *= closeness
     evidence = list(notes)
     if is_own and entry.action in {"release.promoted", "release.rollback", "release.promote", "deployment.change"}:
@@ -248,7 +254,8 @@ def _of_use(measure: Measure, around: Around, own: float) -> list[Cause]:
         (around.answer_tokens, "Answers", (Measure.COST,)),
     ):
         before, after = tokens
-        if measure in measures and before and after / before > 1.25 and own < 0.5:
+        is_same = around.releases[0] == around.releases[1]
+        if measure in measures and before and after / before > 1.25 and own < 0.5 and is_same:
             sentence = f"{whose} went from {before:,.0f} to {after:,.0f} tokens, and no release changed them"
             found.append(Cause(0.6, sentence, remedy="undercroft drift show"))
     return found

@@ -79,7 +79,7 @@ def find_changes(points: Sequence[Point], *, is_share: bool = False) -> list[Cha
     _split(thinned, 0, len(thinned), _DEPTH, borders)
     if not borders:
         _find_episode(thinned, borders)
-    borders.sort()
+    borders.sort(key=lambda border: border[2])
     level = fmean if is_share else median
     cuts = [0, *(border[2] for border in borders), len(thinned)]
     found = []

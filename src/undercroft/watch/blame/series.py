@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -174,6 +174,7 @@ def around(
         ),
         prompt_tokens=_pair(_typical(part, "prompt_tokens") for part in halves),
         answer_tokens=_pair(_typical(part, "completion_tokens") for part in halves),
+        releases=_pair(_main_release(name, part) for part in halves),
         release_levels=_levels(measure, name, halves[1]),
     )
 
@@ -228,6 +229,12 @@ def _setting_notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
     return [f"{name}: {old.get(name, 'as usual')} -> {new.get(name, 'as usual')}" for name in names]
 
 
+def _main_release(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The release that answered most of some requests; empty where the name has none."""
+    counts = Counter(row["release"] for row in rows if row["release"] is not None)
+    return f"{name}@{counts.most_common(1)[0][0]}" if counts else ""
+
+
 def _levels(measure: Measure, name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Release → level of the measure; only where more than one answered."""
     values: dict[str, list[float]] = defaultdict(list)
@@ -274,7 +281,7 @@ def _typical(rows: Sequence[Mapping[str, Any]], column: str) -> float:
     return float(median(values)) if values else 0.0
 
 
-def _pair(values: Any) -> tuple[float, float]:
+def _pair(values: Any) -> tuple[Any, Any]:
     first, second = values
     return first, second
 
