@@ -94,16 +94,18 @@ def _candidate(bank: Bank, report: Report) -> None:
         "key_id": "key_1",
     }
     production = make_arm([{**plain, "signs": good}] * 5)
-    rows = []
+    rows: list[dict[str, object]] = []
     bad = 0
+    acted: int | None = None
     for outcome in (one for each in bank.rounds[COARSE] for one in each):
         is_bad = not outcome.has_passed
         rows.append({**plain, "signs": {**good, "is_invalid": is_bad}})
         bad += is_bad
         if failures_sentence(rules, make_arm(rows), production):
+            acted = bad
             break
-    report.figures["bad_answers_before_a_candidate_goes_back"] = bad
-    report.at_most("bad_answers_before_a_candidate_goes_back", bad, 3)
+    report.figures["bad_answers_before_a_candidate_goes_back"] = acted
+    report.at_most("bad_answers_before_a_candidate_goes_back", acted, 3)
 
 
 if __name__ == "__main__":

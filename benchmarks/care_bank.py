@@ -27,8 +27,8 @@ NAME = "tickets"
 GOOD, PROMPT, COARSE = "good", "prompt", "coarse"
 # The starter's context is 1,024 tokens: a prompt of 1,900 more, as the issue has it, does not fit into it.
 _LONG_PROMPT = "You are the help desk of a shop. Be kind to everybody, and read what they write with care. " * 12
-# Steps that each weight's 8 bits are rounded to: as many levels as 2 bits have.
-_COARSE_STEPS = 85
+# Steps that each weight's 8 bits are rounded to: three levels. With steps of 85 the starter passes all five questions.
+_COARSE_STEPS = 127
 
 
 @dataclass(frozen=True, slots=True)

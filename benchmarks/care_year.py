@@ -134,7 +134,7 @@ TROUBLES = (
     Trouble(
         "dearer prompt", _SPEED | {Kind.INPUT_LENGTH}, Measure.COST, PROMPT, _promoted(2), f"put {NAME}@2", release=2
     ),
-    Trouble("leak", frozenset({Kind.MEMORY_LEAK}), Measure.MEMORY, leak_bytes_per_hour=1_500_000),
+    Trouble("leak", frozenset({Kind.MEMORY_LEAK}), Measure.MEMORY, leak_bytes_per_hour=30 * 1024**2),
     Trouble("flipped bit", frozenset({Kind.WEIGHTS_CHANGED}), act=flip_a_bit),
 )
 

@@ -301,3 +301,12 @@ def test_a_release_that_took_over_is_the_cause_even_where_the_change_is_seen_lat
     causes = past.blame(Measure.LATENCY)[0].causes
     assert "put bot@2 into production" in causes[0].sentence
     assert not any("no release changed them" in cause.sentence for cause in causes)
+
+
+def test_in_a_thinned_series_the_moment_of_the_change_lies_within_its_bounds() -> None:
+    """Also where neighbours from before and after it were put together."""
+    rng = random.Random(8)
+    for begin in range(2000, 2004):
+        points = [Point(float(i), (5.0 if i >= begin else 1.0) * rng.lognormvariate(0, 0.05)) for i in range(4000)]
+        change = find_changes(points)[0]
+        assert change.earliest <= begin <= change.latest

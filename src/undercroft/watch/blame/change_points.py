@@ -81,6 +81,8 @@ def find_changes(points: Sequence[Point], *, is_share: bool = False) -> list[Cha
         _find_episode(thinned, borders)
     borders.sort(key=lambda border: border[2])
     level = fmean if is_share else median
+    # A mean of neighbours has the time of the first of them, and what changed may have come with the last.
+    spread = int(len(thinned) < len(points))
     cuts = [0, *(border[2] for border in borders), len(thinned)]
     found = []
     for index, (begin, end, cut, near, chance) in enumerate(borders):
@@ -90,7 +92,7 @@ def find_changes(points: Sequence[Point], *, is_share: bool = False) -> list[Cha
             Change(
                 at=thinned[cut].at,
                 earliest=thinned[max(0, min(cut, near) - 1)].at,
-                latest=thinned[min(end - 1, max(cut, near))].at,
+                latest=thinned[min(end - 1, max(cut, near) + spread)].at,
                 before=level([point.value for point in left]),
                 after=level([point.value for point in right]),
                 chance=chance,
