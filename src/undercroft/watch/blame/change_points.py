@@ -24,6 +24,10 @@ _LEAST_PART = 20
 _VALUES = 1500
 
 
+# Begin and end of the part that was looked at, where it changes, the first and the last place where it may, the chance.
+_Border = tuple[int, int, int, int, int, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One measurement.
@@ -75,7 +79,7 @@ def find_changes(points: Sequence[Point], *, is_share: bool = False) -> list[Cha
         is_share: The values are 0 and 1, or scores: a level is their mean; else their median.
     """
     thinned = thin(points)
-    borders: list[tuple[int, int, int, int, float]] = []
+    borders: list[_Border] = []
     _split(thinned, 0, len(thinned), _DEPTH, borders)
     if not borders:
         _find_episode(thinned, borders)
@@ -85,14 +89,13 @@ def find_changes(points: Sequence[Point], *, is_share: bool = False) -> list[Cha
     spread = int(len(thinned) < len(points))
     cuts = [0, *(border[2] for border in borders), len(thinned)]
     found = []
-    for index, (begin, end, cut, near, chance) in enumerate(borders):
-        del begin
+    for index, (_, end, cut, first, last, chance) in enumerate(borders):
         left, right = thinned[cuts[index] : cut], thinned[cut : cuts[index + 2]]
         found.append(
             Change(
                 at=thinned[cut].at,
-                earliest=thinned[max(0, min(cut, near) - 1)].at,
-                latest=thinned[min(end - 1, max(cut, near) + spread)].at,
+                earliest=thinned[max(0, first - 1)].at,
+                latest=thinned[min(end - 1, last + spread)].at,
                 before=level([point.value for point in left]),
                 after=level([point.value for point in right]),
                 chance=chance,
@@ -111,20 +114,18 @@ def thin(points: Sequence[Point]) -> list[Point]:
     return [Point(group[0].at, fmean(point.value for point in group)) for group in groups]
 
 
-def _split(
-    points: Sequence[Point], begin: int, end: int, depth: int, into: list[tuple[int, int, int, int, float]]
-) -> None:
+def _split(points: Sequence[Point], begin: int, end: int, depth: int, into: list[_Border]) -> None:
     if depth == 0 or end - begin < 2 * LEAST_SIDE:
         return
     found = _likeliest(points, begin, end)
-    if found[4] > (_CHANCE_OF_FEW if end - begin < _FEW else _CHANCE):
+    if found[5] > (_CHANCE_OF_FEW if end - begin < _FEW else _CHANCE):
         return
     into.append(found)
     _split(points, begin, found[2], depth - 1, into)
     _split(points, found[2], end, depth - 1, into)
 
 
-def _find_episode(points: Sequence[Point], into: list[tuple[int, int, int, int, float]]) -> None:
+def _find_episode(points: Sequence[Point], into: list[_Border]) -> None:
     """What was worse for a while and is well again hardly shows in the whole: parts that overlap are looked at alone.
 
     Source: S. Kovács and others, Seeded binary segmentation, Biometrika 110 (2023), with parts of half the length each
@@ -140,16 +141,17 @@ def _find_episode(points: Sequence[Point], into: list[tuple[int, int, int, int, 
     tried = [_likeliest(points, begin, end) for begin, end in parts if end - begin >= 2 * LEAST_SIDE]
     if not tried:
         return
-    *_, cut, near, chance = min(tried, key=lambda one: one[4])
+    *_, cut, first, last, chance = min(tried, key=lambda one: one[5])
     if chance * len(tried) > _CHANCE:
         return
-    into.append((0, count, cut, near, chance * len(tried)))
+    into.append((0, count, cut, first, last, chance * len(tried)))
     _split(points, 0, cut, _DEPTH - 1, into)
     _split(points, cut, count, _DEPTH - 1, into)
 
 
-def _likeliest(points: Sequence[Point], begin: int, end: int) -> tuple[int, int, int, int, float]:
-    """The likeliest change between two places: both of them, where it is, how far it may be off, its chance."""
+def _likeliest(points: Sequence[Point], begin: int, end: int) -> _Border:
+    """The likeliest change between two places: both of them, where it is, the first and last place that is hardly less
+    likely, its chance."""
     count = end - begin
     statistic = _pettitt([point.value for point in points[begin:end]])
     allowed = range(LEAST_SIDE - 1, count - LEAST_SIDE)
@@ -157,9 +159,8 @@ def _likeliest(points: Sequence[Point], begin: int, end: int) -> tuple[int, int,
     best = max(heights, key=lambda at: heights[at])
     chance = min(1.0, len(heights) * math.erfc(heights[best] / math.sqrt(2)))
     alike = [at for at in allowed if heights[at] >= _NEAR * heights[best]]
-    far = max(alike, key=lambda at: abs(at - best))
-    cut = begin + best + 1
-    return begin, end, cut, begin + far + 1, chance
+    first = min(best, max(alike, key=lambda at: abs(at - best)))
+    return begin, end, begin + best + 1, begin + first + 1, begin + alike[-1] + 1, chance
 
 
 def _pettitt(values: Sequence[float]) -> list[float]:
