@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from undercroft.catalog.licences import load_licences
 from undercroft.cli import bundle_text
 from undercroft.cli.actor import current_actor
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database
 from undercroft.cli.output import AsJson, Reason, print_json
-from undercroft.cli.use import AcceptLicence, DeclaredUse, declared_use
+from undercroft.cli.use import AcceptLicence, DeclaredUse, licence_gate
 from undercroft.core.clock import utc_now
 from undercroft.core.environment import home_path
 from undercroft.core.home import Home
@@ -21,7 +20,6 @@ from undercroft.recovery.bundles import signing
 from undercroft.recovery.bundles.exporting import Wanted, export
 from undercroft.recovery.bundles.importing import take_in
 from undercroft.recovery.bundles.reading import OpenBundle, open_bundle, own_signer, verify
-from undercroft.registry.licences import LicenceGate
 from undercroft.registry.progress import Stage, counted
 from undercroft.storage import checkpoints
 from undercroft.watch.probes.probe_files import parse_probe
@@ -88,14 +86,7 @@ def import_bundle(
 ) -> None:
     """Take a bundle in: all of it or nothing. A release gets the next number of its name."""
     home, database = open_database()
-    gate = LicenceGate(
-        database,
-        load_licences(home.catalogue),
-        declared_use(home, use),
-        is_accepted=accept_licence,
-        actor=current_actor(),
-        reason=because,
-    )
+    gate = licence_gate(home, database, is_accepted=accept_licence, reason=because, use=use)
     with shown(is_quiet=as_json) as progress:
         imported = take_in(
             database,

@@ -9,15 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from undercroft.catalog.licences import load_licences
 from undercroft.cli.actor import current_actor
 from undercroft.cli.opening import open_database
 from undercroft.cli.output import AsJson, Reason, print_json, print_table
-from undercroft.cli.use import AcceptLicence, declared_use
+from undercroft.cli.use import AcceptLicence, licence_gate
 from undercroft.core.errors import InvalidError
 from undercroft.core.ids import name_from
 from undercroft.core.units import format_duration
-from undercroft.registry.licences import LicenceGate
 from undercroft.serving import deployments
 from undercroft.serving.deployments import Deployment, check_settings
 from undercroft.serving.keeper_client import refresh
@@ -119,14 +117,7 @@ def create(
     if model is None and name is None:
         raise InvalidError("no-model", "nothing to serve was named", hint="undercroft deployment create MODEL")
     home, database = open_database()
-    gate = LicenceGate(
-        database,
-        load_licences(home.catalogue),
-        declared_use(home, None),
-        is_accepted=accept_licence,
-        actor=current_actor(),
-        reason=because,
-    )
+    gate = licence_gate(home, database, is_accepted=accept_licence, reason=because)
     made = deployments.create(
         database,
         name=name or name_from(model or ""),

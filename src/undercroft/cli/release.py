@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from undercroft.catalog.licences import load_licences
 from undercroft.cli.actor import current_actor
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, Reason, print_json, print_wrapped
@@ -42,12 +41,10 @@ from undercroft.cli.release_text import (
     print_settings,
     release_page,
 )
-from undercroft.cli.use import AcceptLicence, declared_use
+from undercroft.cli.use import AcceptLicence, licence_gate
 from undercroft.core.errors import InvalidError, NotFoundError
-from undercroft.core.home import Home
 from undercroft.core.ids import check_name
 from undercroft.registry import models
-from undercroft.registry.licences import LicenceGate
 from undercroft.registry.releases import store
 from undercroft.registry.releases.differences import compare, compare_prompts, compare_settings
 from undercroft.registry.releases.files import read_releases
@@ -120,7 +117,7 @@ def create(
     made = releasing.create(
         database,
         Wanted(name, content_from(base, given)),
-        gate=_gate(home, database, accept_licence, because),
+        gate=licence_gate(home, database, is_accepted=accept_licence, reason=because),
         actor=current_actor(),
         reason=because,
     )
@@ -150,7 +147,7 @@ def apply(
     made = releasing.apply(
         database,
         wanted,
-        gate=_gate(home, database, accept_licence, because),
+        gate=licence_gate(home, database, is_accepted=accept_licence, reason=because),
         actor=current_actor(),
         reason=because,
     )
@@ -197,17 +194,6 @@ def _show_changes(database: Database, wanted: list[Wanted], as_json: bool) -> No
         print_prompt_lines(lines)
     if as_json:
         print_json(found)
-
-
-def _gate(home: Home, database: Database, is_accepted: bool, reason: str | None) -> LicenceGate:
-    return LicenceGate(
-        database,
-        load_licences(home.catalogue),
-        declared_use(home, None),
-        is_accepted=is_accepted,
-        actor=current_actor(),
-        reason=reason,
-    )
 
 
 @app.command("list")

@@ -6,9 +6,13 @@ from typing import Annotated
 
 import typer
 
+from undercroft.catalog.licences import load_licences
 from undercroft.catalog.uses import Use, parse_use
+from undercroft.cli.actor import current_actor
 from undercroft.cli.opening import settings_of
 from undercroft.core.home import Home
+from undercroft.registry.licences import LicenceGate
+from undercroft.storage.database import Database
 
 DeclaredUse = Annotated[
     str | None,
@@ -32,3 +36,28 @@ def declared_use(home: Home, given: str | None) -> Use:
         InvalidError: ``bad-use``.
     """
     return parse_use(given if given is not None else settings_of(home).registry.use)
+
+
+def licence_gate(
+    home: Home, database: Database, *, is_accepted: bool, reason: str | None, use: str | None = None
+) -> LicenceGate:
+    """The gate that a command of this home asks, for the declared use.
+
+    Args:
+        home: Whose catalogue and settings count.
+        database: Of the home.
+        is_accepted: Whether the command itself accepts what a licence asks.
+        reason: Why, for the journal.
+        use: As given with ``--use``; None takes the setting.
+
+    Raises:
+        InvalidError: ``bad-use``.
+    """
+    return LicenceGate(
+        database,
+        load_licences(home.catalogue),
+        declared_use(home, use),
+        is_accepted=is_accepted,
+        actor=current_actor(),
+        reason=reason,
+    )

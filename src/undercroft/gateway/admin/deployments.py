@@ -7,10 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from undercroft.catalog.licences import load_licences
-from undercroft.catalog.uses import parse_use
 from undercroft.gateway.admin.parts import Actor, Parts
-from undercroft.registry.licences import LicenceGate
 from undercroft.serving import deployments
 from undercroft.serving.deployments import DeploymentSettings, EngineName
 
@@ -65,14 +62,7 @@ def show_deployment(name: str, parts: Parts) -> dict[str, Any]:
 @router.post("/deployments", status_code=201)
 def create_deployment(new: NewDeployment, parts: Parts, actor: Actor) -> dict[str, Any]:
     """Adds a deployment; its replicas are started."""
-    gate = LicenceGate(
-        parts.database,
-        load_licences(parts.home.catalogue),
-        parse_use(parts.settings.registry.use),
-        is_accepted=new.accept_licence,
-        actor=actor,
-        reason=new.reason,
-    )
+    gate = parts.licence_gate(actor, is_accepted=new.accept_licence, reason=new.reason)
     made = deployments.create(
         parts.database,
         name=new.name,

@@ -10,10 +10,13 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Request
 
 import undercroft
+from undercroft.catalog.licences import load_licences
+from undercroft.catalog.uses import parse_use
 from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.doors import DoorLink
+from undercroft.registry.licences import LicenceGate
 from undercroft.serving.backups import read_state
 from undercroft.serving.listening import url_of
 from undercroft.serving.reconciler import Reconciler
@@ -38,6 +41,17 @@ class ControlParts:
     usage: UsageLog
     local_keys: LocalKeys
     started: float = field(default_factory=time.time)
+
+    def licence_gate(self, actor: str, *, is_accepted: bool, reason: str | None) -> LicenceGate:
+        """The gate that a route asks, for the use that the settings declare."""
+        return LicenceGate(
+            self.database,
+            load_licences(self.home.catalogue),
+            parse_use(self.settings.registry.use),
+            is_accepted=is_accepted,
+            actor=actor,
+            reason=reason,
+        )
 
     def status(self) -> dict[str, Any]:
         """Everything that ``undercroft status`` shows."""

@@ -7,11 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from undercroft.catalog.licences import load_licences
-from undercroft.catalog.uses import parse_use
 from undercroft.gateway.admin.parts import Actor, Parts
 from undercroft.registry import models
-from undercroft.registry.licences import LicenceGate
 from undercroft.registry.releases import store
 from undercroft.registry.releases.content import check_content
 from undercroft.registry.releases.differences import compare
@@ -78,14 +75,7 @@ def list_all_releases(parts: Parts) -> list[dict[str, Any]]:
 @router.post("", status_code=201)
 def create_release(new: NewRelease, parts: Parts, actor: Actor) -> dict[str, Any]:
     """Makes the next release of a name."""
-    gate = LicenceGate(
-        parts.database,
-        load_licences(parts.home.catalogue),
-        parse_use(parts.settings.registry.use),
-        is_accepted=new.accept_licence,
-        actor=actor,
-        reason=new.reason,
-    )
+    gate = parts.licence_gate(actor, is_accepted=new.accept_licence, reason=new.reason)
     wanted = Wanted(new.name, check_content(new.content))
     made = releasing.create(parts.database, wanted, gate=gate, actor=actor, reason=new.reason)
     parts.reconciler.wake()
