@@ -42,6 +42,11 @@ def waiting(door: DoorProcess, name: str) -> int:
     return int(float(lines[0].split()[-1])) if lines else 0
 
 
+def asking(content: str) -> dict[str, Any]:
+    """A chat that no other test sends."""
+    return {**CHAT, "messages": [{"role": "user", "content": content}]}
+
+
 def _after_leaving(door: DoorProcess, engine: Upstream, name: str, before: Snapshot, after: Snapshot) -> list[Any]:
     """Two requests, one computed and one waiting for ``name``, when what is served becomes something else."""
     door.push(before)
@@ -165,7 +170,8 @@ def test_what_ends_a_canarys_engine_is_not_kept_from_production(door: DoorProces
             await answer_json(completion())(request, writer)
 
     engine.behaviour = behave
-    replies = [door.post(ROUTE, CHAT) for _ in range(4)]
+    own = asking("canary")  # the quarantine keeps what ended engines, also from the tests that follow
+    replies = [door.post(ROUTE, own) for _ in range(4)]
     assert [(reply.status, reply.headers["x-undercroft-release"]) for reply in replies] == [(200, "bot@1")] * 4
 
 
@@ -182,9 +188,10 @@ def test_what_ends_an_engine_in_the_shadow_is_not_kept_from_users(door: DoorProc
             await answer_json(completion())(request, writer)
 
     engine.behaviour = behave
-    assert door.post(ROUTE, json.dumps(CHAT, indent=1).encode()).status == 200
+    own = asking("shadow")
+    assert door.post(ROUTE, json.dumps(own, indent=1).encode()).status == 200
     assert copies(door, 1) == [(2, 502)]
-    assert door.post(ROUTE, json.dumps(CHAT, separators=(",", ":")).encode()).status == 200
+    assert door.post(ROUTE, json.dumps(own, separators=(",", ":")).encode()).status == 200
 
 
 def test_an_answer_of_another_form_is_looked_at_as_far_as_that_goes(door: DoorProcess, engine: Upstream) -> None:
@@ -193,7 +200,7 @@ def test_an_answer_of_another_form_is_looked_at_as_far_as_that_goes(door: DoorPr
     door.reset(door.snapshot(served(engine, 1), served(engine, 2), names=names))
     parts = {"choices": [None, {"message": {"content": [{"type": "text", "text": "hello"}]}, "finish_reason": "stop"}]}
     engine.behaviour = answer_json(parts)
-    assert door.post(ROUTE, {**CHAT, "messages": [{"role": "user", "content": "in parts"}]}).status == 200
+    assert door.post(ROUTE, asking("parts")).status == 200
     assert copies(door, 1) == [(2, 200)]
 
 
