@@ -73,6 +73,7 @@ _ROWS = {
         "passed": 4,
         "note": "",
     },
+    "known_settings": {"name": "registry.scrub_days", "value": "3", "digest": "sha256:" + "ab" * 32, "origin": "file"},
     "promotions": {
         "name": "support",
         "to_number": 1,

@@ -22,7 +22,8 @@ from undercroft.core.files import write_atomically
 from undercroft.core.spreadsheets import BYTE_ORDER_MARK, safe_cell
 from undercroft.storage import checkpoints, journal
 from undercroft.storage.journal import Entry, Search
-from undercroft.watch.blame.causes import Measure, nothing_sentence, quiet_sentence
+from undercroft.watch.blame.abilities import Measure
+from undercroft.watch.blame.causes import nothing_sentence, quiet_sentence
 from undercroft.watch.blame.explaining import Explained, explain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from undercroft.core.errors import UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.logs import log_json_lines
 from undercroft.core.processes import die_with_parent
-from undercroft.core.settings import load_settings
+from undercroft.core.settings import Loaded, load_settings
 from undercroft.gateway.admin.app import create_app
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.admin.parts import ControlParts
@@ -42,6 +42,7 @@ from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.usage import UsageLog
 from undercroft.storage import checkpoints
 from undercroft.storage.database import Database
+from undercroft.storage.settings_diary import note_settings
 from undercroft.watch.drift.sampling import sample_replicas
 from undercroft.watch.findings import Kind
 from undercroft.watch.incidents.alerting import Deliverer, Watcher, look_after_alerts, look_after_incidents
@@ -55,6 +56,8 @@ _log = structlog.get_logger("control")
 _SCRUB_CHECK_SECONDS = 3600.0
 _LEARN_SECONDS = 3600.0
 _SIGN_CHECK_SECONDS = 600.0
+# What a door reads anew when it starts, as one that died does by itself.
+_DOOR_SECTIONS = ("gateway", "limits", "logging")
 
 
 class _Server(uvicorn.Server):
@@ -74,13 +77,15 @@ class Control:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.settings = load_settings(home.config_file).settings
+        loaded = load_settings(home.config_file)
+        self.settings = loaded.settings
         log_json_lines(self.settings.logging.level)
         self.database = Database(home.database_file)
         if self.database.upgraded is not None:
             _log.info(
                 "database upgraded", **asdict(self.database.upgraded) | {"copy": str(self.database.upgraded.copy)}
             )
+        self._note_settings(loaded)
         self.local_keys = LocalKeys()
         self.usage = UsageLog(self.database, retention_days=self.settings.usage.retention_days)
         self.doors = DoorLink(home, self._on_event)
@@ -94,6 +99,7 @@ class Control:
         )
         self.deliverer = Deliverer(self.database, self.settings.alerts)
         self._ending = threading.Event()
+        self._doors_seen: set[int] = set()
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -162,6 +168,27 @@ class Control:
             )
         elif kind in {"ack", "broke"}:
             self.reconciler.wake()
+        elif kind == "hello" and event["pid"] not in self._doors_seen:
+            self._doors_seen.add(event["pid"])
+            self._in_thread(self._read_again)
+
+    def _read_again(self) -> None:
+        """A door has started: what it read of the settings holds from now on."""
+        try:
+            loaded = load_settings(self.home.config_file)
+        except UndercroftError:
+            return  # such a door does not start
+        self._note_settings(loaded, _DOOR_SECTIONS)
+
+    def _note_settings(self, loaded: Loaded, sections: Iterable[str] | None = None) -> None:
+        try:
+            entry = note_settings(self.database, loaded, self.home.config_file, sections=sections)
+        except UndercroftError as error:
+            # On a full disk the server serves all the same; the next start finds the same difference.
+            _log.error("settings not noted", error=str(error))
+            return
+        if entry is not None:
+            _log.info("settings changed", entry=entry.seq, names=list({**(entry.before or {}), **(entry.after or {})}))
 
     @staticmethod
     def _in_thread(function: Any, **arguments: Any) -> None:

@@ -135,6 +135,7 @@ class DoorLink:
         if kind == "hello":
             door.id, door.pid = str(event["door"]), int(event["pid"])
             self._ended_families.pop(door.id, None)  # it only lost its connection, and goes on counting
+            self._on_event(event)
         elif kind == "ack":
             door.acked_version = int(event["version"])
             self._on_event(event)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from typing import TypeVar
 
-from undercroft.core.errors import UndercroftError
+from undercroft.core.errors import ConflictError, UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.recovery.checks import find
@@ -20,9 +22,16 @@ from undercroft.serving.backups import CREATE, FAIL, TRIAL
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 
+STORE_BUSY = "store-busy"
 # Another one works just now, or a person mistyped an id: nothing failed.
-NO_FAILURE = {"backup-running", "store-busy", "no-such-backup"}
+NO_FAILURE = frozenset({"backup-running", STORE_BUSY, "no-such-backup"})
+# Of the server's own backups nobody reads an error: a store that lets nobody in is one that failed.
+NO_FAILURE_OF_SERVER = NO_FAILURE - {STORE_BUSY}
+SERVER = "system"
 _REASON_LETTERS = 1000
+_BUSY_POLL_SECONDS = 5.0
+
+_Made = TypeVar("_Made")
 
 
 def make_backup(
@@ -35,15 +44,32 @@ def make_backup(
     actor: str,
     reason: str | None = None,
     must_write: bool = False,
+    patience_seconds: float = 0.0,
     progress: Progress = silent,
 ) -> Created:
     """`create`, and its entry in the journal, whether it works or not.
+
+    Args:
+        home: Prepared.
+        database: Of the home.
+        settings: In force.
+        place: Of the store; it is made where there is none.
+        at: Now.
+        actor: Who.
+        reason: Why.
+        must_write: As of `create`.
+        patience_seconds: How long it waits for somebody else to leave the store.
+        progress: Told how far each file is.
 
     Raises:
         UndercroftError: As of `create`, or the store cannot be used.
     """
     with telling(database, place.where, actor):
-        created = create(home, place.make(), settings, at=at, reason=reason, must_write=must_write, progress=progress)
+        store = place.make()
+        created = when_free(
+            lambda: create(home, store, settings, at=at, reason=reason, must_write=must_write, progress=progress),
+            patience_seconds,
+        )
     manifest = created.manifest
     with database.write() as connection:
         journal.record(
@@ -72,6 +98,7 @@ def make_trial(
     *,
     at: datetime,
     actor: str,
+    patience_seconds: float = 0.0,
     progress: Progress = silent,
 ) -> Tried:
     """`try_restore`, and its entry in the journal, whether it works or not.
@@ -83,6 +110,7 @@ def make_trial(
         backup_id: Which; None is the newest.
         at: Now.
         actor: Who.
+        patience_seconds: How long it waits for somebody else to leave the store.
         progress: Told how far each file is.
 
     Raises:
@@ -90,8 +118,12 @@ def make_trial(
     """
     with telling(database, place.where, actor):
         store = place.open()
-        with store.shared():
-            tried = try_restore(home, store, find(store, backup_id), at=at, actor=actor, progress=progress)
+
+        def attempt() -> Tried:
+            with store.shared():
+                return try_restore(home, store, find(store, backup_id), at=at, actor=actor, progress=progress)
+
+        tried = when_free(attempt, patience_seconds)
     with database.write() as connection:
         journal.record(
             connection,
@@ -122,14 +154,42 @@ def make_room(database: Database, place: Place, policy: Policy, *, actor: str, i
     return pruned
 
 
+def when_free(work: Callable[[], _Made], patience_seconds: float, wait: Callable[[float], None] = time.sleep) -> _Made:
+    """What some work gives, begun again while somebody else uses the store.
+
+    Args:
+        work: Holds nothing once it has failed.
+        patience_seconds: After so long the store's own error is raised.
+        wait: Waits so many seconds.
+
+    Raises:
+        UndercroftError: As of the work.
+    """
+    waited = 0.0
+    while True:
+        try:
+            return work()
+        except ConflictError as error:
+            if error.code != STORE_BUSY or waited >= patience_seconds:
+                raise
+        wait(_BUSY_POLL_SECONDS)
+        waited += _BUSY_POLL_SECONDS
+
+
+def harmless_codes(actor: str) -> Collection[str]:
+    """Codes of errors after which nothing has failed. A person reads that the store is in use; nobody reads it here."""
+    return NO_FAILURE_OF_SERVER if actor == SERVER else NO_FAILURE
+
+
 @contextmanager
-def telling(database: Database, where: str, actor: str) -> Iterator[None]:
+def telling(database: Database, where: str, actor: str, *, harmless: Collection[str] | None = None) -> Iterator[None]:
     """Writes down what failed. Where the disk is full that fails, too, and the first error is the one that matters.
 
     Args:
         database: Of the home.
         where: The store is.
         actor: Who.
+        harmless: Codes that are no failure; None is what `harmless_codes` says.
 
     Raises:
         UndercroftError: What failed.
@@ -137,7 +197,7 @@ def telling(database: Database, where: str, actor: str) -> Iterator[None]:
     try:
         yield
     except UndercroftError as error:
-        if error.code not in NO_FAILURE:
+        if error.code not in (harmless_codes(actor) if harmless is None else harmless):
             with suppress(UndercroftError), database.write() as connection:
                 reason = f"{error.code}: {error.message}"[:_REASON_LETTERS]
                 journal.record(connection, actor=actor, action=FAIL, subject=where[:255], reason=reason)

@@ -303,6 +303,15 @@ journal = Table(
     Index("ix_journal_subject", "subject"),
 )
 
+known_settings = Table(
+    "known_settings",
+    metadata,
+    Column("name", String(80), primary_key=True),  # dotted: engines.threads
+    Column("value", JSON, nullable=True),  # as the journal shows it: no secret
+    Column("digest", String(71), nullable=False),  # of the whole value
+    Column("origin", String(16), nullable=False),  # default | file | environment
+)
+
 incidents = Table(
     "incidents",
     metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -11,15 +12,20 @@ from tests.support.backups import Cellar
 from tests.support.buckets import ACCESS_KEY, BUCKET, SECRET
 from tests.support.kept_objects import REMOTE_KINDS, kept
 from tests.support.registries import REPOSITORY
+from undercroft.cli.status import backup_sentence
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import UndercroftError
-from undercroft.core.settings import BackupSettings
+from undercroft.core.settings import BackupSettings, load_settings
 from undercroft.recovery.gathering import work_folder
 from undercroft.recovery.keys import make_key_file
+from undercroft.recovery.places import Place, place_of
 from undercroft.recovery.retention import Policy
+from undercroft.recovery.runs import make_backup, when_free
 from undercroft.recovery.scheduled import policy_of, run_due
 from undercroft.serving.backups import BackupState, read_state
 from undercroft.storage.tables import journal
+from undercroft.watch.findings import Kind, Severity
+from undercroft.watch.incidents.conditions import judge_backups
 
 
 def set_up(cellar: Cellar, **settings: object) -> None:
@@ -114,6 +120,77 @@ def test_another_backup_that_runs_is_no_failure(sealed_cellar: Cellar) -> None:
     with work_folder(sealed_cellar.home), pytest.raises(UndercroftError, match="backup-running"):
         run_due(sealed_cellar.home, sealed_cellar.database)
     assert not state(sealed_cellar).is_failing
+
+
+def place(cellar: Cellar) -> Place:
+    """Of the store that the settings name."""
+    return place_of(load_settings(cellar.home.config_file).settings.backup, is_new=True)
+
+
+def test_a_store_that_somebody_holds_is_a_failed_backup(sealed_cellar: Cellar) -> None:
+    """Nobody reads the error of a server's backup: it is written down, shown, and opens an incident."""
+    set_up(sealed_cellar)
+    with place(sealed_cellar).make().exclusive(), pytest.raises(UndercroftError, match="store-busy"):
+        run_due(sealed_cellar.home, sealed_cellar.database, patience_seconds=0)
+    found = state(sealed_cellar)
+    assert found.is_failing
+    assert found.failure.startswith(f"store-busy: the store {sealed_cellar.store_folder} is in use")
+    assert "BACKUP FAILED" in backup_sentence({"is_set_up": True, **found.to_dict()}, utc_now())
+    judged = judge_backups(BackupSettings(folder=sealed_cellar.store_folder), found, utc_now())
+    assert [(one.kind, one.severity) for one in judged] == [(Kind.BACKUP_FAILING, Severity.CRITICAL)]
+    make_older(sealed_cellar, 2)
+    assert len(run_due(sealed_cellar.home, sealed_cellar.database, patience_seconds=0)) == 2
+    assert not state(sealed_cellar).is_failing
+
+
+def test_a_trial_that_is_kept_out_is_written_down(sealed_cellar: Cellar) -> None:
+    """Somebody removes backups when the newest one is to be tried."""
+    set_up(sealed_cellar, trial_days=0)
+    run_due(sealed_cellar.home, sealed_cellar.database)
+    set_up(sealed_cellar)
+    with place(sealed_cellar).make().exclusive(), pytest.raises(UndercroftError, match="store-busy"):
+        run_due(sealed_cellar.home, sealed_cellar.database, patience_seconds=0)
+    assert state(sealed_cellar).is_failing
+
+
+def test_who_only_keeps_it_from_being_pruned_fails_nothing(sealed_cellar: Cellar) -> None:
+    """A backup that is made is made; the next one prunes."""
+    set_up(sealed_cellar, trial_days=0)
+    with place(sealed_cellar).make().shared():
+        assert len(run_due(sealed_cellar.home, sealed_cellar.database)) == 1
+    assert not state(sealed_cellar).is_failing
+
+
+def test_a_person_who_meets_somebody_there_has_failed_at_nothing(sealed_cellar: Cellar) -> None:
+    """Whoever typed the command reads why; the journal needs no failure of it."""
+    set_up(sealed_cellar)
+    settings, there = load_settings(sealed_cellar.home.config_file).settings, place(sealed_cellar)
+    with there.make().exclusive(), pytest.raises(UndercroftError, match="store-busy"):
+        make_backup(sealed_cellar.home, sealed_cellar.database, settings, there, at=utc_now(), actor="cli:anna")
+    assert not state(sealed_cellar).is_failing
+
+
+def test_who_leaves_the_store_in_time_is_waited_for(sealed_cellar: Cellar) -> None:
+    """The work is begun again and again, as long as patience lasts, and for this reason only."""
+    store = sealed_cellar.store()
+    waits: list[float] = []
+    with ExitStack() as held:
+        held.enter_context(store.exclusive())
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                held.close()
+
+        made = when_free(sealed_cellar.back_up, 60.0, wait)
+    assert made.manifest.id in store.ids()
+    assert waits == [5.0] * 3
+    with store.exclusive(), pytest.raises(UndercroftError, match="store-busy"):
+        when_free(sealed_cellar.back_up, 10.0, waits.append)
+    assert len(waits) == 5
+    with work_folder(sealed_cellar.home), pytest.raises(UndercroftError, match="backup-running"):
+        when_free(sealed_cellar.back_up, 60.0, waits.append)
+    assert len(waits) == 5
 
 
 def test_the_trial_is_of_this_home(sealed_cellar: Cellar) -> None:

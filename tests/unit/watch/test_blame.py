@@ -19,7 +19,8 @@ from undercroft.registry.releases.content import check_content
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
-from undercroft.watch.blame.causes import Measure, quiet_sentence
+from undercroft.watch.blame.abilities import Measure
+from undercroft.watch.blame.causes import quiet_sentence
 from undercroft.watch.blame.change_points import Point, find_changes
 from undercroft.watch.blame.explaining import Explained, explain
 from undercroft.watch.reports.report_files import append_line, report_file
@@ -121,6 +122,45 @@ def test_a_changed_setting_is_found(past: Past) -> None:
     cause = past.blame(Measure.LATENCY)[0].causes[0]
     assert "changed the settings of bot" in cause.sentence
     assert "threads: 8 -> 1" in cause.evidence
+
+
+@pytest.mark.parametrize(
+    ("name", "measure", "is_told"),
+    [
+        ("engines.threads", Measure.LATENCY, True),
+        ("admission.host_limit_bytes", Measure.LATENCY, True),
+        ("limits.queue_requests", Measure.ERRORS, True),
+        ("engines.threads", Measure.ERRORS, False),
+        ("alerts.site", Measure.LATENCY, False),
+        ("planning.pue", Measure.ERRORS, False),
+    ],
+)
+def test_a_change_of_settings_is_found_where_it_can_do_that(
+    past: Past, name: str, measure: Measure, is_told: bool
+) -> None:
+    """Which setting it was decides; the evidence is its value before and after, and where it was edited."""
+    reason = "config.toml belongs to anna and was written 2026-03-01 09:58 UTC"
+    values = {"before": {name: 8}, "after": {name: None}, "reason": reason}
+    past.note("settings.change", "settings", HAPPENED - timedelta(minutes=1), **values)
+    rates = {Measure.LATENCY: {"first": 0.5}, Measure.ERRORS: {"status": 503}}
+    past.requests(lambda _at, after: dict(rates[measure]) if after and past.rng.random() < 0.7 else {})
+    causes = past.blame(measure)[0].causes
+    if not is_told:
+        assert causes == ()
+        return
+    assert causes[0].sentence == f"1 m before the server read other settings: {name}"
+    assert causes[0].evidence == (f"{name}: 8 -> not set", reason)
+    assert causes[0].remedy == f"undercroft journal show {causes[0].entry}"
+
+
+def test_the_likeliest_of_many_settings_counts(past: Past) -> None:
+    """One entry tells of several; the first ones are named."""
+    names = ["alerts.site", "engines.threads", "planning.pue", "usage.retention_days", "registry.use"]
+    values = {"before": dict.fromkeys(names, 1), "after": dict.fromkeys(names, 2)}
+    past.note("settings.change", "settings", HAPPENED - timedelta(minutes=1), **values)
+    past.requests(lambda _at, after: {"first": 0.5} if after else {})
+    sentence = past.blame(Measure.LATENCY)[0].causes[0].sentence
+    assert sentence.endswith("other settings: alerts.site, engines.threads, planning.pue and 2 more")
 
 
 def test_a_new_neighbour_is_found(past: Past) -> None:

@@ -10,24 +10,14 @@ import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from undercroft.core.clock import from_iso
 from undercroft.core.units import format_duration
 from undercroft.registry.releases.references import base_name
 from undercroft.storage.journal import Entry
+from undercroft.storage.settings_diary import SETTINGS_CHANGE
+from undercroft.watch.blame.abilities import Measure, ability, changed_names
 from undercroft.watch.blame.change_points import LEAST_SIDE, Change
-
-
-class Measure(StrEnum):
-    """What became worse."""
-
-    LATENCY = "latency"
-    QUALITY = "quality"
-    MEMORY = "memory"
-    ERRORS = "errors"
-    COST = "cost"
-
 
 _CLOCK_SLACK_SECONDS = 90.0
 # What was still well for so many measurements after an entry was hardly made worse by it.
@@ -36,28 +26,13 @@ _GOOD_MEASUREMENTS = 6.0
 _TAKES_OVER, _TOOK_OVER = ("release.promoted", "release.rollback"), 0.75
 # Beside the likeliest, a cause of less than this share of its score is not worth a line.
 _BESIDE = 0.4
+# Settings that a sentence names.
+_NAMED = 3
 # Of 1: below, a cause is not worth a line.
 _LEAST = 0.12
 _OWN, _OTHERS = 1.0, 0.3
-# What an action can do, by measure; the first that the action begins with counts.
-_ACTIONS: dict[str, dict[Measure, float]] = {
-    "release.promoted": dict.fromkeys(Measure, 1.0),
-    "release.rollback": dict.fromkeys(Measure, 1.0),
-    "release.promote": dict.fromkeys(Measure, 0.4),
-    "release.": dict.fromkeys(Measure, 0.1),
-    "deployment.shrink": dict.fromkeys(Measure, 0.9),
-    "deployment.change": dict.fromkeys(Measure, 0.9),
-    "deployment.": {
-        Measure.LATENCY: 0.6,
-        Measure.MEMORY: 0.7,
-        Measure.ERRORS: 0.6,
-        Measure.QUALITY: 0.3,
-        Measure.COST: 0.3,
-    },
-    "key.create": {Measure.LATENCY: 0.3, Measure.COST: 0.3, Measure.ERRORS: 0.2},
-    "backup.": {Measure.LATENCY: 0.3},
-    "model.": {Measure.LATENCY: 0.15, Measure.MEMORY: 0.15, Measure.QUALITY: 0.15, Measure.ERRORS: 0.15},
-}
+# What concerns every name alike.
+_OF_ALL = ("key.", "backup.", "model.", SETTINGS_CHANGE)
 _ELSEWHERE = (Measure.LATENCY, Measure.MEMORY, Measure.ERRORS)
 
 
@@ -183,11 +158,10 @@ def _of_entry(
     closeness: float,
 ) -> Cause:
     at = from_iso(entry.at).timestamp()
-    kind = next((able for action, able in _ACTIONS.items() if entry.action.startswith(action)), {})
     is_own = base_name(entry.subject) == name
-    score = kind.get(measure, 0.02) * (_OWN if is_own else _OTHERS if measure in _ELSEWHERE else 0.05)
-    if entry.action.startswith(("key.", "backup.", "model.")):
-        score = kind.get(measure, 0.02)
+    score = ability(entry, measure)
+    if not entry.action.startswith(_OF_ALL):
+        score *= _OWN if is_own else _OTHERS if measure in _ELSEWHERE else 0.05
     if entry.action in _TAKES_OVER and around.releases[1] == entry.subject != around.releases[0] and closeness > 0:
         closeness = max(closeness, _TOOK_OVER)
     score *= closeness
@@ -195,10 +169,11 @@ def _of_entry(
     if is_own and entry.action in {"release.promoted", "release.rollback", "release.promote", "deployment.change"}:
         score, told = _agreed(measure, score, entry, around)
         evidence = [*told, *evidence]
+    if entry.action == SETTINGS_CHANGE and entry.reason:
+        evidence.append(entry.reason)  # no person's words: where the settings came from
     return Cause(
         score=min(1.0, score * 0.85),
-        sentence=f"{_when(at, change)} {_who(entry.actor)} {_did(entry)}"
-        + (f' ("{entry.reason}")' if entry.reason else ""),
+        sentence=f"{_when(at, change)} {_told(entry)}",
         evidence=tuple(evidence),
         remedy=_remedy(entry, name),
         entry=entry.seq,
@@ -273,6 +248,15 @@ def _when(at: float, change: Change) -> str:
 def _who(actor: str) -> str:
     kind, _, who = actor.partition(":")
     return {"cli": who, "key": f"key {who}", "system": "the server"}.get(kind, actor) or actor
+
+
+def _told(entry: Entry) -> str:
+    if entry.action == SETTINGS_CHANGE:
+        names = changed_names(entry)
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f"the server read other settings: {', '.join(names[:_NAMED])}{more}"
+    said = f' ("{entry.reason}")' if entry.reason else ""
+    return f"{_who(entry.actor)} {_did(entry)}{said}"
 
 
 def _did(entry: Entry) -> str:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from undercroft.core.clock import to_iso
 from undercroft.core.home import Home
 from undercroft.core.units import format_bytes, format_duration
-from undercroft.watch.blame.causes import Cause, Measure, nothing_sentence, rank_causes
+from undercroft.watch.blame.abilities import Measure
+from undercroft.watch.blame.causes import Cause, nothing_sentence, rank_causes
 from undercroft.watch.blame.change_points import Change, find_changes
 from undercroft.watch.blame.series import (
     Series,

@@ -17,8 +17,10 @@ from undercroft.registry.releases import store
 from undercroft.registry.releases.differences import compare_prompts, compare_settings
 from undercroft.registry.releases.references import base_name
 from undercroft.storage.journal import Entry, Search, find
+from undercroft.storage.settings_diary import SETTINGS_CHANGE
 from undercroft.storage.tables import replica_samples, usage
-from undercroft.watch.blame.causes import Around, Measure
+from undercroft.watch.blame.abilities import Measure, changed_names
+from undercroft.watch.blame.causes import Around
 from undercroft.watch.blame.change_points import Change, Point
 from undercroft.watch.probes.probe_files import load_probe, probe_names
 from undercroft.watch.reports.report_files import read_report, report_file
@@ -194,7 +196,16 @@ def notes_of(connection: Connection, entries: Sequence[Entry]) -> dict[int, list
             found[entry.seq] = _release_notes(connection, entry)
         elif entry.action == "deployment.change":
             found[entry.seq] = _setting_notes(entry.before or {}, entry.after or {})
+        elif entry.action == SETTINGS_CHANGE:
+            found[entry.seq] = [
+                f"{name}: {_said(entry.before, name)} -> {_said(entry.after, name)}" for name in changed_names(entry)
+            ]
     return found
+
+
+def _said(values: Mapping[str, Any] | None, name: str) -> str:
+    value = (values or {}).get(name)
+    return "not set" if value is None else str(value)
 
 
 def _release_notes(connection: Connection, entry: Entry) -> list[str]:

@@ -16,7 +16,8 @@ from undercroft.core.units import format_duration
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.journal import Entry, Search
-from undercroft.watch.blame.causes import Measure
+from undercroft.storage.settings_diary import SETTINGS_CHANGE
+from undercroft.watch.blame.abilities import Measure, ability, changed_names
 from undercroft.watch.blame.explaining import explain
 from undercroft.watch.findings import Finding, Kind
 from undercroft.watch.incidents.conditions import has_failed
@@ -39,6 +40,10 @@ _MEASURES: Mapping[Kind, Measure] = {
 _SHORTLY = timedelta(hours=1)
 # What changes answers at once.
 _CHANGES = ("release.promoted", "release.rollback", "deployment.change", "deployment.create", "deployment.shrink")
+# Of 1: settings that can do less to a measure are not told as its cause.
+_ABLE = 0.5
+# Settings that a sentence names.
+_NAMED = 3
 # Subjects that name a thing and no person, as keys may.
 _THINGS = ("release.", "deployment.", "model.")
 
@@ -90,8 +95,16 @@ def _last_change(connection: Connection, finding: Finding) -> str | None:
         well = [run.started_at for run in runs if run.started_at < finding.since and not has_failed(run)]
         since = well[0] if well else since
     found = journal.find(connection, Search(name=deployment, since=to_iso(since), until=to_iso(finding.since)))
-    changes = [entry for entry, _ in found if entry.action in _CHANGES]
+    found += journal.find(connection, Search(action=SETTINGS_CHANGE, since=to_iso(since), until=to_iso(finding.since)))
+    measure = _MEASURES[finding.kind]
+    changes = sorted((entry for entry, _ in found if _may_have_done_it(entry, measure)), key=lambda entry: entry.seq)
     return entry_sentence(changes[-1], finding.since) if changes else None
+
+
+def _may_have_done_it(entry: Entry, measure: Measure) -> bool:
+    if entry.action == SETTINGS_CHANGE:
+        return ability(entry, measure) >= _ABLE
+    return entry.action in _CHANGES
 
 
 def entry_sentence(entry: Entry, changed_at: datetime) -> str:
@@ -102,6 +115,8 @@ def entry_sentence(entry: Entry, changed_at: datetime) -> str:
         changed_at: When it became worse.
     """
     what = f"{entry.action} {entry.subject}" if entry.action.startswith(_THINGS) else entry.action
+    if entry.action == SETTINGS_CHANGE:
+        what = f"{entry.action} {', '.join(changed_names(entry)[:_NAMED])}"
     seconds = (changed_at - from_iso(entry.at)).total_seconds()
     when = f"{format_duration(seconds)} before" if seconds >= 1 else "at that time"
     return f"{what}, {when} (undercroft journal show {entry.seq})"
