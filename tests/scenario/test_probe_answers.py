@@ -13,8 +13,9 @@ import pytest
 
 from tests.support.server import Server
 from undercroft.core.clock import utc_now
-from undercroft.core.errors import UnavailableError
+from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.watch.probes.asking import ask_all
+from undercroft.watch.probes.baselining import take_baseline
 from undercroft.watch.probes.door_client import DoorClient, RefusedAnswerError
 from undercroft.watch.probes.probe_files import Question
 
@@ -119,6 +120,7 @@ class _Advisers(BaseHTTPRequestHandler):
             self.wfile.write(json.dumps({"data": [{"embedding": vector} for vector in vectors]}).encode())
             return
         said = {"judge": "7", "mute": "I cannot say."}.get(body["model"], "Bonjour")
+        said = json.dumps(body["prompt_variables"]) if "prompt_variables" in body else said
         event = {"choices": [{"delta": {"content": said}}]}
         self.wfile.write(f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
 
@@ -152,3 +154,33 @@ def test_encoders_and_judges_are_asked_at_the_same_door() -> None:
     assert [result.has_passed for result in outcome.results] == [True, False, True, False]
     assert outcome.results[2].score == pytest.approx(0.7)
     assert "gave no number" in outcome.results[3].detail
+
+
+def test_a_prompt_gets_values_of_the_question_and_a_judge_its_own() -> None:
+    """What the prompt has no variable for is left out; a question that lacks one fails without being asked."""
+    asked = {
+        "id": "hours",
+        "text": "When do you open?",
+        "variables": {"shop": "Corner", "later": "x"},
+        "checks": [
+            {"kind": "exact", "text": '{"shop": "Corner"}'},
+            {"kind": "judge", "model": "judge", "criterion": "polite", "variables": {"points": "10"}},
+        ],
+    }
+    lacking = {"id": "lacking", "text": "Hello", "checks": [{"kind": "no-refusal"}]}
+    questions = [Question.model_validate(each) for each in (asked, lacking)]
+    with HTTPServer(("127.0.0.1", 0), _Advisers) as door:
+        thread = threading.Thread(target=door.serve_forever)
+        thread.start()
+        try:
+            client = DoorClient(f"http://127.0.0.1:{door.server_port}", "uc-x")
+            known = {"shop": None, "tone": "brief"}
+            first, second = ask_all(client, "bot", questions, None, "bot@1", utc_now, known=known)
+            with pytest.raises(ConflictError, match="needs a value for shop"):
+                take_baseline(client, "bot", questions, 2, "bot@1", lambda _done: None, known=known)
+        finally:
+            door.shutdown()
+            thread.join()
+    assert [result.score for result in first.results] == [1.0, 1.0], first.results
+    assert second.error == "no-value"
+    assert "needs a value for shop" in second.message

@@ -33,6 +33,8 @@ from undercroft.serving.keeper_client import ask_control, is_running, refresh
 from undercroft.serving.promotions import Promotion, State
 from undercroft.serving.releasing import RolledBack
 from undercroft.storage.database import Database
+from undercroft.watch.promotion.askable import check_askable
+from undercroft.watch.promotion.waiting import plain_promotion
 
 _POLL_SECONDS = 0.2
 _EXIT_OTHERWISE = 1
@@ -59,9 +61,11 @@ def promote(
     home, database = open_database()
     plan = plan_from(canary=canary, shadow=shadow, hold=hold, rules=rules, no_probes=no_probes, may_replace=may_replace)
     has_server = is_running(home)
-    made = releasing.promote(
-        database, wanted_release(which), plan, has_server=has_server, actor=current_actor(), reason=because
-    )
+    reference = wanted_release(which)
+    if has_server:
+        with database.read() as connection:
+            check_askable(home, connection, reference, plan)
+    made = releasing.promote(database, reference, plan, has_server=has_server, actor=current_actor(), reason=because)
     if not has_server:
         _say_moved(made, as_json)
         return
@@ -124,7 +128,7 @@ def status(
     name: Annotated[str | None, typer.Argument(help="Of one name; none means all.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the promotion that runs, with its evidence, and the last that ended."""
+    """Show the promotion that runs, what it waits for, and the last that ended."""
     _, database = open_database()
     with database.read() as connection:
         names = (
@@ -139,8 +143,8 @@ def status(
             {
                 each: {
                     "tags": tags.get(each, {}),
-                    "running": running.to_dict() if running is not None else None,
-                    "last": last.to_dict() if last is not None else None,
+                    "running": plain_promotion(running) if running is not None else None,
+                    "last": plain_promotion(last) if last is not None else None,
                 }
                 for each, (running, last) in found.items()
             }

@@ -10,12 +10,14 @@ from typing import Any
 import typer
 
 from undercroft.cli.output import harmless, print_table, print_wrapped
+from undercroft.core.clock import utc_now
 from undercroft.core.units import format_duration
 from undercroft.registry.releases.differences import Difference, SideBySide
 from undercroft.registry.releases.files import release_yaml
 from undercroft.registry.releases.store import Release
 from undercroft.serving.promotions import Plan, Promotion, State
 from undercroft.storage.journal import Entry
+from undercroft.watch.promotion.waiting import waiting_of
 
 # Measures whose limit is the logarithm of a ratio; see `undercroft.watch.promotion.judging`.
 _TIMES = ("first_token", "token_seconds")
@@ -161,6 +163,8 @@ def print_promotion(promotion: Promotion) -> None:
     if promotion.reason:
         print_wrapped(f"  because: {harmless(promotion.reason)}", indent="    ")
     print_wrapped(f"  plan: {plan_sentence(promotion.plan)}", indent="    ")
+    if waiting := waiting_of(promotion):
+        print_wrapped(f"  waits: {waiting.sentence(utc_now())}", indent="    ")
     _print_evidence(promotion.evidence, promotion.plan)
 
 

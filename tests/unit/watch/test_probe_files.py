@@ -77,6 +77,15 @@ def test_a_changed_question_is_another_and_a_renamed_one_is_not() -> None:
             "    sistem: Be",
             "line 6: questions[1].sistem: there is no such field; nearest is 'system'",
         ),
+        (
+            "system: Be brief.",
+            "variables: {1st: x}",
+            "line 6: questions[1].variables: expected names of letters, digits",
+        ),
+        ("system: Be brief.", "variables: {7: x}", "line 6: questions[1].variables: expected names of letters, digits"),
+        ("system: Be brief.", "variables: {shop: 5}", "line 6: questions[1].variables.shop: expected a text, got 5"),
+        ("system: Be brief.", "variables: [shop]", "line 6: questions[1].variables: expected a mapping"),
+        ("system: Be brief.", "variabels: {}", "line 6: questions[1].variabels: there is no such field; nearest is"),
         ("id: second", "id: capital", "capital stands twice"),
         ("id: second", "id: Second one", "line 12: questions[2].id: expected a name"),
         (

@@ -9,7 +9,7 @@ import pytest
 from undercroft.registry.releases import store
 from undercroft.registry.releases.content import check_content
 from undercroft.storage.database import Database
-from undercroft.watch.probes.served import answer_limit, served_release
+from undercroft.watch.probes.served import answer_limit, prompt_variables, served_release
 
 
 @pytest.fixture
@@ -43,3 +43,13 @@ def test_a_name_is_served_by_a_release_with_its_limit(
     with database.read() as connection:
         assert served_release(connection, name) == release
         assert answer_limit(connection, name) == limit
+
+
+def test_variables_are_those_of_the_release_that_serves(database: Database) -> None:
+    """With their own values; None where a request has to give one, none where there is no prompt or no release."""
+    prompt = {"system": "{{shop}}, be {{tone}}", "variables": {"shop": None, "tone": "brief"}}
+    content = {"engine": "external", "settings": {"url": "http://127.0.0.1:9"}, "prompt": prompt}
+    with database.write() as connection:
+        store.create(connection, "bot", check_content(content), actor="cli:me", reason=None)
+        assert prompt_variables(connection, "bot@3") == {"shop": None, "tone": "brief"}
+        assert [prompt_variables(connection, name) for name in ("bot", "bot@9", "other")] == [{}, {}, {}]

@@ -17,7 +17,9 @@ from undercroft.registry.releases.store import Release
 from undercroft.serving import promotions, releasing
 from undercroft.serving.promotions import Plan
 from undercroft.serving.releasing import Wanted
+from undercroft.watch.promotion.askable import check_askable
 from undercroft.watch.promotion.judging import check_rules
+from undercroft.watch.promotion.waiting import plain_promotion
 
 router = APIRouter(prefix="/admin/releases", tags=["releases"])
 
@@ -124,7 +126,7 @@ def list_promotions(name: str, parts: Parts, limit: Annotated[int, Query(ge=1, l
     """The promotions of a name with their evidence, the newest first; the one that runs has no end."""
     with parts.database.read() as connection:
         releasing.releases_of(connection, name)
-        return [promotion.to_dict() for promotion in promotions.list_of(connection, name, limit=limit)]
+        return [plain_promotion(promotion) for promotion in promotions.list_of(connection, name, limit=limit)]
 
 
 @router.post("/{name}/promote", status_code=202)
@@ -133,6 +135,8 @@ def promote_release(name: str, new: NewPromotion, parts: Parts, actor: Actor) ->
     check_rules(new.plan.rules)
     releasing.check_plan(new.plan)
     reference = ReleaseReference(name, new.number)
+    with parts.database.read() as connection:
+        check_askable(parts.home, connection, reference, new.plan)
     begun = releasing.promote(parts.database, reference, new.plan, has_server=True, actor=actor, reason=new.reason)
     parts.reconciler.wake()
     return begun.to_dict()

@@ -15,6 +15,11 @@ _TEXT_LIMIT = 200_000
 _Text = Annotated[str, Field(min_length=1, max_length=_TEXT_LIMIT)]
 
 
+def is_variable_name(text: str) -> bool:
+    """Whether a variable may be called so."""
+    return re.fullmatch(_VARIABLE_NAME, text) is not None
+
+
 class Example(BaseModel):
     """One turn that shows the model what is wanted."""
 

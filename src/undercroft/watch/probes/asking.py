@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from undercroft.core.clock import utc_now
 from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.watch.probes.baselines import Baseline
-from undercroft.watch.probes.check_kinds import JudgeCheck, LanguageCheck, SimilarityCheck
+from undercroft.watch.probes.check_kinds import Check, JudgeCheck, LanguageCheck, SimilarityCheck
 from undercroft.watch.probes.checks import Opinions
 from undercroft.watch.probes.door_client import Answer, DoorClient, RefusedAnswerError
 from undercroft.watch.probes.json_answers import text_at
 from undercroft.watch.probes.languages import check_language
 from undercroft.watch.probes.outcomes import Outcome, judged
 from undercroft.watch.probes.probe_files import Question
+from undercroft.watch.probes.variables import fitting, missing
 
 _JUDGE_TOKENS = 8
 _ANSWER_TOKENS = 512
+# A question gives no value to a variable that the prompt needs one for.
+NO_VALUE = "no-value"
 _MARK = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -44,6 +47,7 @@ def ask_all(
     now: Callable[[], datetime] = utc_now,
     *,
     limit_tokens: int | None = None,
+    known: Mapping[str, str | None] | None = None,
 ) -> Iterator[Outcome]:
     """Each question's outcome as it comes; never two at a time, so that people need not wait for a probe.
 
@@ -57,13 +61,16 @@ def ask_all(
         release: What serves the deployment.
         now: The clock.
         limit_tokens: Most tokens of an answer where its question does not say; None is 512.
+        known: Variable of the prompt that answers → its own value, None where a question has to give one.
     """
     away: UnavailableError | None = None
     for question in questions:
         at = now()
         if away is None:
             try:
-                yield _ask(client, model, question, baseline, release, at, limit_tokens)
+                answer = _answer(client, model, question, limit_tokens, known or {})
+                old = baseline.of(question.id, question.digest()) if baseline is not None else None
+                yield judged(question, answer, _opinions(client, question, answer), old, at, release)
                 continue
             except UnavailableError as error:
                 away = error
@@ -85,7 +92,15 @@ def unreached(questions: Sequence[Question], release: str, error: UnavailableErr
     return [_unanswered(question, release, at, error.code, error.message) for question in questions]
 
 
-def answers_to(client: DoorClient, model: str, text: str, *, times: int = 3, max_tokens: int = 512) -> list[str]:
+def answers_to(
+    client: DoorClient,
+    model: str,
+    text: str,
+    *,
+    times: int = 3,
+    max_tokens: int = 512,
+    variables: Mapping[str, str] | None = None,
+) -> list[str]:
     """Answers to the same question, asked several times.
 
     Args:
@@ -94,6 +109,7 @@ def answers_to(client: DoorClient, model: str, text: str, *, times: int = 3, max
         text: The question.
         times: How many answers.
         max_tokens: Longest answer.
+        variables: Values for those of the prompt that answers.
 
     Raises:
         ConflictError: ``not-answered``: the door refused it.
@@ -101,7 +117,7 @@ def answers_to(client: DoorClient, model: str, text: str, *, times: int = 3, max
     """
     try:
         messages = [{"role": "user", "content": text}]
-        return [client.chat(model, messages, max_tokens=max_tokens).text for _ in range(times)]
+        return [client.chat(model, messages, max_tokens=max_tokens, variables=variables).text for _ in range(times)]
     except RefusedAnswerError as error:
         raise ConflictError(
             "not-answered", f"'{model}' did not answer: {error.code}: {error.message}", hint="undercroft status"
@@ -112,26 +128,29 @@ def _unanswered(question: Question, release: str, at: datetime, code: str, messa
     return Outcome(at, release, question.id, question.weight, error=code, message=message)
 
 
-def _ask(
+def _answer(
     client: DoorClient,
     model: str,
     question: Question,
-    baseline: Baseline | None,
-    release: str,
-    at: datetime,
     limit_tokens: int | None,
-) -> Outcome:
+    known: Mapping[str, str | None],
+) -> Answer:
+    if lacking := missing(question.variables, known):
+        raise RefusedAnswerError(
+            NO_VALUE, f"the prompt needs a value for {', '.join(lacking)}; write it below variables: of the question"
+        )
     tokens = question.max_tokens or min(_ANSWER_TOKENS, limit_tokens or _ANSWER_TOKENS)
-    answer = client.chat(model, question.turns(), max_tokens=tokens)
-    known = baseline.of(question.id, question.digest()) if baseline is not None else None
-    return judged(question, answer, _opinions(client, question, answer), known, at, release)
+    variables = fitting(question.variables, known)
+    return client.chat(model, question.turns(), max_tokens=tokens, variables=variables)
 
 
 def _opinions(client: DoorClient, question: Question, answer: Answer) -> Opinions:
     """Asks the encoders and judges that the checks name; one that refuses is left out, and its check says so."""
     vectors: dict[tuple[str, str], list[float]] = {}
     judgements: dict[tuple[str, str], float] = {}
+    silent: dict[str, str] = {}
     for check in question.checks:
+        adviser = _adviser(check)
         try:
             if isinstance(check, SimilarityCheck) and check.encoder is not None:
                 text = text_at(answer.text, check.at)
@@ -143,9 +162,16 @@ def _opinions(client: DoorClient, question: Question, answer: Answer) -> Opinion
                 mark = _mark(client, check, question, answer.text)
                 if mark is not None:
                     judgements[check.model, check.criterion] = mark
-        except (RefusedAnswerError, ValueError):
-            continue
-    return Opinions(vectors, judgements)
+        except (RefusedAnswerError, ValueError) as error:
+            silent[adviser] = str(error)
+    return Opinions(vectors, judgements, silent)
+
+
+def _adviser(check: Check) -> str:
+    """The encoder or judge that a check asks; empty where it asks none."""
+    if isinstance(check, SimilarityCheck):
+        return check.encoder or ""
+    return check.model if isinstance(check, JudgeCheck) else ""
 
 
 def _mark(client: DoorClient, check: JudgeCheck, question: Question, answer: str) -> float | None:
@@ -154,6 +180,7 @@ def _mark(client: DoorClient, check: JudgeCheck, question: Question, answer: str
         "You grade an answer by one criterion. Say one number from 0 (not at all) to 10 (fully) and nothing else.\n\n"
         f"Criterion: {check.criterion}\n\nQuestion:\n{asked}\n\nAnswer:\n{answer}\n\nNumber:"
     )
-    said = client.chat(check.model, [{"role": "user", "content": task}], max_tokens=_JUDGE_TOKENS).text
+    turns = [{"role": "user", "content": task}]
+    said = client.chat(check.model, turns, max_tokens=_JUDGE_TOKENS, variables=check.variables).text
     match = _MARK.search(said)
     return float(match[0]) / 10 if match is not None and float(match[0]) <= 10 else None

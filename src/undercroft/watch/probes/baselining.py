@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from undercroft.core.errors import ConflictError, UnavailableError
-from undercroft.watch.probes.asking import ask_all
+from undercroft.watch.probes.asking import NO_VALUE, ask_all
 from undercroft.watch.probes.baselines import CheckBaseline, QuestionBaseline
 from undercroft.watch.probes.door_client import DoorClient
 from undercroft.watch.probes.outcomes import Outcome
@@ -26,6 +26,7 @@ def take_baseline(
     tell: Callable[[int], None],
     *,
     limit_tokens: int | None = None,
+    known: Mapping[str, str | None] | None = None,
 ) -> dict[str, list[Outcome]]:
     """How every question goes when it is asked several times; `baseline_of` makes of it what is kept.
 
@@ -39,6 +40,7 @@ def take_baseline(
         release: What serves the deployment.
         tell: Gets the number of runs that are done.
         limit_tokens: Most tokens of an answer where its question does not say; None is 512.
+        known: Variable of the prompt that answers → its own value, None where a question has to give one.
 
     Returns:
         Question → its outcomes, one a run, each with an answer.
@@ -49,14 +51,15 @@ def take_baseline(
     """
     found: dict[str, list[Outcome]] = {question.id: [] for question in questions}
     for number in range(1, runs + 1):
-        for outcome in ask_all(client, model, questions, None, release, limit_tokens=limit_tokens):
+        for outcome in ask_all(client, model, questions, None, release, limit_tokens=limit_tokens, known=known):
             if outcome.error in ("door-away", "not-running"):
                 raise UnavailableError(outcome.error, outcome.message, hint="undercroft status")
             if outcome.error:
+                well = "take the baseline when all is well: undercroft status"
                 raise ConflictError(
                     "baseline-not-taken",
                     f"the question '{outcome.question}' was not answered: {outcome.error}: {outcome.message}",
-                    hint="take the baseline when all is well: undercroft status",
+                    hint="docs/guide/probes.md" if outcome.error == NO_VALUE else well,
                 )
             found[outcome.question].append(outcome)
         tell(number)

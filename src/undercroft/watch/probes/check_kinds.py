@@ -11,6 +11,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form
 from undercroft.core.ids import NAME_PATTERN
 from undercroft.watch.probes.json_answers import check_path, schema_validator
+from undercroft.watch.probes.variables import Variables
 
 _TEXT_LIMIT = 20_000
 _PATTERN_MEMORY_BYTES = 8 * 2**20
@@ -157,6 +158,7 @@ class JudgeCheck(_Check):
     model: _Name
     criterion: _Text
     at_least: float = Field(0.6, ge=0, le=1)
+    variables: Variables = {}
 
 
 Check = Annotated[

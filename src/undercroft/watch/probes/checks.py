@@ -58,10 +58,12 @@ class Opinions:
     Args:
         vectors: (encoder, text) → its vector.
         judgements: (judge, criterion) → 0.0 to 1.0.
+        silent: Encoder or judge that refused → why.
     """
 
     vectors: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
     judgements: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    silent: Mapping[str, str] = field(default_factory=dict)
 
 
 NO_OPINIONS = Opinions()
@@ -203,7 +205,7 @@ def _similarity(check: SimilarityCheck, answer: str, opinions: Opinions) -> _Out
         one = opinions.vectors.get((check.encoder, text))
         other = opinions.vectors.get((check.encoder, check.reference))
         if one is None or other is None:
-            return 0.0, False, f"the encoder '{check.encoder}' did not answer"
+            return 0.0, False, f"the encoder '{check.encoder}' did not answer{_why(check.encoder, opinions)}"
         score = vector_similarity(one, other)
     detail = f"expected a likeness of {check.at_least:g} or more, got {score:.2f}: {_got(text)}"
     return score, score >= check.at_least, detail
@@ -212,9 +214,13 @@ def _similarity(check: SimilarityCheck, answer: str, opinions: Opinions) -> _Out
 def _judge(check: JudgeCheck, answer: str, opinions: Opinions) -> _Outcome:
     score = opinions.judgements.get((check.model, check.criterion))
     if score is None:
-        return 0.0, False, f"the judge '{check.model}' gave no number from 0 to 10"
+        return 0.0, False, f"the judge '{check.model}' gave no number from 0 to 10{_why(check.model, opinions)}"
     detail = f"expected {check.at_least:g} or more of 1 from '{check.model}', got {score:.2f}: {_got(answer)}"
     return score, score >= check.at_least, detail
+
+
+def _why(model: str, opinions: Opinions) -> str:
+    return f": {opinions.silent[model]}" if model in opinions.silent else ""
 
 
 _JUDGES: Mapping[str, Callable[[Any, str, Opinions], _Outcome]] = {

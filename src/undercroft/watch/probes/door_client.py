@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
@@ -83,19 +83,27 @@ class DoorClient:
         self._certificate_file = certificate_file
         self._clock = clock
 
-    def chat(self, model: str, messages: Sequence[dict[str, str]], *, max_tokens: int) -> Answer:
+    def chat(
+        self,
+        model: str,
+        messages: Sequence[dict[str, str]],
+        *,
+        max_tokens: int,
+        variables: Mapping[str, str] | None = None,
+    ) -> Answer:
         """One answer, as deterministic as the engine makes it: temperature 0, seed 1.
 
         Args:
             model: Deployment.
             messages: ``role`` and ``content`` of each turn.
             max_tokens: Longest answer.
+            variables: Values for those of the release's prompt, which refuses one that it does not have.
 
         Raises:
             RefusedAnswerError: The door answered with an error, or the answer broke off.
             UnavailableError: ``door-away``: nobody answers there.
         """
-        body = {
+        body: dict[str, Any] = {
             "model": model,
             "messages": list(messages),
             "max_tokens": max_tokens,
@@ -104,6 +112,8 @@ class DoorClient:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        if variables:
+            body["prompt_variables"] = dict(variables)
         connection = self._connect()
         try:
             began = self._clock()

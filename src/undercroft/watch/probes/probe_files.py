@@ -19,6 +19,7 @@ from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
 from undercroft.watch.probes.check_kinds import CHECK_KINDS, Check
 from undercroft.watch.probes.schedule import check_schedule, check_time_zone
+from undercroft.watch.probes.variables import Variables
 
 _LIMIT_BYTES = 1024 * 1024
 _TEXT_LIMIT = 100_000
@@ -46,6 +47,7 @@ class Question(BaseModel):
     text: _Text | None = None
     messages: Annotated[list[Message], Field(min_length=1, max_length=100)] | None = None
     system: _Text | None = None
+    variables: Variables = {}
     checks: Annotated[list[Check], Field(min_length=1, max_length=50)]
     weight: float = Field(1.0, gt=0, le=1000, allow_inf_nan=False)
     max_tokens: int | None = Field(None, ge=1, le=100_000)  # None: 512, or what the release allows where that is less
@@ -71,8 +73,15 @@ class Question(BaseModel):
 
     def digest(self) -> str:
         """What it is, whatever it is called and weighs: a changed question has another."""
-        plain = self.model_dump(mode="json", by_alias=True, exclude={"id", "weight"})
+        plain = _without_empty_variables(self.model_dump(mode="json", by_alias=True, exclude={"id", "weight"}))
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_empty_variables(question: dict[str, Any]) -> dict[str, Any]:
+    """A question that gives none is the one that it was before there were any."""
+    checks = [_without_empty_variables(check) for check in question.get("checks", ())]
+    kept = {name: value for name, value in question.items() if name != "variables" or value}
+    return {**kept, "checks": checks} if "checks" in kept else kept
 
 
 class Probe(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from undercroft.watch.probes.history import end_run
 from undercroft.watch.probes.outcome_rows import UNREACHED, Purpose, keep_rows, outcome_row
 from undercroft.watch.probes.outcomes import Outcome, mean_score
 from undercroft.watch.probes.probe_files import Probe
-from undercroft.watch.probes.served import answer_limit, served_release
+from undercroft.watch.probes.served import answer_limit, prompt_variables, served_release
 from undercroft.watch.reports.report_files import append_line, report_file
 from undercroft.watch.reports.report_rows import row_line
 
@@ -114,9 +114,10 @@ def run_probe(
     model = model or probe.model or name
     with database.read() as connection:
         release, limit = served_release(connection, model), answer_limit(connection, model)
+        known = prompt_variables(connection, model)
     report = report_file(home, name)
     outcomes = []
-    for outcome in _outcomes(home, settings, model, probe, baseline, release, limit):
+    for outcome in _outcomes(home, settings, model, probe, baseline, release, limit, known):
         append_line(report, row_line(outcome, probe.time_zone, keep_answer=probe.keep_answers))
         outcomes.append(outcome)
         tell(outcome)
@@ -158,10 +159,11 @@ def _outcomes(
     baseline: Baseline | None,
     release: str,
     limit_tokens: int | None,
+    known: Mapping[str, str | None],
 ) -> Iterator[Outcome]:
     try:
         client = reach_door(home, settings)
     except UnavailableError as error:
         yield from unreached(probe.questions, release, error, utc_now())
         return
-    yield from ask_all(client, model, probe.questions, baseline, release, limit_tokens=limit_tokens)
+    yield from ask_all(client, model, probe.questions, baseline, release, limit_tokens=limit_tokens, known=known)

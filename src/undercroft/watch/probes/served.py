@@ -1,4 +1,4 @@
-"""What serves a name just now, in a word that changes when it does."""
+"""What serves a name just now, in a word that changes when it does; and what its release asks of a question."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from undercroft.core.errors import NotFoundError
 from undercroft.registry import models
 from undercroft.registry.releases import store
+from undercroft.registry.releases.content import ReleaseContent
 from undercroft.registry.releases.references import ReleaseReference, parse_release
 from undercroft.serving import deployments
 
@@ -21,14 +22,19 @@ def answer_limit(connection: Connection, name: str) -> int | None:
         connection: To read.
         name: As `served_release` takes it.
     """
-    reference = parse_release(name)
-    number = _number(connection, reference)
-    if number is None:
-        return None
-    try:
-        return store.get(connection, reference.name, number).content.sampling.max_tokens
-    except NotFoundError:
-        return None
+    content = _content(connection, name)
+    return content.sampling.max_tokens if content is not None else None
+
+
+def prompt_variables(connection: Connection, name: str) -> dict[str, str | None]:
+    """Variables of the prompt that serves a name: each with its own value, None where a request has to give one.
+
+    Args:
+        connection: To read.
+        name: As `served_release` takes it.
+    """
+    content = _content(connection, name)
+    return dict(content.prompt.variables) if content is not None and content.prompt is not None else {}
 
 
 def served_release(connection: Connection, name: str) -> str:
@@ -59,6 +65,15 @@ def served_release(connection: Connection, name: str) -> str:
     plain = {"engine": deployment.engine, "model": model.digest if model else None, "settings": settings}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     return f"{name}@{digest[:8]}"
+
+
+def _content(connection: Connection, name: str) -> ReleaseContent | None:
+    reference = parse_release(name)
+    number = _number(connection, reference)
+    try:
+        return store.get(connection, reference.name, number).content if number is not None else None
+    except NotFoundError:
+        return None
 
 
 def _number(connection: Connection, reference: ReleaseReference) -> int | None:

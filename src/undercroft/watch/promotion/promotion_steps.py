@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from undercroft.core.units import format_duration
 from undercroft.serving.promotions import Plan, State
 from undercroft.watch.promotion.judging import Arm, Finding, Opinion, Rules, failures_sentence
 
@@ -178,4 +179,6 @@ def after_trying(
             f"after {candidate.waited_seconds:,.0f} s nothing is decided: {mine.requests:,} requests, of at least "
             f"{rules.min_requests:,}",
         )
-    return Next(Step.WAIT, f"{mine.requests:,} requests so far" + ("" if has_enough else f" of {rules.min_requests:,}"))
+    patience = format_duration(max(rules.give_up_seconds, plan.hold_seconds))
+    short = f" of {rules.min_requests:,}; without them it is sent back {patience} after the trial began"
+    return Next(Step.WAIT, f"{mine.requests:,} requests so far" + ("" if has_enough else short))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from undercroft.core.errors import ConflictError, UndercroftError
@@ -22,6 +23,9 @@ from undercroft.watch.probes.baselines import load_baseline
 from undercroft.watch.probes.door_client import DoorClient, RefusedAnswerError
 from undercroft.watch.probes.probe_files import load_probe
 from undercroft.watch.probes.running import reach_door, run_probe
+from undercroft.watch.probes.served import prompt_variables
+from undercroft.watch.probes.variables import fitting, stand_ins
+from undercroft.watch.promotion.askable import check_questions
 
 _GREETING_TOKENS = 4
 
@@ -38,10 +42,16 @@ def main() -> None:
     try:
         settings = load_settings(home.config_file).settings
         database = Database(home.database_file)
-        greet(reach_door(home, settings), given.model[0])
-        if given.probe is None:
+        probe = load_probe(home, given.probe) if given.probe is not None else None
+        with database.read() as connection:
+            known = prompt_variables(connection, given.model[0])
+            if probe is not None:
+                check_questions(connection, given.probe, probe, given.model)
+        values = stand_ins(known) | (fitting(probe.questions[0].variables, known) if probe is not None else {})
+        greet(reach_door(home, settings), given.model[0], values)
+        if probe is None:
             return
-        probe, baseline = load_probe(home, given.probe), load_baseline(home, given.probe)
+        baseline = load_baseline(home, given.probe)
         for model in given.model:
             made = run_probe(home, settings, database, given.probe, probe, baseline, lambda _outcome: None, model=model)
             unreached = next((outcome.message for outcome in made.outcomes if made.is_unreached), "")
@@ -62,19 +72,25 @@ def main() -> None:
         sys.exit(str(error))
 
 
-def greet(client: DoorClient, model: str) -> None:
+def greet(client: DoorClient, model: str, variables: Mapping[str, str]) -> None:
     """Sends one short request, which a prompt that is too long for its context fails, too.
 
-    What is no chat, and a prompt that needs values of the request, cannot be tried like that.
+    What is no chat cannot be tried like that.
+
+    Args:
+        client: Of the door.
+        model: The release.
+        variables: Values for those of its prompt.
 
     Raises:
         ConflictError: ``not-answered``: it was refused.
         UnavailableError: Nobody answers at the door.
     """
     try:
-        client.chat(model, [{"role": "user", "content": "Hello"}], max_tokens=_GREETING_TOKENS)
+        hello = [{"role": "user", "content": "Hello"}]
+        client.chat(model, hello, max_tokens=_GREETING_TOKENS, variables=variables)
     except RefusedAnswerError as error:
-        if error.code == "task-not-offered" or "prompt_variables" in error.message:
+        if error.code == "task-not-offered":
             return
         raise ConflictError("not-answered", f"it refuses a first request: {error.code}: {error.message}") from error
 

@@ -1,0 +1,83 @@
+"""Values that standard questions give to the variables of a release's prompt. Decisions only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from undercroft.registry.releases.prompts import is_variable_name
+
+if TYPE_CHECKING:
+    from undercroft.watch.probes.probe_files import Question
+
+_VALUE_LIMIT = 100_000
+# As many as the door takes in one request.
+_COUNT_LIMIT = 64
+
+
+def _checked(given: Any) -> Any:
+    if isinstance(given, dict):
+        if wrong := [name for name in given if not isinstance(name, str) or not is_variable_name(name)]:
+            raise ValueError(
+                f"expected names of letters, digits and '_' that begin with no digit, got {wrong[0]!r:.80}"
+            )
+        if len(given) > _COUNT_LIMIT:
+            raise ValueError(f"expected at most {_COUNT_LIMIT} variables, got {len(given)}")
+    return given
+
+
+Variables = Annotated[dict[str, Annotated[str, Field(max_length=_VALUE_LIMIT)]], BeforeValidator(_checked)]
+
+
+def fitting(given: Mapping[str, str], known: Mapping[str, str | None]) -> dict[str, str]:
+    """Those values that a prompt has a variable for.
+
+    The others are left out: the same questions are asked of the release before a variable came and of the one after.
+
+    Args:
+        given: Variable → value, of a question.
+        known: Variable of the prompt → its own value; None where a request has to give one.
+    """
+    return {name: value for name, value in given.items() if name in known}
+
+
+def missing(given: Mapping[str, str], known: Mapping[str, str | None]) -> list[str]:
+    """Variables that a prompt needs a value for and a question gives none to, sorted.
+
+    Args:
+        given: Variable → value, of a question.
+        known: Variable of the prompt → its own value; None where a request has to give one.
+    """
+    return sorted(name for name, value in known.items() if value is None and name not in given)
+
+
+def stand_ins(known: Mapping[str, str | None]) -> dict[str, str]:
+    """For each variable that needs a value its own name: enough for a request whose answer nobody judges."""
+    return {name: name for name, value in known.items() if value is None}
+
+
+def missing_sentence(probe: str, release: str, questions: Iterable[Question], known: Mapping[str, str | None]) -> str:
+    """Why questions cannot be asked of a release; empty where they can.
+
+    Args:
+        probe: Name of their file.
+        release: ``NAME@8``.
+        questions: Of the probe.
+        known: Variable of the release's prompt → its own value; None where a request has to give one.
+    """
+    lacking = {question.id: names for question in questions if (names := missing(question.variables, known))}
+    if not lacking:
+        return ""
+    needed = sorted({name for names in lacking.values() for name in names})
+    return (
+        f"the prompt of {release} needs a value for {', '.join(needed)}, which {_listed(list(lacking))} of "
+        f"probes/{probe}.yaml do not give; write it below variables: of the question"
+    )
+
+
+def _listed(questions: list[str]) -> str:
+    shown = ", ".join(f"'{question}'" for question in questions[:3])
+    more = len(questions) - 3
+    return f"the questions {shown}" + (f" and {more} more" if more > 0 else "")

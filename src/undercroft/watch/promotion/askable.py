@@ -1,0 +1,59 @@
+"""Whether the standard questions of a name can be asked of the releases of a promotion: said before one is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from undercroft.core.errors import ConflictError
+from undercroft.core.home import Home
+from undercroft.registry.releases import store
+from undercroft.registry.releases.references import ReleaseReference
+from undercroft.serving.promotions import Plan
+from undercroft.serving.releasing import to_promote
+from undercroft.watch.probes.probe_files import Probe, load_probe, probe_file
+from undercroft.watch.probes.served import prompt_variables
+from undercroft.watch.probes.variables import missing_sentence
+
+
+def check_askable(home: Home, connection: Connection, reference: ReleaseReference, plan: Plan) -> None:
+    """Refuses a promotion that would end because its questions lack values, or cannot be read.
+
+    Args:
+        home: That has the questions.
+        connection: To read.
+        reference: The candidate, as `undercroft.serving.releasing.to_promote` takes it.
+        plan: How it is to be tried.
+
+    Raises:
+        NotFoundError: There is no such release.
+        ConflictError: ``questions-lack-values``.
+        InvalidError: ``bad-probe``.
+        UnavailableError: ``probe-unreadable``.
+    """
+    candidate = to_promote(connection, reference)
+    if not plan.has_probes or not probe_file(home, candidate.name).exists():
+        return
+    production = store.tags_of(connection, candidate.name).get("production")
+    models = [str(candidate)] + ([f"{candidate.name}@{production}"] if production is not None else [])
+    check_questions(connection, candidate.name, load_probe(home, candidate.name), models)
+
+
+def check_questions(connection: Connection, name: str, probe: Probe, models: Sequence[str]) -> None:
+    """Refuses questions that give no value to a variable that a release's prompt needs one for.
+
+    Args:
+        connection: To read.
+        name: Of the probe.
+        probe: Its questions.
+        models: Releases, ``NAME@8``.
+
+    Raises:
+        ConflictError: ``questions-lack-values``.
+    """
+    for model in models:
+        if problem := missing_sentence(name, model, probe.questions, prompt_variables(connection, model)):
+            raise ConflictError(
+                "questions-lack-values", problem, hint="docs/guide/probes.md; --no-probes promotes without questions"
+            )
