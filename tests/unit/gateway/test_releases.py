@@ -12,6 +12,7 @@ from undercroft.core.settings import LimitSettings
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.errors import DoorError
 from undercroft.gateway.openai.releases import find_release, with_release
+from undercroft.gateway.openai.shadow import likeness_of
 from undercroft.gateway.openai.signs import Watched
 from undercroft.serving.snapshot import NameEntry, ReleaseEntry, Snapshot
 
@@ -210,6 +211,30 @@ def test_signs_of_an_answer(body: bytes, data: dict[str, Any], expected: dict[st
         watched.take(body[at : at + 7])
     plain = {"is_empty": False, "is_refusal": False, "is_invalid": None, "is_cut": False}
     assert watched.signs() == {**plain, **expected}
+
+
+_TWO = b'{"choices":[{"index":1,"text":""},{"index":0,"text":"Yes","finish_reason":"length"}]}'
+
+
+def test_of_several_choices_one_makes_the_answer_bad() -> None:
+    """Each is judged by itself, in a stream in which their pieces alternate as well."""
+    watched = Watched({"response_format": {"type": "json_object"}})
+    piece = b'data: {"choices":[{"index":%d,"delta":{"content":"%b"}}]}\n\n'
+    for index, text in ((0, b"[1"), (1, b"I"), (0, b"]"), (1, b" cannot help with that.")):
+        watched.take(piece % (index, text))
+    assert watched.signs() == {"is_empty": False, "is_refusal": True, "is_invalid": True, "is_cut": None}
+    watched = Watched({})
+    watched.take(_TWO)
+    assert watched.signs() == {"is_empty": True, "is_refusal": False, "is_invalid": None, "is_cut": True}
+
+
+def test_answers_are_compared_choice_by_choice() -> None:
+    """By their index, whatever their order; one that only one of both has is like nothing."""
+    other = b'{"choices":[{"index":0,"message":{"content":"Yes"}},{"index":1,"message":{"content":"No way"}}]}'
+    assert likeness_of(_TWO, _TWO) == 1.0
+    assert likeness_of(_TWO, other) == 0.5
+    assert likeness_of(other, b'{"choices":[{"message":{"content":"Yes"}}]}') == 0.5
+    assert likeness_of(b"", b"") == 1.0
 
 
 def test_names_survive_the_way_to_the_door() -> None:

@@ -23,6 +23,7 @@ from undercroft.gateway.openai.fields import COMPLETIONS, PROMPTS_LIMIT
 from undercroft.gateway.openai.kinds import Record
 from undercroft.gateway.openai.legacy import LegacyChoices
 from undercroft.gateway.openai.payload import payload_for
+from undercroft.gateway.openai.signs import Watched
 from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.gateway.trace import Trace
 from undercroft.serving.snapshot import ReplicaEntry
@@ -89,8 +90,11 @@ async def answer(
     table: Record,
     data: dict[str, Any],
     check: Callable[[], None],
-) -> None:
+) -> bytes | None:
     """Asks for every choice and answers with all of them.
+
+    Returns:
+        What the client got, where a candidate is being tried; None where nobody asks.
 
     Raises:
         DoorError: One of them failed; the others are cancelled.
@@ -98,6 +102,7 @@ async def answer(
     run = _Run(dispatcher, exchange, deployment, table, data, check)
     try:
         await (run.stream() if data.get("stream") else run.whole())
+        return run.watched.body if run.watched is not None else None
     finally:
         run.settle()
 
@@ -119,6 +124,7 @@ class _Run:
         self.data = data
         self.check = check
         self.parts = split(data)
+        self.watched = Watched(data) if exchange.trace.is_tried else None
         self.id = ("cmpl-" if table is COMPLETIONS else "chatcmpl-") + exchange.id
         self.content_field = "prompt" if table is COMPLETIONS else "messages"
         self.created = int(time.time())
@@ -137,7 +143,10 @@ class _Run:
         merged |= {"model": self.data["model"], "choices": choices, "usage": total_usage(self.parts)}
         if "system_fingerprint" in first:
             merged["system_fingerprint"] = first["system_fingerprint"]
-        self.exchange.respond(200, orjson.dumps(merged))
+        body = orjson.dumps(merged)
+        self._watch(body)
+        self._note_signs()
+        self.exchange.respond(200, body)
 
     async def stream(self) -> None:
         self.exchange.stream_type = EVENT_STREAM
@@ -149,6 +158,7 @@ class _Run:
             event |= {"choices": [], "usage": total_usage(self.parts)}
             self.exchange.pass_on(b"data: " + orjson.dumps(event) + b"\n\n")
         self.exchange.pass_on(b"data: [DONE]\n\n")
+        self._note_signs()
         self.exchange.end()
 
     def settle(self) -> None:
@@ -167,6 +177,14 @@ class _Run:
             elif part.trace.inter_token is not None:
                 trace.inter_token.add(part.trace.inter_token)
 
+    def _watch(self, piece: bytes) -> None:
+        if self.watched is not None:
+            self.watched.take(piece)
+
+    def _note_signs(self) -> None:
+        if self.watched is not None:
+            self.exchange.trace.signs = self.watched.signs()
+
     async def _ask(self, part: Part) -> bytes:
         async with self.turns:
             body, _ = await ask(self.dispatcher, self.exchange, self.deployment, self._call(part), part.trace)
@@ -176,7 +194,9 @@ class _Run:
         legacy = self._legacy()
 
         def emit(data: bytes) -> None:
-            self.exchange.pass_on(data.replace(b"data: [DONE]\n\n", b""))
+            frames = data.replace(b"data: [DONE]\n\n", b"")
+            self._watch(frames)
+            self.exchange.pass_on(frames)
 
         def relay(_: ReplicaEntry) -> Relay:
             return Relay(

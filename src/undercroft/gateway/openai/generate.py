@@ -40,7 +40,7 @@ async def chat(dispatcher: Dispatcher, exchange: Exchange) -> None:
 
     answer = await answer_by_release(dispatcher, exchange, data, "chat", ask_release)
     if answer is not None:
-        copy_request(dispatcher, exchange, data, answer)
+        copy_request(dispatcher, exchange, CHAT, data, answer)
 
 
 async def completions(dispatcher: Dispatcher, exchange: Exchange) -> None:
@@ -56,7 +56,9 @@ async def completions(dispatcher: Dispatcher, exchange: Exchange) -> None:
         body = exchange.body if sent is data else None
         return await _answer(dispatcher, exchange, deployment, COMPLETIONS, sent, body, check)
 
-    await answer_by_release(dispatcher, exchange, data, "completions", ask_release)
+    answer = await answer_by_release(dispatcher, exchange, data, "completions", ask_release)
+    if answer is not None:
+        copy_request(dispatcher, exchange, COMPLETIONS, data, answer)
 
 
 def check_chat(data: dict[str, Any]) -> None:
@@ -111,8 +113,7 @@ async def _answer(
 ) -> bytes | None:
     """What the client got, where a candidate is being tried; None where nobody asks."""
     if fanout.is_needed(data, deployment):
-        await fanout.answer(dispatcher, exchange, deployment, table, data, check)
-        return None
+        return await fanout.answer(dispatcher, exchange, deployment, table, data, check)
     name = data["model"]
     is_completion = table is COMPLETIONS
     content_field = "prompt" if is_completion else "messages"

@@ -18,6 +18,8 @@ from undercroft.gateway.openai.generate import check_chat, check_loaded_chat, ch
 from undercroft.gateway.openai.payload import payload_for
 from undercroft.gateway.openai.releases import with_release
 from undercroft.gateway.openai.responses_events import ResponseEvents
+from undercroft.gateway.openai.shadow import copy_request
+from undercroft.gateway.openai.signs import Watched
 from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.serving.snapshot import ReleaseEntry, ReplicaEntry
 
@@ -31,15 +33,19 @@ async def responses(dispatcher: Dispatcher, exchange: Exchange) -> None:
     chat = to_chat(data)
     check_chat(chat)
 
-    async def ask_release(deployment: Deployment, release: ReleaseEntry | None) -> None:
-        await _answer(dispatcher, exchange, deployment, data, with_release(chat, release))
+    async def ask_release(deployment: Deployment, release: ReleaseEntry | None) -> bytes | None:
+        return await _answer(dispatcher, exchange, deployment, data, with_release(chat, release))
 
-    await answer_by_release(dispatcher, exchange, data, "chat", ask_release)
+    answer = await answer_by_release(dispatcher, exchange, data, "chat", ask_release)
+    if answer is not None:
+        copy_request(dispatcher, exchange, CHAT, chat, answer)
 
 
 async def _answer(
     dispatcher: Dispatcher, exchange: Exchange, deployment: Deployment, data: dict[str, Any], chat: dict[str, Any]
-) -> None:
+) -> bytes | None:
+    """The engine's own answer, where a candidate is being tried; None where nobody asks, or it broke off."""
+    watched = Watched(chat) if exchange.trace.is_tried else None
     check_tools(chat, deployment)
     frame = response_frame(data, new_id("resp"), time.time())
     if data.get("stream"):
@@ -56,15 +62,19 @@ async def _answer(
     if not data.get("stream"):
         body, _ = await ask(dispatcher, exchange, deployment, call, trace)
         answer = to_response(frame, orjson.loads(body), trace.prompt_tokens or 0, trace.completion_tokens or 0)
+        if watched is not None:
+            watched.take(body)
+            trace.signs = watched.signs()
         exchange.respond(200, orjson.dumps(answer))
-        return
+        return watched.body if watched is not None else None
     exchange.stream_type, exchange.stream_headers = EVENT_STREAM, NO_CACHE
     events = ResponseEvents(frame, exchange.pass_on)
 
     def relay(_: ReplicaEntry) -> Relay:
         return Relay(
             trace,
-            lambda _: None,  # what is sent are the events that `take` makes of the frames
+            # What is sent are the events that `events.take` makes of the frames.
+            watched.take if watched is not None else lambda _: None,
             model=data["model"],
             has_usage_request=True,
             is_framed=True,
@@ -80,9 +90,13 @@ async def _answer(
         trace.error_source = error.source
         exchange.keep_alive = False
         events.fail(error)
+        watched = None
     else:
         events.finish(trace.prompt_tokens or 0, trace.completion_tokens or 0)
+    if watched is not None:
+        trace.signs = watched.signs()
     exchange.end()
+    return watched.body if watched is not None else None
 
 
 def to_chat(data: dict[str, Any]) -> dict[str, Any]:

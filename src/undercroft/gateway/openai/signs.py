@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -40,26 +41,41 @@ class Watched:
         return b"".join(self._kept)
 
     def signs(self) -> dict[str, Any]:
-        """What is to be said of the answer; None for what cannot be told."""
-        text, reason, has_calls = _spoken(self.body)
+        """What is to be said of the answer; None for what cannot be told.
+
+        Of several choices one that is empty, a refusal, cut or no JSON makes the answer so.
+        """
+        said = list(_spoken(self.body).values()) or [_Said()]
         is_whole = self._size_bytes < _KEPT_BYTES
-        is_cut = None if reason is None else reason == "length"
-        is_invalid = _is_invalid(text) if self._wants_json and is_whole and not has_calls and not is_cut else None
+        judged = [one for one in said if self._wants_json and is_whole and not one.has_calls and not one.is_cut]
         return {
-            "is_empty": not text.strip() and not has_calls,
-            "is_refusal": is_refusal(text) if text.strip() else None,
-            "is_invalid": is_invalid,
-            "is_cut": is_cut,
+            "is_empty": any(not one.text.strip() and not one.has_calls for one in said),
+            "is_refusal": _any(is_refusal(one.text) for one in said if one.text.strip()),
+            "is_invalid": _any(_is_invalid(one.text) for one in judged),
+            "is_cut": _any(one.is_cut for one in said if one.reason is not None),
         }
 
 
-def spoken_text(body: bytes) -> str:
-    """The text of an answer, or of the frames of a stream."""
-    return _spoken(body)[0]
+@dataclass(slots=True)
+class _Said:
+    """One choice: its text, why it ended, and whether tools were called."""
+
+    text: str = ""
+    reason: str | None = None
+    has_calls: bool = False
+
+    @property
+    def is_cut(self) -> bool:
+        return self.reason == "length"
 
 
-def _spoken(body: bytes) -> tuple[str, str | None, bool]:
-    """Text, reason of the end, and whether tools were called: of an answer, or of the frames of a stream."""
+def spoken_texts(body: bytes) -> dict[int, str]:
+    """The texts of an answer, or of the frames of a stream, by the index of their choice."""
+    return {index: said.text for index, said in _spoken(body).items()}
+
+
+def _spoken(body: bytes) -> dict[int, _Said]:
+    """What each choice says: of an answer, or of the frames of a stream."""
     events: list[Any] = []
     for line in body.split(b"\n") if body.startswith((b"data:", b":", b"event:")) else [b"data:" + body]:
         if line.startswith(b"data:") and line[5:].strip() != b"[DONE]":
@@ -67,16 +83,26 @@ def _spoken(body: bytes) -> tuple[str, str | None, bool]:
                 events.append(orjson.loads(line[5:]))
             except orjson.JSONDecodeError:
                 continue
-    texts: list[str] = []
-    reason: str | None = None
-    has_calls = False
+    texts: dict[int, list[str]] = {}
+    found: dict[int, _Said] = {}
     for choice in _choices(events):
+        given = choice.get("index")
+        index: int = given if type(given) is int else 0
+        one = found.setdefault(index, _Said())
         said = choice.get("delta") or choice.get("message")
         said = said if type(said) is dict else {}
-        texts.append(_text(said.get("content") or choice.get("text")))
-        has_calls = has_calls or bool(said.get("tool_calls"))
-        reason = choice.get("finish_reason") or reason
-    return "".join(texts), reason, has_calls
+        texts.setdefault(index, []).append(_text(said.get("content") or choice.get("text")))
+        one.has_calls = one.has_calls or bool(said.get("tool_calls"))
+        one.reason = choice.get("finish_reason") or one.reason
+    for index, one in found.items():
+        one.text = "".join(texts[index])
+    return found
+
+
+def _any(told: Iterable[bool]) -> bool | None:
+    """Whether one is; None where nothing was told."""
+    known = list(told)
+    return any(known) if known else None
 
 
 def _choices(events: list[Any]) -> Iterator[dict[str, Any]]:
