@@ -60,6 +60,13 @@ class LimitSettings(Section):
         le=3600,
         description="A request waits for a model to load up to this long; else 503 with Retry-After.",
     )
+    replace_wait_seconds: float = Field(
+        600.0,
+        gt=0,
+        le=3600,
+        description="A request waits up to this long for a release that takes the place of one that had to be unloaded "
+        "for it; else 503 with Retry-After.",
+    )
     request_timeout_seconds: float = Field(
         600.0, gt=0, le=86400, description="Longest silence of an engine in a request."
     )

@@ -62,16 +62,23 @@ def entry_for(
     )
 
 
-def patient(told: Mapping[str, DeploymentEntry], waited_for: Collection[str]) -> dict[str, DeploymentEntry]:
+def patient(
+    told: Mapping[str, DeploymentEntry], waited_for: Collection[str], replacing: Collection[str] = ()
+) -> dict[str, DeploymentEntry]:
     """The entries as the doors get them.
 
     Args:
         told: By name.
         waited_for: Deployments that take the place of one that was unloaded for them. Where they fail, requests go on
             waiting for the moment until that is loaded again.
+        replacing: Deployments that are loaded in the place of what answered until now.
     """
     return {
-        name: replace(entry, state="loading") if entry.state == "failed" and name in waited_for else entry
+        name: replace(
+            entry,
+            state="loading" if entry.state == "failed" and name in waited_for else entry.state,
+            is_replacing=name in replacing,
+        )
         for name, entry in told.items()
     }
 

@@ -35,8 +35,16 @@ from undercroft.serving.forecasting import MachineForecaster
 from undercroft.serving.ledger import Ledger
 from undercroft.serving.replica import Deadlines, Replica, ReplicaView
 from undercroft.serving.restarting import stop_replicas
-from undercroft.serving.served import Served, ServedName, find_served, name_served, readiness, tell_names
-from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, NameEntry, Snapshot
+from undercroft.serving.served import (
+    Served,
+    ServedName,
+    find_served,
+    name_served,
+    readiness,
+    replacing_groups,
+    tell_names,
+)
+from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, NameEntry, Snapshot, read_kept
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import load_times, quarantined_requests
@@ -93,7 +101,7 @@ class Reconciler:
         self._courses: dict[str, Course] = {}
         self._wanted: list[Deployment] = []
         self._served = Served()
-        self._live: dict[str, int] = {}
+        self._live, self._replacing = _known_before(home)
         self._entries: dict[str, DeploymentEntry] = {}
         self._snapshot = Snapshot(version=0)
         self._to_release: list[tuple[int, Replica]] = []
@@ -451,15 +459,17 @@ class Reconciler:
         }
         self._entries = told
         names = self._names(told)
-        new = Snapshot(
-            self._snapshot.version, keys, entries.patient(told, self._served.taking_over), quarantined, names
-        )
+        states = {name: entry.state for name, entry in told.items()}
+        over = self._served.taking_over
+        self._replacing = replacing_groups(names, self._live, states, over, self._replacing)
+        patient = entries.patient(told, over, self._replacing)
+        new = Snapshot(self._snapshot.version, keys, patient, quarantined, names)
         if new != self._snapshot or self._snapshot.version == 0 or self._to_release:
             self._snapshot = replace(new, version=self._snapshot.version + 1)
             self._publish(self._snapshot)
 
     def _names(self, told: Mapping[str, DeploymentEntry]) -> dict[str, NameEntry]:
-        """Which release answers for each name; who answered last is remembered as long as control lives."""
+        """Which release answers for each name; who answered last is remembered, and stands in the last snapshot."""
         replicas = {deployment.name: deployment.replicas for deployment in self._wanted}
         states = {
             name: readiness(
@@ -550,6 +560,22 @@ class Reconciler:
             ).first()
         known = row.load_seconds + row.warm_up_seconds if row else None
         return Course(is_loaded=is_loaded, last_used=time.time(), load_seconds=known)
+
+
+def _known_before(home: Home) -> tuple[dict[str, int], frozenset[str]]:
+    """Who answered last for each name, and what was taking the place of another, as an earlier control process left it.
+
+    Without it a restart in the middle of a rollback would make requests wait, though who answered until then still can.
+    """
+    try:
+        kept = read_kept(home.snapshot_file)
+    except ValueError as error:
+        _log.warning("the kept snapshot cannot be read", error=str(error))
+        kept = None
+    if kept is None:
+        return {}, frozenset()
+    live = {name: named.live for name, named in kept.names.items() if named.live is not None}
+    return live, frozenset(name for name, entry in kept.deployments.items() if entry.is_replacing)
 
 
 def _shrunk(deployment: Deployment, context_tokens: int) -> Deployment:

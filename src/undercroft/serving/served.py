@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
 from undercroft.core.clock import from_iso
 from undercroft.registry.releases import store
+from undercroft.registry.releases.references import base_name
 from undercroft.registry.releases.store import Release
 from undercroft.serving import deployments, promotions
 from undercroft.serving.deployments import Deployment, DeploymentSettings
 from undercroft.serving.promotions import Promotion, State
 from undercroft.serving.snapshot import DeploymentEntry, NameEntry, ReleaseEntry
 
+# Of what `readiness` says: there is somebody to answer.
+_ANSWERING = ("ready", "partial")
 # Releases without a tag that can still be asked for by number, a name; the newest.
 _OFFERED = 50
 
@@ -193,7 +196,7 @@ def live_number(named: ServedName, states: Mapping[str, str], last: int | None) 
     Args:
         named: The name.
         states: Deployment → its `readiness`.
-        last: Who answered until now; None is not known.
+        last: Who answered last; None is not known.
     """
     production = named.tags.get("production")
     promotion = named.promotion
@@ -203,7 +206,7 @@ def live_number(named: ServedName, states: Mapping[str, str], last: int | None) 
         return None if named.plain else (promotion.to_number if promotion else None)
     if states.get(named.groups[production]) == "ready" or last is None or last not in named.releases:
         return production
-    return last if states.get(named.groups[last]) in ("ready", "partial") else production
+    return last if states.get(named.groups[last]) in _ANSWERING else production
 
 
 def awaited_group(named: ServedName, live: int | None) -> list[str]:
@@ -228,18 +231,56 @@ def tell_names(
         last: Name → who answered until now.
 
     Returns:
-        What the doors are told of each name; name → who answers now; deployments that are awaited.
+        What the doors are told of each name; name → who answers now, or answered last where nobody can; deployments
+        that are awaited.
     """
     told: dict[str, NameEntry] = {}
     live: dict[str, int] = {}
     awaited: list[str] = []
     for name, named in served.names.items():
         number = live_number(named, states, last.get(name))
-        if number is not None:
-            live[name] = number
+        can_answer = number is not None and states.get(named.groups[number]) in _ANSWERING
+        answering = number if can_answer else last.get(name)
+        if answering is not None and answering in named.releases:
+            live[name] = answering
         told[name] = name_entry(named, number)
         awaited += awaited_group(named, number)
     return told, live, awaited
+
+
+def replacing_groups(
+    names: Mapping[str, NameEntry],
+    last: Mapping[str, int],
+    states: Mapping[str, str],
+    taking_over: Collection[str],
+    before: Collection[str],
+) -> frozenset[str]:
+    """Deployments that are loaded in the place of one that answered until now and has left, for want of memory.
+
+    A candidate for which production was unloaded, and what a rollback or a failed candidate brings back: a change that
+    somebody asked for costs no request, as long as it may take.
+
+    Args:
+        names: What the doors are told of each name.
+        last: Name → who answered last.
+        states: Deployment → as the doors know it.
+        taking_over: Candidates for which production was unloaded.
+        before: What this said the last time.
+    """
+    changed = {base_name(group) for group in (*taking_over, *before)}
+    for name, named in names.items():
+        number = last.get(name)
+        if named.live is not None and number is not None:
+            before_it, after = (named.releases[one].deployment for one in (number, named.live))
+            if before_it != after:
+                changed.add(name)
+    answering = {name: _answering_deployment(names.get(name), name) for name in changed}
+    return frozenset(group for group in answering.values() if states.get(group, "ready") != "ready")
+
+
+def _answering_deployment(named: NameEntry | None, name: str) -> str:
+    """What answers for a name: its live release's, or the deployment of that name."""
+    return named.releases[named.live].deployment if named is not None and named.live is not None else name
 
 
 def name_entry(named: ServedName, live: int | None) -> NameEntry:

@@ -18,7 +18,10 @@ Events that a door sends (each a JSON object with ``type``):
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+
+import orjson
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class DeploymentEntry:
         created: Unix seconds.
         replicas: The ready ones.
         serves: Name whose releases it runs; clients ask for that. None where they ask for it by its own name.
+        is_replacing: It is loaded in the place of what answered and is unloaded: requests wait for it, however many.
     """
 
     name: str
@@ -92,6 +96,7 @@ class DeploymentEntry:
     created: int
     replicas: tuple[ReplicaEntry, ...] = ()
     serves: str | None = None
+    is_replacing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +179,20 @@ class Snapshot:
             quarantined=frozenset(data["quarantined"]),
             names={name: _name(entry) for name, entry in data["names"].items()},
         )
+
+
+def read_kept(path: Path) -> Snapshot | None:
+    """The last snapshot that control left; None where it left none.
+
+    Raises:
+        ValueError: There is one that cannot be read; the sentence says why.
+    """
+    try:
+        return Snapshot.from_dict(orjson.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}"[:200]) from error
 
 
 def _tuple(values: list[str] | None) -> tuple[str, ...] | None:

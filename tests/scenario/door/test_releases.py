@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +15,16 @@ from tests.scenario.door.conftest import CHAT, ROUTE
 from tests.scenario.door.test_queue import Gate
 from tests.support.doors import DoorProcess, deployment, replica
 from tests.support.server import wait_for
-from tests.support.upstream import Upstream, answer_json, completion, stream
+from tests.support.upstream import (
+    Upstream,
+    answer_json,
+    begin_stream,
+    completion,
+    end_stream,
+    stream,
+    write_event,
+    write_json,
+)
 from undercroft.serving.snapshot import DeploymentEntry, NameEntry, ReleaseEntry, Snapshot
 
 
@@ -202,6 +212,78 @@ def test_an_answer_of_another_form_is_looked_at_as_far_as_that_goes(door: DoorPr
     engine.behaviour = answer_json(parts)
     assert door.post(ROUTE, asking("parts")).status == 200
     assert copies(door, 1) == [(2, 200)]
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize(
+    ("route", "body", "asked"),
+    [
+        ("/v1/chat/completions", {**CHAT, "n": 3}, 3),
+        ("/v1/completions", {"model": "bot", "prompt": ["one", "two"]}, 2),
+        ("/v1/completions", {"model": "bot", "prompt": "once"}, 1),
+        ("/v1/responses", {"model": "bot", "input": "hello"}, 1),
+    ],
+)
+def test_every_kind_of_answer_is_copied_to_a_shadow(
+    door: DoorProcess, engine: Upstream, route: str, body: dict[str, Any], asked: int, is_stream: bool
+) -> None:
+    """Each choice and each prompt; compared with what the user got, and the user's own row says what it was like."""
+    names = named(1, canary=2, is_shadow=True)
+    names["bot"].releases[2].sampling["seed"] = 7  # how the engine knows it
+    door.reset(door.snapshot(served(engine, 1), served(engine, 2), names=names))
+    seen = {1: 0, 2: 0}
+
+    async def behave(request: Any, writer: Any) -> None:
+        is_candidates = "seed" in request.json
+        seen[2 if is_candidates else 1] += 1
+        said = {"index": 0, "finish_reason": "stop"}
+        if request.path == "/v1/completions":
+            said |= {"text": "hello"}
+        else:
+            said |= {"delta" if request.json.get("stream") else "message": {"role": "assistant", "content": "hello"}}
+        if request.json.get("stream"):
+            begin_stream(writer)
+            write_event(writer, {**completion(), "choices": [said]})
+            end_stream(writer)
+        else:
+            write_json(writer, {**completion(), "choices": [said]})
+        await writer.drain()
+
+    engine.behaviour = behave
+    reply = door.post(route, {**body, "stream": is_stream})
+    assert reply.status == 200, reply.text
+    assert copies(door, 1) == [(2, 200)]
+    assert seen == {1: asked, 2: asked}
+    assert door.control is not None
+    own = door.control.usage(reply.request_id)
+    rows = [row for event in door.control.events if event["type"] == "usage" for row in event["rows"]]
+    (copy,) = [row for row in rows if row["key_id"] == "key_shadow"]
+    signs = {"is_empty": False, "is_refusal": False, "is_invalid": None, "is_cut": False}
+    assert own["signs"] == signs
+    assert (copy["route"], copy["signs"]) == (route, {**signs, "likeness": 1.0})
+    assert copy["completion_tokens"] == own["completion_tokens"]
+
+
+def test_all_wait_for_what_takes_the_place_of_another(
+    make_door: Callable[[str], DoorProcess], engine: Upstream
+) -> None:
+    """With a queue for one and a short patience for other loads: nobody is refused until it is ready, and those who
+    come then find the ordinary queue, in which the others do not count."""
+    door = make_door("[limits]\nqueue_requests = 1\nload_wait_seconds = 0.1\n")
+    loading = deployment("bot@2", serves="bot", is_replacing=True)
+    door.start(door.snapshot(loading, names=named(2)), has_control=True)
+    gate = Gate()
+    engine.behaviour = gate
+    with ThreadPoolExecutor(8) as threads:
+        futures = [threads.submit(door.post, ROUTE, CHAT) for _ in range(5)]
+        wait_for(lambda: waiting(door, "bot@2") == 5, "all to wait")
+        door.push(door.snapshot(served(engine, 2), names=named(2)))
+        wait_for(lambda: waiting(door, "bot@2") == 4, "the first to be computed")
+        futures.append(threads.submit(door.post, ROUTE, CHAT))
+        wait_for(lambda: waiting(door, "bot@2") == 5, "one more to wait")
+        assert door.post(ROUTE, CHAT).status == 429
+        gate.open(engine)
+        assert [future.result(20).status for future in futures] == [200] * 6
 
 
 def copies(door: DoorProcess, count: int) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.core.settings import LimitSettings
-from undercroft.gateway.door.balance import Load, capacity_of, choose, retry_after_seconds, wait_limit_seconds
+from undercroft.gateway.door.balance import Load, capacity_of, choose, loading, retry_after_seconds, wait_limit_seconds
 from undercroft.gateway.errors import DoorError
 from undercroft.serving.snapshot import DeploymentEntry
 
@@ -91,6 +92,46 @@ def test_loading_that_takes_too_long_is_503() -> None:
         wait("loading", load_seconds=100.0, loading_seconds=20.0)
     assert (caught.value.status, caught.value.retry_after_seconds) == (503, 80.0)
     assert wait("loading", load_seconds=100.0, loading_seconds=75.0) == 30
+
+
+def replacing(state: Any, load_seconds: float | None = None, **others: Any) -> float:
+    """How long a request may wait for what takes the place of another, with a full queue."""
+    found = replace(entry(state, load_seconds), is_replacing=True)
+    limits = LimitSettings(queue_requests=4, queue_wait_seconds=60, load_wait_seconds=30, replace_wait_seconds=600)
+    known = {"waiting": 4000, "limits": limits, "loading_seconds": 0.0, "service_seconds": 2.0}
+    return wait_limit_seconds(found, **{**known, **others})
+
+
+def test_a_replacement_is_waited_for_by_all() -> None:
+    """However many wait and longer than for any other load; once it is ready the ordinary queue is kept."""
+    assert replacing("loading") == 600
+    assert replacing("unloaded", load_seconds=599.0) == 600
+    assert replacing("ready", waiting=3) == 60
+    with pytest.raises(DoorError) as caught:
+        replacing("ready")
+    assert caught.value.status == 429
+
+
+def test_a_replacement_that_is_known_to_take_longer_is_503() -> None:
+    """With the time that is left."""
+    with pytest.raises(DoorError, match="about 880 s more") as caught:
+        replacing("loading", load_seconds=900.0, loading_seconds=20.0)
+    assert (caught.value.status, caught.value.retry_after_seconds) == (503, 880.0)
+
+
+def test_a_full_queue_of_what_is_loading_is_told_when_it_is_loaded() -> None:
+    """And has emptied: who comes back before that finds the same queue."""
+    with pytest.raises(DoorError) as caught:
+        wait("loading", waiting=4, load_seconds=25.0, loading_seconds=5.0)
+    assert (caught.value.status, caught.value.retry_after_seconds) == (429, 28.0)
+
+
+def test_a_load_that_takes_longer_than_the_last_one_promises_nothing() -> None:
+    """It would be a second more for ever."""
+    error = loading(entry("loading", 20.0), 31.0)
+    assert "longer than the 20 s of the last time" in error.message
+    assert error.retry_after_seconds == 10.0
+    assert "not known" in loading(entry("loading"), 31.0).message
 
 
 def test_failed_is_503_with_the_reason() -> None:

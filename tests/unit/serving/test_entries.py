@@ -11,7 +11,7 @@ from undercroft.engines.contract import Capabilities, EngineRecord, EngineSpec, 
 from undercroft.serving.deployments import Deployment, DeploymentSettings
 from undercroft.serving.entries import entry_for, patient
 from undercroft.serving.replica import ReplicaView
-from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, Snapshot
+from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, Snapshot, read_kept
 
 DEPLOYMENT = Deployment("bot", "llama.cpp", "tiny", DeploymentSettings(), 1, True, "2026-01-01T00:00:00.000Z")
 
@@ -87,3 +87,13 @@ def test_who_waits_for_a_replacement_that_fails_is_not_refused() -> None:
     assert failed.state == "failed"
     told = patient({"bot@2": failed, "other": failed}, {"bot@2"})
     assert {name: entry.state for name, entry in told.items()} == {"bot@2": "loading", "other": "failed"}
+    assert not told["bot@2"].is_replacing
+    assert patient({"bot@2": failed}, {"bot@2"}, {"bot@2"})["bot@2"].is_replacing
+
+
+def test_a_snapshot_that_cannot_be_read_is_told_from_none(tmp_path: Path) -> None:
+    """None is a new home; one that is damaged has a sentence."""
+    assert read_kept(tmp_path / "snapshot.json") is None
+    (tmp_path / "snapshot.json").write_text('{"version": 1}')
+    with pytest.raises(ValueError, match="KeyError"):
+        read_kept(tmp_path / "snapshot.json")

@@ -13,7 +13,15 @@ from undercroft.registry.releases.content import check_content
 from undercroft.registry.releases.store import Release
 from undercroft.serving import deployments, promotions
 from undercroft.serving.promotions import Plan, Promotion, State
-from undercroft.serving.served import Served, awaited_group, find_served, live_number, name_entry
+from undercroft.serving.served import (
+    Served,
+    awaited_group,
+    find_served,
+    live_number,
+    name_entry,
+    replacing_groups,
+    tell_names,
+)
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 
@@ -176,6 +184,67 @@ def test_who_answered_goes_on_until_production_is_ready(
     serve(database, make(database))
     serve(database, make(database, url="http://127.0.0.1:10"))
     assert live_number(look(database).names["bot"], states, last) == expected
+
+
+def test_who_answered_last_is_remembered_until_another_does(database: Database) -> None:
+    """After a restart in the middle of a rollback its engine is found a moment later: it goes on then, and what is in
+    production takes over when it is ready."""
+    serve(database, make(database))
+    serve(database, make(database, url="http://127.0.0.1:10"))
+    served, last = look(database), {"bot": 1}
+    seen = []
+    for one, two in (("loading", "loading"), ("ready", "loading"), ("ready", "ready")):
+        names, last, _ = tell_names(served, {"bot@1": one, "bot@2": two}, last)
+        seen.append((names["bot"].live, last))
+    assert seen == [(2, {"bot": 1}), (1, {"bot": 1}), (2, {"bot": 2})]
+
+
+def replacing(served: Served, states: dict[str, str], last: dict[str, int], before: frozenset[str]) -> frozenset[str]:
+    """What takes the place of another."""
+    names, last, _ = tell_names(served, states, last)
+    return replacing_groups(names, last, states, served.taking_over, before)
+
+
+def test_what_is_loaded_in_the_place_of_another_is_known_until_it_is_ready(database: Database) -> None:
+    """A candidate for which production was unloaded; where that failed, what comes back; and what a rollback brings
+    back when there is no memory for both."""
+    serve(database, make(database))
+    promotion = begin(database, make(database, url="http://127.0.0.1:10"))
+    nothing: frozenset[str] = frozenset()
+    loading = {"bot@1": "ready", "bot@2": "loading"}
+    assert replacing(look(database), loading, {"bot": 1}, nothing) == nothing
+    with database.write() as connection:
+        promotions.change(connection, promotion, State.REPLACING)
+    alone = look(database)
+    assert replacing(alone, {"bot@2": "loading"}, {"bot": 1}, nothing) == {"bot@2"}
+    assert replacing(alone, {"bot@2": "ready"}, {"bot": 1}, frozenset({"bot@2"})) == nothing
+    end(database, promotion, State.FAILED)
+    failed = look(database)
+    assert replacing(failed, {"bot@1": "loading", "bot@2": "failed"}, {"bot": 1}, frozenset({"bot@2"})) == {"bot@1"}
+    assert replacing(failed, {"bot@1": "ready", "bot@2": "failed"}, {"bot": 1}, frozenset({"bot@1"})) == nothing
+    assert replacing(failed, {"bot@1": "loading", "bot@2": "unloaded"}, {"bot": 2}, nothing) == {"bot@1"}
+
+
+def test_an_ordinary_load_takes_nobodys_place(database: Database) -> None:
+    """A first load, one after a crash, and one beside who answers."""
+    serve(database, make(database))
+    nothing: frozenset[str] = frozenset()
+    assert replacing(look(database), {"bot@1": "loading"}, {}, nothing) == nothing
+    assert replacing(look(database), {"bot@1": "loading"}, {"bot": 1}, nothing) == nothing
+    serve(database, make(database, url="http://127.0.0.1:10"))
+    assert replacing(look(database), {"bot@1": "ready", "bot@2": "loading"}, {"bot": 1}, nothing) == nothing
+
+
+def test_a_deployment_without_releases_that_comes_back_takes_the_place_of_its_candidate(database: Database) -> None:
+    """It has no entry among the names any more when its first release failed."""
+    settings = deployments.check_settings({"url": URL})
+    deployments.create(database, name="bot", engine="external", model=None, settings=settings, actor="cli:me")
+    promotion = begin(database, make(database))
+    with database.write() as connection:
+        promotions.change(connection, promotion, State.REPLACING)
+    assert replacing(look(database), {"bot@1": "loading"}, {}, frozenset()) == {"bot@1"}
+    end(database, promotion, State.FAILED)
+    assert replacing(look(database), {"bot": "loading"}, {}, frozenset({"bot@1"})) == {"bot"}
 
 
 def test_doors_are_told_of_a_canary_only_while_it_is_tried(database: Database) -> None:

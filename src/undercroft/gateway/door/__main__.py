@@ -39,7 +39,7 @@ from undercroft.gateway.door.routes import Entrance, Own, Route, find_route
 from undercroft.gateway.door.upstream import UpstreamError
 from undercroft.gateway.errors import DoorError
 from undercroft.serving.listening import tls_context
-from undercroft.serving.snapshot import Snapshot
+from undercroft.serving.snapshot import Snapshot, read_kept
 
 _SWEEP_SECONDS = 0.5
 _FLUSH_SECONDS = 1.0
@@ -264,11 +264,12 @@ async def drain(door: Door, limit_seconds: float) -> None:
 def read_snapshot(door: Door, path: Path) -> None:
     """Takes up the last snapshot that control left, if there is one."""
     try:
-        door.apply(Snapshot.from_dict(orjson.loads(path.read_bytes())))
-    except FileNotFoundError:
+        snapshot = read_kept(path)
+    except ValueError as error:
+        _log.warning("the kept snapshot cannot be read", error=str(error))
         return
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("the kept snapshot cannot be read", error=f"{type(error).__name__}: {error}"[:200])
+    if snapshot is not None:
+        door.apply(snapshot)
 
 
 def raise_descriptor_limit() -> None:

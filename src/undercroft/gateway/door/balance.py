@@ -6,6 +6,7 @@ ready       yes    the least loaded replica
 ready       no     wait at most queue_wait_seconds; 429 at once where the queue is full
 unloaded    -      ask for it, and wait as for loading
 loading     -      wait at most load_wait_seconds; 503 at once where it is known to take longer
+replacing   -      the same with replace_wait_seconds, however many wait: who asked for a change wants no request lost
 failed      -      503 with the reason
 """
 
@@ -75,25 +76,47 @@ def wait_limit_seconds(
         raise DoorError(
             503, "deployment-failed", f"the model '{entry.name}' is not served: {entry.note}", source="engine"
         )
-    if waiting >= limits.queue_requests:
+    if waiting >= limits.queue_requests and not is_patient(entry):
+        left = 0.0 if entry.state == "ready" else _left_seconds(entry, loading_seconds) or 0.0
         raise DoorError(
             429,
             "queue-full",
             f"the model '{entry.name}' has {waiting} requests waiting, and {limits.queue_requests} may wait",
             source="door",
-            retry_after_seconds=retry_after_seconds(waiting, service_seconds),
+            retry_after_seconds=left + retry_after_seconds(waiting, service_seconds),
         )
     if entry.state == "ready":
         return limits.queue_wait_seconds
-    if entry.load_seconds is not None and entry.load_seconds - loading_seconds > limits.load_wait_seconds:
+    limit = limits.replace_wait_seconds if entry.is_replacing else limits.load_wait_seconds
+    if (_left_seconds(entry, loading_seconds) or 0.0) > limit:
         raise loading(entry, loading_seconds)
-    return limits.load_wait_seconds
+    return limit
+
+
+def is_patient(entry: DeploymentEntry) -> bool:
+    """Whether requests wait for it however many they are: it takes the place of what answered until now.
+
+    Each has a connection of its own, whose number ``gateway.connections_limit`` bounds.
+    """
+    return entry.is_replacing and entry.state != "ready"
+
+
+def _left_seconds(entry: DeploymentEntry, loading_seconds: float) -> float | None:
+    """Until it is loaded; None where it is not known, as of one that takes longer than the last time."""
+    if entry.load_seconds is None or entry.load_seconds <= loading_seconds:
+        return None
+    return entry.load_seconds - loading_seconds
 
 
 def loading(entry: DeploymentEntry, loading_seconds: float) -> DoorError:
     """HTTP 503 for a model that is not loaded in time."""
-    left = None if entry.load_seconds is None else max(1.0, entry.load_seconds - loading_seconds)
-    about = "it is not known how long that takes" if left is None else f"that takes about {left:.0f} s more"
+    left = _left_seconds(entry, loading_seconds)
+    if left is not None:
+        about = f"that takes about {left:.0f} s more"
+    elif entry.load_seconds is not None:
+        about = f"that takes longer than the {entry.load_seconds:.0f} s of the last time"
+    else:
+        about = "it is not known how long that takes"
     return DoorError(
         503,
         "model-loading",

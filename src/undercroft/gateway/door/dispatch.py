@@ -224,27 +224,33 @@ class Dispatcher:
         loading_seconds = began - (deployment.loading_since or began)
         if entry.state == "unloaded":
             self.emit({"type": "demand", "deployment": entry.name})
+        counted = len(queue) if trace.is_background else max(0, len(queue) - len(deployment.excused))
         limit = balance.wait_limit_seconds(
             entry,
-            waiting=-1 if is_retry else len(queue),  # who was in already is not sent away
+            waiting=-1 if is_retry else counted,  # who was in already is not sent away
             limits=self.limits,
             loading_seconds=loading_seconds,
             service_seconds=deployment.service_seconds,
         )
         turn: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
         queue.append(turn)
+        if balance.is_patient(entry) and not trace.is_background:
+            deployment.excused.add(turn)
         try:
             async with asyncio.timeout(limit):
                 return await turn
         except TimeoutError as error:
             self._abandon(deployment, turn)
             if deployment.entry.state in ("loading", "unloaded"):
-                raise balance.loading(deployment.entry, time.monotonic() - began) from error
+                raise balance.loading(
+                    deployment.entry, time.monotonic() - (deployment.loading_since or began)
+                ) from error
             raise self._waited_too_long(deployment, limit) from error
         except BaseException:
             self._abandon(deployment, turn)
             raise
         finally:
+            deployment.excused.discard(turn)
             trace.queue_seconds += time.monotonic() - began
 
     def _abandon(self, deployment: Deployment, turn: asyncio.Future[Replica]) -> None:

@@ -70,11 +70,15 @@ class Replica:
 
 
 class Deployment:
-    """A name, its replicas, and the requests that wait for them; those in the background when nobody else does."""
+    """A name, its replicas, and the requests that wait for them; those in the background when nobody else does.
+
+    Those that came while it took the place of another are excused: they do not count where a queue is full.
+    """
 
     __slots__ = (
         "background",
         "entry",
+        "excused",
         "input_seen_at",
         "isolation",
         "last_active",
@@ -89,6 +93,7 @@ class Deployment:
         self.replicas: dict[str, Replica] = {}
         self.waiting: deque[asyncio.Future[Replica]] = deque()
         self.background: deque[asyncio.Future[Replica]] = deque()
+        self.excused: set[asyncio.Future[Replica]] = set()
         self.isolation = asyncio.Lock()
         self.loading_since: float | None = None
         self.service_seconds = 1.0
