@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import requests
 
 from tests.support.alerts import receiving
 from tests.support.server import Server, kill, wait_for
@@ -52,6 +55,7 @@ def test_what_goes_wrong_is_told_shown_acted_upon_and_resolved(
         shown = server.run("incident", "show", "1").stdout
         assert "rule again: restart bot" in shown
         assert "to act    undercroft probe report bot" in shown
+        assert_the_routes_say_the_same(server)
         server.run("incident", "resolve", "1", "--because", "the check was wrong")
         wait_for(lambda: ("resolved", "probe-failing") in told(), "the end to be told")
         kept = server.json("alert", "list")
@@ -59,3 +63,36 @@ def test_what_goes_wrong_is_told_shown_acted_upon_and_resolved(
         assert kept["sinks"] == [
             {"sink": "webhook", "waiting": 0, "dead": 0, "sent_at": kept["sinks"][0]["sent_at"], "problem": ""}
         ]
+
+
+def assert_the_routes_say_the_same(server: Server) -> None:
+    """The admin routes show what the commands show, resolve as they do, and Prometheus reads how many are open."""
+    admin = server.json("key", "create", "ops", "--admin")["key"]
+
+    def ask(method: str, path: str, key: str = admin, **options: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {key}"}
+        return requests.request(method, f"{server.url}{path}", headers=headers, timeout=30, **options)
+
+    assert ask("GET", "/admin/incidents", server.key).status_code == 403
+    assert ask("POST", "/admin/incidents/2/resolve", server.key).status_code == 403
+    shown = ask("GET", "/admin/incidents/1").json()
+    assert shown == server.json("incident", "show", "1")
+    assert (shown["actions"][0]["rule"], shown["commands"]) == ("again", ["undercroft probe report bot"])
+    assert ask("GET", "/admin/incidents/rules").json()[0]["name"] == "again"
+    open_now = 'undercroft_incidents_open{kind="replica-failing",severity="'
+    assert any(line.startswith(open_now) and line.endswith(" 1.0") for line in ask("GET", "/metrics").text.splitlines())
+    resolved = ask("POST", "/admin/incidents/2/resolve", json={"reason": "a kill of the test"}).json()
+    assert (resolved["state"], resolved["reason"]) == ("resolved", "a kill of the test")
+    assert resolved["resolved_by"].startswith("key:key_")
+    again = ask("POST", "/admin/incidents/2/resolve")
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "incident-resolved")
+    assert ask("POST", "/admin/incidents/2/resolve", json={"why": 1}).status_code == 422
+    assert ask("GET", "/admin/incidents/99").status_code == 404
+    assert [one["id"] for one in ask("GET", "/admin/incidents").json()] == [1]
+    assert [one["id"] for one in ask("GET", "/admin/incidents?all=true&limit=1").json()] == [2]
+    assert [one["id"] for one in ask("GET", "/admin/incidents?since=1h").json()] == [2, 1]
+    assert ask("GET", "/admin/incidents?since=yesterday").json()["error"]["code"] == "bad-time"
+    assert all(
+        not line.startswith(open_now) or line.endswith(" 0.0") for line in ask("GET", "/metrics").text.splitlines()
+    )
+    assert "/admin/incidents/{number}/resolve" in ask("GET", "/openapi.json").json()["paths"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,13 +11,9 @@ from undercroft.cli.opening import open_database, open_home, settings_of
 from undercroft.cli.output import AsJson, Reason, print_json, print_table, print_wrapped
 from undercroft.core.clock import parse_moment, to_iso, utc_now
 from undercroft.core.errors import InvalidError
-from undercroft.watch.incidents import incident_store, outbox
-from undercroft.watch.incidents.acting import done_about
+from undercroft.watch.incidents import inquiry
 from undercroft.watch.incidents.actions import Done, plain_rule, read_rules
-from undercroft.watch.incidents.alert_texts import commands_for
-from undercroft.watch.incidents.alerting import told_notes
 from undercroft.watch.incidents.incidents import Incident
-from undercroft.watch.incidents.notes import Event, note_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -46,10 +42,7 @@ def list_incidents(
             "bad-time", f"--since: expected a period such as 7d, a day, or an ISO 8601 time, got {since[:40]!r}"
         )
     with database.read() as connection:
-        if list_all or begin is not None:
-            found = incident_store.list_newest(connection, limit=last, since=begin)
-        else:
-            found = incident_store.list_open(connection)[::-1][:last]
+        found = inquiry.list_incidents(connection, include_resolved=list_all, since=begin, limit=last)
     if as_json:
         print_json([incident.to_dict() for incident in found])
     else:
@@ -67,13 +60,11 @@ def show(number: Number, as_json: AsJson = False) -> None:
     """Show one incident: what, since when, likely cause, what was done, what helps."""
     _, database = open_database()
     with database.read() as connection:
-        incident = incident_store.get(connection, number)
-        done = done_about(connection, number)
-    commands = commands_for(note_of(incident, Event.OPENED if incident.is_open else Event.RESOLVED))
-    commands = tuple(command for command in commands if command != f"undercroft incident show {number}")
+        found = inquiry.inquire(connection, number)
     if as_json:
-        print_json({**incident.to_dict(), "actions": [_plain(one) for one in done], "commands": list(commands)})
+        print_json(found.to_dict())
         return
+    incident = found.incident
     rows = [
         ("incident", f"{incident.id}, {incident.severity.value}, {'open' if incident.is_open else 'resolved'}"),
         ("what", incident.sentence),
@@ -85,8 +76,8 @@ def show(number: Number, as_json: AsJson = False) -> None:
     if incident.resolved_at is not None:
         reason = f": {incident.reason}" if incident.reason else ""
         rows.append(("resolved", f"{_time(to_iso(incident.resolved_at))} by {incident.resolved_by}{reason}"))
-    rows += [("done", f"{_time(to_iso(one.at))} {_deed_sentence(one)}") for one in done]
-    rows += [("to act", command) for command in commands]
+    rows += [("done", f"{_time(to_iso(one.at))} {_deed_sentence(one)}") for one in found.done]
+    rows += [("to act", command) for command in found.commands]
     for label, value in rows:
         print_wrapped(f"{label:9} {value}", indent=" " * 10)
 
@@ -95,13 +86,9 @@ def show(number: Number, as_json: AsJson = False) -> None:
 def resolve(number: Number, reason: Reason = None, as_json: AsJson = False) -> None:
     """Say that an incident is over. The same one opens again only after all was well once."""
     home, database = open_database()
-    settings = settings_of(home).alerts
-    now = utc_now()
-    with database.write() as connection:
-        note = incident_store.resolve(connection, number, actor=current_actor(), reason=reason, now=now)
-        for told, sinks in told_notes([note], settings):
-            outbox.put(connection, told, sinks, now)
-        incident = incident_store.get(connection, number)
+    incident = inquiry.resolve(
+        database, settings_of(home).alerts, number, actor=current_actor(), reason=reason, now=utc_now()
+    )
     if as_json:
         print_json(incident.to_dict())
         return
@@ -150,16 +137,6 @@ def _row(incident: Incident) -> list[object]:
 def _deed_sentence(done: Done) -> str:
     failed = f", which FAILED: {done.problem}" if done.problem else ""
     return f"rule {done.rule}: {done.deed.value} {done.target}{failed}"
-
-
-def _plain(done: Done) -> dict[str, Any]:
-    return {
-        "at": to_iso(done.at),
-        "rule": done.rule,
-        "deed": done.deed.value,
-        "target": done.target,
-        "problem": done.problem,
-    }
 
 
 def _time(iso: str) -> str:

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 import undercroft
 from undercroft.core.errors import InvalidError, UndercroftError
 from undercroft.core.wrong_values import problem_of
-from undercroft.gateway.admin import deployments, internal, journal, keys, models, releases
+from undercroft.gateway.admin import deployments, incidents, internal, journal, keys, models, releases
 from undercroft.gateway.admin.parts import ControlParts
 from undercroft.gateway.errors import http_status
 from undercroft.gateway.openai.openapi import openapi_paths
@@ -33,7 +33,7 @@ def create_app(parts: ControlParts) -> FastAPI:
     app.state.parts = parts
     app.add_exception_handler(UndercroftError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_fields)
-    for module in (keys, models, deployments, releases, journal, internal):
+    for module in (keys, models, deployments, releases, incidents, journal, internal):
         app.include_router(module.router)
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What control adds to ``/metrics``: replicas, their memory, restarts, load times. Pure."""
+"""What control adds to ``/metrics``: replicas, their memory, restarts, load times; incidents. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from undercroft.engines.contract import ReplicaState
 from undercroft.gateway.metrics import Families, counter, gauge
 from undercroft.serving.courses import Course
 from undercroft.serving.replica import ReplicaView
+from undercroft.watch.findings import Kind, Severity
 
 _BY_REPLICA = ["deployment", "replica"]
 
@@ -48,3 +49,14 @@ def control_families(views: Sequence[ReplicaView], courses: Mapping[str, Course]
             [[[name], course.restarts] for name, course in courses.items()],
         ),
     }
+
+
+def incident_families(counts: Mapping[tuple[Kind, Severity], int]) -> Families:
+    """What is wrong now, as numbers.
+
+    Args:
+        counts: Kind and severity → open incidents.
+    """
+    samples = [[[kind.value, severity.value], count] for (kind, severity), count in counts.items()]
+    about = "Incidents that are open; 0 where one was and is resolved."
+    return {"undercroft_incidents_open": gauge(about, ["kind", "severity"], samples)}

@@ -7,9 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from undercroft.core.errors import UndercroftError
 from undercroft.gateway import metrics
-from undercroft.gateway.admin.control_metrics import control_families
-from undercroft.gateway.admin.parts import Parts
+from undercroft.gateway.admin.control_metrics import control_families, incident_families
+from undercroft.gateway.admin.parts import ControlParts, Parts
+from undercroft.watch.incidents import incident_store
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
 
@@ -55,5 +57,14 @@ async def gather_metrics(request: Request, parts: Parts) -> Response:
     others = parts.doors.families(except_door=str(own.get("door", "")))
     _, replicas, courses, _ = parts.reconciler.look()
     control = control_families([replica.view for replica in replicas], courses)
-    merged = metrics.merge([own.get("families", {}), *others, control])
+    incidents = await asyncio.to_thread(_incidents, parts)
+    merged = metrics.merge([own.get("families", {}), *others, control, incidents])
     return Response(metrics.render(merged), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _incidents(parts: ControlParts) -> metrics.Families:
+    try:
+        with parts.database.read() as connection:
+            return incident_families(incident_store.count_open(connection))
+    except UndercroftError:
+        return {}  # without the database the rest is told all the same

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, case, func, insert, or_, select, update
 
 from undercroft.core.clock import from_iso, to_iso
 from undercroft.core.errors import ConflictError, NotFoundError
@@ -43,6 +43,14 @@ def list_newest(connection: Connection, *, limit: int, since: datetime | None = 
     if since is not None:
         query = query.where(or_(incidents.c.resolved_at.is_(None), incidents.c.resolved_at >= to_iso(since)))
     return [_read(row) for row in connection.execute(query)]
+
+
+def count_open(connection: Connection) -> dict[tuple[Kind, Severity], int]:
+    """How many are open of each kind and severity; 0 where there was one and is none now."""
+    is_open = case((incidents.c.resolved_at.is_(None), 1), else_=0)
+    columns = incidents.c.kind, incidents.c.severity
+    query = select(*columns, func.sum(is_open).label("open")).group_by(*columns).order_by(*columns)
+    return {(Kind(row.kind), Severity(row.severity)): int(row.open) for row in connection.execute(query)}
 
 
 def get(connection: Connection, number: int) -> Incident:
