@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -21,7 +21,8 @@ from undercroft.core.errors import InvalidError, NotFoundError, RefusedError, Un
 from undercroft.recovery.objects.addresses import BucketAddress
 from undercroft.recovery.objects.contract import FOLDERS
 from undercroft.recovery.objects.credentials import Credentials
-from undercroft.recovery.objects.leases import Leases, LeaseTimes
+from undercroft.recovery.objects.elsewhere import LeasedPlace
+from undercroft.recovery.objects.leases import LeaseTimes
 from undercroft.recovery.objects.patience import Patience
 from undercroft.recovery.objects.trust import trusted
 
@@ -35,7 +36,7 @@ _FULL = {"507", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExc
 _REFUSED_STATUSES = {401, 403}
 
 
-class BucketObjects:
+class BucketObjects(LeasedPlace):
     """Objects of a bucket.
 
     Args:
@@ -55,20 +56,12 @@ class BucketObjects:
         times: LeaseTimes | None = None,
         part_bytes: int = _PART_BYTES,
     ) -> None:
+        super().__init__(address, self, times)
         self._client = client
         self._address = address
         self._patience = patience
         self._part_bytes = part_bytes
-        self._leases = Leases(self, times or LeaseTimes())
         self._ahead = timedelta()
-
-    @property
-    def where(self) -> str:
-        return str(self._address)
-
-    @property
-    def folder(self) -> Path | None:
-        return None
 
     def prepare(self) -> None:
         """A bucket is made by whoever pays for it."""
@@ -159,9 +152,6 @@ class BucketObjects:
         self._call(self._client.delete_object, **self._named(name))
         return True
 
-    def settle(self) -> None:
-        self._leases.check()
-
     def sweep(self) -> None:
         """Uploads in parts that nobody finished: they are paid for, and no listing shows them."""
         for folder in FOLDERS:
@@ -173,9 +163,6 @@ class BucketObjects:
                     Key=upload["Key"],
                     UploadId=upload["UploadId"],
                 )
-
-    def locked(self, *, is_exclusive: bool) -> AbstractContextManager[None]:
-        return self._leases.held(is_exclusive=is_exclusive)
 
     def _named(self, name: str) -> dict[str, str]:
         return {"Bucket": self._address.bucket, "Key": f"{self._address.prefix}{name}"}

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
@@ -23,7 +23,8 @@ from undercroft.core.errors import InvalidError, RefusedError, UnavailableError,
 from undercroft.core.ids import DIGEST_PATTERN
 from undercroft.recovery.objects.addresses import RepositoryAddress
 from undercroft.recovery.objects.credentials import Credentials
-from undercroft.recovery.objects.leases import Leases, LeaseTimes
+from undercroft.recovery.objects.elsewhere import LeasedPlace
+from undercroft.recovery.objects.leases import LeaseTimes
 from undercroft.recovery.objects.patience import Patience
 from undercroft.recovery.objects.registry_client import Answer, RegistryClient
 from undercroft.recovery.objects.trust import trusted
@@ -56,7 +57,7 @@ class _Held:
     size_bytes: int
 
 
-class RepositoryObjects:
+class RepositoryObjects(LeasedPlace):
     """Objects of a repository.
 
     Args:
@@ -66,19 +67,11 @@ class RepositoryObjects:
     """
 
     def __init__(self, client: RegistryClient, address: RepositoryAddress, *, times: LeaseTimes | None = None) -> None:
+        super().__init__(address, self, times)
         self._client = client
         self._address = address
         self._base = f"/v2/{address.name}"
-        self._leases = Leases(self, times or LeaseTimes())
         self._has_empty = False
-
-    @property
-    def where(self) -> str:
-        return str(self._address)
-
-    @property
-    def folder(self) -> Path | None:
-        return None
 
     def prepare(self) -> None:
         """A repository is there when something is put into it."""
@@ -195,14 +188,8 @@ class RepositoryObjects:
         target = f"{self._base}/{what}"
         return self._client.steadily(lambda: self._client.ask("DELETE", target, expected=(202, 400, 404, 405)))
 
-    def settle(self) -> None:
-        self._leases.check()
-
     def sweep(self) -> None:
         """What was half uploaded is the registry's own to clean up."""
-
-    def locked(self, *, is_exclusive: bool) -> AbstractContextManager[None]:
-        return self._leases.held(is_exclusive=is_exclusive)
 
     def _held(self, name: str) -> _Held | None:
         target = f"{self._base}/manifests/{_tag(name)}"
