@@ -6,19 +6,18 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import killing
 from tests.support.backups import KEY, Cellar, contents
 from undercroft.recovery.checks import list_backups
 from undercroft.recovery.pruning import prune
 from undercroft.recovery.reading import verify
 from undercroft.recovery.retention import Policy
 
-ROOT = Path(__file__).parent.parent.parent
 STEPS = 100_000
 
 
@@ -34,27 +33,13 @@ def cellar(tmp_path: Path) -> Iterator[Cellar]:
 
 
 def begin(cellar: Cellar, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """A process that has imported everything and works now."""
-    process = subprocess.Popen(
-        [*prefix, sys.executable, "-m", "tests.support.backup_process", str(cellar.folder), *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n", process.communicate()[1]
-    return process
+    """A process that works on the cellar."""
+    return killing.begin("tests.support.backup_process", cellar.folder, *arguments, prefix=prefix)
 
 
 def kill_at_random(process: subprocess.Popen[str], chance: random.Random) -> None:
-    """Somewhere in its first steps. It repeats them until then, so that it is always in the middle of one."""
-    try:
-        process.wait(chance.uniform(0.0, 0.4))
-    except subprocess.TimeoutExpired:
-        process.kill()
-    process.communicate()
-    assert process.returncode == -9, "it ended by itself"
+    """Somewhere in its first steps."""
+    killing.kill_at_random(process, chance, most_seconds=0.4)
 
 
 def assert_all_whole(cellar: Cellar, at_least: set[str]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.bundles import BundleHome
+from tests.support.killing import begin, kill_at_random
 from undercroft.recovery.bundles.probes import finish_if_idle
 from undercroft.registry import entries
 from undercroft.registry.quarantine import clean_quarantine
@@ -19,7 +18,6 @@ from undercroft.registry.upkeep import gc
 from undercroft.storage import journal
 from undercroft.storage.blobs import BlobStore
 
-ROOT = Path(__file__).parent.parent.parent
 NOTHING = ([], [], [])
 EVERYTHING = (["spare", "tiny"], ["support@2", "support@1"], ["other.yaml", "support.yaml"])
 
@@ -47,20 +45,8 @@ def test_a_killed_import_is_whole_or_nothing(tmp_path: Path, is_full: bool) -> N
     for attempt in range(300 if is_full else 4):
         folder = tmp_path / str(attempt)
         folder.mkdir()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.bundle_process", str(bundle), str(tmp_path / "empty"), str(folder)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        try:
-            process.wait(chance.uniform(0.02, 0.6))
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.communicate()
-        assert process.returncode == -9, "it ended by itself"
+        process = begin("tests.support.bundle_process", bundle, tmp_path / "empty", folder)
+        kill_at_random(process, chance, least_seconds=0.02, most_seconds=0.6)
         homes = sorted((home for home in folder.iterdir() if not home.name.startswith(".")), key=lambda h: int(h.name))
         for home in homes[:-1]:
             assert_whole_or_nothing(home, expected=[EVERYTHING])

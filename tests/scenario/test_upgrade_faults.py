@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.homes import HOMES, raw_counts, raw_schema
+from tests.support.killing import begin, kill_at_random
 from undercroft.storage import journal
 from undercroft.storage.database import SCHEMA_REVISION, Database
 from undercroft.storage.upgrading import copies_of
 
-ROOT = Path(__file__).parent.parent.parent
 OLD = "0001"
 
 
@@ -27,20 +25,8 @@ def test_a_killed_upgrade_leaves_the_old_or_the_new(tmp_path: Path, is_full: boo
     for attempt in range(300 if is_full else 4):
         folder = tmp_path / str(attempt)
         folder.mkdir()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.upgrade_process", str(source), str(folder)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        try:
-            process.wait(chance.uniform(0.02, 0.8))
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.communicate()
-        assert process.returncode == -9, "it ended by itself"
+        process = begin("tests.support.upgrade_process", source, folder)
+        kill_at_random(process, chance, least_seconds=0.02, most_seconds=0.8)
         homes = [home for home in folder.iterdir() if not home.name.startswith(".")]
         assert homes, "killed before it began"
         for home in homes:
