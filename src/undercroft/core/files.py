@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -14,6 +15,24 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """Makes a folder and those above it, and makes their names survive power loss; one that is there stays as it is.
+
+    Args:
+        folder: Which.
+        mode: Of the folder itself, where it is made.
+
+    Raises:
+        OSError: It cannot be made, or something else has its name.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for path in missing:
+        # Whoever may write into a folder and not read it cannot sync it.
+        with suppress(PermissionError):
+            sync_folder(path.parent)
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:

@@ -10,6 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from undercroft.core.files import make_folder
+
 # A Unix socket's path may have 107 bytes; the longest of ours below `run` is engines/rep_xxxxxxxxxxxx/engine.sock.
 _LONGEST_SOCKET_SUFFIX_BYTES = 44
 _SOCKET_PATH_LIMIT_BYTES = 107
@@ -119,12 +121,12 @@ class Home:
         return self.run / "snapshot.json"
 
     def prepare(self) -> None:
-        """Makes the folders, readable by their owner only.
+        """Makes the folders, readable by their owner only; power loss takes none of them away again.
 
         Raises:
             OSError: A folder cannot be made, is a link, belongs to somebody else, or everybody may write to the home.
         """
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.root, mode=0o700)
         if self.root.stat().st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, "everybody may write to it; chmod o-w", str(self.root))
         for folder in (
@@ -137,7 +139,7 @@ class Home:
             self.run,
             self.engines,
         ):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder, mode=0o700)
             seen = folder.lstat()
             if stat.S_ISLNK(seen.st_mode):
                 raise PermissionError(errno.EPERM, "it is a link; a folder of the home must be a folder", str(folder))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import ConflictError
-from undercroft.core.files import sync_folder
+from undercroft.core.files import make_folder, sync_folder
 from undercroft.core.home import Home
 from undercroft.core.ids import new_id
 from undercroft.recovery.checks import Listed, keep_damage, keep_trial
@@ -87,7 +87,7 @@ def restore(
     target = into.absolute()
     with explained(target.parent):
         _check_empty(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         with _folder_beside(target) as folder:
             check_room(folder, manifest.size_bytes, what=f"backup {manifest.id}")
             _write_all(store, manifest, folder, progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from undercroft.core.files import write_atomically
+from undercroft.core.files import make_folder, write_atomically
 from undercroft.core.home import Home
 from undercroft.core.processes import ProcessIdentity, identify
 
@@ -72,3 +72,14 @@ def test_a_process_that_ended_is_not_alive() -> None:
     assert not identity.is_alive()
     process.wait()
     assert not identity.is_alive()
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    """The innermost one has the mode; one that is there keeps its own; a file in the way is an error."""
+    make_folder(tmp_path / "a" / "b", mode=0o700)
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+    make_folder(tmp_path / "a" / "b", mode=0o755)
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "file")

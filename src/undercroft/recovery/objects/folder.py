@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from undercroft.core.errors import ConflictError, UnavailableError, UndercroftError
-from undercroft.core.files import sync_folder
+from undercroft.core.files import make_folder, sync_folder
 from undercroft.recovery.objects.contract import FOLDERS, MARKER
 from undercroft.recovery.sealing import DamagedError
 
@@ -47,11 +47,10 @@ class FolderObjects:
 
     def prepare(self) -> None:
         with explained(self.root):
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.root, mode=0o700)
             self._check_ours()
             for name in (*FOLDERS, "incoming"):
-                (self.root / name).mkdir(mode=0o700, exist_ok=True)
-            sync_folder(self.root.parent)
+                make_folder(self.root / name, mode=0o700)
 
     def _check_ours(self) -> None:
         """A maker that was killed leaves empty folders; anything else is somebody's."""
