@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import select
 import signal
@@ -181,6 +182,22 @@ def test_a_schedule_is_kept_by_the_server(server: Server) -> None:
     shown = server.run("probe", "list").stdout
     assert "1 of 2" in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_all_others_are_asked_beside_a_probe_that_cannot_be(cellar: Cellar) -> None:
+    """It is named on stderr, the status is its own, and what the others were asked is shown and kept."""
+    write_probe(cellar, "bad", "questions: 5")
+    write_probe(cellar, "good", _PROBE)
+    write_probe(cellar, "worse", "questions: 6")
+    shown = cellar.run("run", "--all", expected=2)
+    assert "good:" in shown.stdout
+    assert "bad.yaml" in shown.stderr
+    assert "worse.yaml" in shown.stderr
+    assert len(report_rows(cellar, "good")) == 2
+    shown = cellar.run("run", "--all", "--json", expected=2)
+    assert [run["probe"] for run in json.loads(shown.stdout)] == ["good"]
+    codes = [json.loads(line)["error"]["code"] for line in shown.stderr.splitlines()]
+    assert codes == ["bad-probe", "bad-probe"]
 
 
 def test_a_probe_that_cannot_be_used_is_listed_as_such(cellar: Cellar) -> None:

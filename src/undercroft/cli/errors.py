@@ -88,10 +88,15 @@ def _sentence(error: Any) -> str:
     return f"{called}: {error.message.rstrip('.')}"
 
 
-def _end(error: UndercroftError) -> None:
+def print_error(error: UndercroftError) -> None:
+    """Prints an error to stderr, as JSON where ``--json`` was given."""
     if "--json" in sys.argv:
         body = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
         print(json.dumps(body, ensure_ascii=False), file=sys.stderr)
     else:
         print(error, file=sys.stderr)
+
+
+def _end(error: UndercroftError) -> None:
+    print_error(error)
     sys.exit(exit_status(error))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from undercroft.cli.encoding import typed
+from undercroft.cli.errors import print_error
 from undercroft.cli.first_run import STARTER
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
@@ -16,7 +17,10 @@ from undercroft.cli.report_files import write_report
 from undercroft.core.clock import parse_moment, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UndercroftError
 from undercroft.core.files import write_atomically
+from undercroft.core.home import Home
+from undercroft.core.settings import Settings
 from undercroft.serving import deployments
+from undercroft.storage.database import Database
 from undercroft.watch.probes import proposals
 from undercroft.watch.probes.asking import answers_to, check_languages
 from undercroft.watch.probes.baselines import load_baseline, save_baseline
@@ -24,7 +28,7 @@ from undercroft.watch.probes.baselining import baseline_of, take_baseline
 from undercroft.watch.probes.history import begin_run, break_off, last_run
 from undercroft.watch.probes.outcome_rows import baseline_rows, keep_rows
 from undercroft.watch.probes.probe_files import load_probe, parse_probe, probe_file, probe_names
-from undercroft.watch.probes.running import note_end, reach_door, run_probe
+from undercroft.watch.probes.running import Run, note_end, reach_door, run_probe
 from undercroft.watch.probes.scheduler import next_start, owed_since
 from undercroft.watch.probes.served import answer_limit, served_release
 from undercroft.watch.reports.report_files import added_rows, read_report, report_file
@@ -48,7 +52,8 @@ def run(
 ) -> None:
     """Ask the questions of a probe and add a row for each to its report.
 
-    The exit status is 0 where all passed, 1 where some failed, 6 where nobody could be asked.
+    The exit status is 0 where all passed, 1 where some failed, 6 where nobody could be asked. With --all a probe that
+    cannot be asked keeps none of the others from it; it is named, and the status is its error's.
     """
     home, database = open_database()
     if (name is None) != run_all:
@@ -56,29 +61,42 @@ def run(
     names = probe_names(home) if name is None else [name]
     if not names:
         raise NotFoundError("no-probe", f"there is no probe in {home.probes}", hint="undercroft probe init NAME")
-    loaded = [(each, load_probe(home, each), load_baseline(home, each)) for each in names]
     settings = settings_of(home)
-    runs = []
-    for each in loaded:
-        check_languages(each[1].questions)
-        run_id = begin_run(database, each[0], None, utc_now())
-        assert run_id is not None  # only a time of a schedule can have had its run
+    runs, problems = [], []
+    for each in names:
         try:
-            made = run_probe(home, settings, database, *each, tell=lambda _outcome: None)
+            runs.append(_asked(home, settings, database, each))
         except UndercroftError as error:
-            break_off(database, utc_now(), error.code, run_id=run_id)
-            raise
-        note_end(database, run_id, made)
-        runs.append(made)
+            if not run_all:
+                raise
+            problems.append(error)
     if as_json:
         print_json([plain_run(made) for made in runs])
     else:
         for made in runs:
             print_run(made)
+    if problems:  # the others were asked all the same
+        for problem in problems[:-1]:
+            print_error(problem)
+        raise problems[-1]
     if any(made.is_unreached for made in runs):
         raise typer.Exit(_EXIT_UNREACHED)
     if any(made.passed < len(made.outcomes) for made in runs):
         raise typer.Exit(_EXIT_FAILED)
+
+
+def _asked(home: Home, settings: Settings, database: Database, name: str) -> Run:
+    probe, baseline = load_probe(home, name), load_baseline(home, name)
+    check_languages(probe.questions)
+    run_id = begin_run(database, name, None, utc_now())
+    assert run_id is not None  # only a time of a schedule can have had its run
+    try:
+        made = run_probe(home, settings, database, name, probe, baseline, tell=lambda _outcome: None)
+    except UndercroftError as error:
+        break_off(database, utc_now(), error.code, run_id=run_id)
+        raise
+    note_end(database, run_id, made)
+    return made
 
 
 @app.command("list")

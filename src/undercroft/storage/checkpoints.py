@@ -7,10 +7,11 @@ JSON without the signature, keys sorted, no spaces.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sqlalchemy import Connection, select
 
 from undercroft.core.clock import from_iso, to_iso, utc_now
-from undercroft.core.errors import ConflictError, InvalidError, UnavailableError
+from undercroft.core.errors import ConflictError, InvalidError, UnavailableError, UndercroftError
 from undercroft.core.files import sync_folder, write_atomically
 from undercroft.core.home import Home
 from undercroft.storage.tables import journal
@@ -139,23 +140,47 @@ def copy_missing(own: Path, elsewhere: Path) -> None:
     """Brings a folder the checkpoints that it does not have; what is there stays as it is.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: A folder cannot be read or written.
     """
     for file in files_in(own):
-        copy = elsewhere / file.name
-        if not copy.exists():
-            write_atomically(copy, file.read_bytes())
+        _copy(file, elsewhere)
 
 
 def keep(checkpoint: Checkpoint, folder: Path) -> Path:
     """Writes it into a folder, under the number of its entry; returns the file.
 
+    A file is never replaced: one that says the same is returned; beside one that says something else, or was signed by
+    another key, the new one gets a name with a number, because the difference is what an auditor looks for.
+
     Raises:
         OSError: The folder cannot be written.
     """
-    path = folder / f"journal-{checkpoint.seq:010d}.json"
-    write_atomically(path, json.dumps(checkpoint.to_dict(), indent=2).encode() + b"\n")
-    return path
+    content = json.dumps(checkpoint.to_dict(), indent=2).encode() + b"\n"
+    return _add(folder, f"journal-{checkpoint.seq:010d}", content, lambda path: _says(path, checkpoint))
+
+
+def _add(folder: Path, name: str, content: bytes, is_same: Callable[[Path], bool]) -> Path:
+    names = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(1)))
+    for path in (folder / f"{each}.json" for each in names):
+        if not path.exists():
+            write_atomically(path, content)
+            return path
+        if is_same(path):
+            return path
+    raise AssertionError("names do not end")
+
+
+def _copy(file: Path, folder: Path) -> None:
+    content = file.read_bytes()
+    _add(folder, file.stem, content, lambda path: path.read_bytes() == content)
+
+
+def _says(path: Path, checkpoint: Checkpoint) -> bool:
+    try:
+        found = read(path)
+    except UndercroftError:
+        return False
+    return (found.seq, found.hash, found.public_key) == (checkpoint.seq, checkpoint.hash, checkpoint.public_key)
 
 
 def read(path: Path) -> Checkpoint:

@@ -218,7 +218,7 @@ def test_one_is_due_when_the_last_is_old_and_something_happened(database: Databa
 def test_a_folder_elsewhere_gets_what_it_lacks_and_keeps_what_it_has(
     database: Database, home: Home, tmp_path: Path
 ) -> None:
-    """After a week without the share all of the week come; a file there is never written again."""
+    """After a week without the share all of the week come; a file there that says something else stays, beside ours."""
     elsewhere = tmp_path / "share"
     elsewhere.mkdir()
     for _ in range(3):
@@ -227,5 +227,33 @@ def test_a_folder_elsewhere_gets_what_it_lacks_and_keeps_what_it_has(
     kept: dict[str, Any] = {"kept": "as it is"}
     (elsewhere / "journal-0000000002.json").write_text(json.dumps(kept), encoding="utf-8")
     checkpoints.copy_missing(home.checkpoints, elsewhere)
-    assert sorted(path.name for path in elsewhere.iterdir()) == [f"journal-{n:010d}.json" for n in (1, 2, 3)]
+    names = [f"journal-{name}.json" for name in ("0000000001", "0000000002", "0000000002.1", "0000000003")]
+    assert sorted(path.name for path in elsewhere.iterdir()) == sorted(names)
     assert json.loads((elsewhere / "journal-0000000002.json").read_text(encoding="utf-8")) == kept
+
+
+def test_a_checkpoint_replaces_none(database: Database, home: Home, tmp_path: Path) -> None:
+    """The same entry again is the file that is there; another key's, another chain's or a damaged one stays beside."""
+    fill(database, 3)
+    first = checkpoint(database, home)
+    file = checkpoints.keep(first, home.checkpoints)
+    later = checkpoint(database, home, NOW + timedelta(hours=1))
+    assert checkpoints.keep(later, home.checkpoints) == file
+    assert checkpoints.read(file) == first
+    home.signing_key_file.unlink()
+    others = checkpoint(database, home)
+    assert checkpoints.keep(others, home.checkpoints) != file
+    rewrite(database, actor="cli:mallory", at_seq=1)
+    checkpoints.keep(checkpoint(database, home), home.checkpoints)
+    assert checkpoints.read(file) == first
+    file.write_bytes(b"damaged")
+    checkpoints.keep(first, home.checkpoints)
+    assert file.read_bytes() == b"damaged"
+    assert len(checkpoints.files_in(home.checkpoints)) == 4
+    (tmp_path / "away").mkdir()
+    for _ in range(2):
+        checkpoints.copy_missing(home.checkpoints, tmp_path / "away")
+        checkpoints.copy_missing(home.checkpoints, home.checkpoints)
+    copies = {path.read_bytes() for path in (tmp_path / "away").iterdir()}
+    assert copies == {path.read_bytes() for path in home.checkpoints.iterdir()}
+    assert len(copies) == len(list((tmp_path / "away").iterdir())) == 4
