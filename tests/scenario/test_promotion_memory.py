@@ -23,6 +23,9 @@ def narrow(tmp_path: Path) -> Iterator[Server]:
         server.run("down")
         limit = forecast["file_bytes"] + 1.4 * forecast["private_bytes"]
         server.environment["UNDERCROFT_ADMISSION__HOST_LIMIT_BYTES"] = str(int(limit))
+        # So little that a replacement which were waited for like any other load would cost requests.
+        server.environment["UNDERCROFT_LIMITS__QUEUE_REQUESTS"] = "2"
+        server.environment["UNDERCROFT_LIMITS__LOAD_WAIT_SECONDS"] = "0.3"
         server.up()
         server.wait_ready()
         yield server
@@ -33,8 +36,8 @@ def narrow(tmp_path: Path) -> Iterator[Server]:
 @pytest.mark.long
 def test_what_is_there_makes_room_and_requests_wait(narrow: Server) -> None:
     """A deployment for its first release, that for the next, and the way back: each takes the place of the one before,
-    requests wait for it, and none fails."""
-    with Steady(narrow, NAME, per_second=3) as users:
+    requests wait for it, more of them and longer than for any other load, and none fails."""
+    with Steady(narrow, NAME, per_second=4) as users:
         first = counting(narrow, 2)
         assert promote(narrow, first)["state"] == "done"
         second = counting(narrow, 3, "--slots", "3")
