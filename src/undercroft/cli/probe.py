@@ -30,7 +30,8 @@ from undercroft.watch.probes.outcome_rows import baseline_rows, keep_rows
 from undercroft.watch.probes.probe_files import load_probe, parse_probe, probe_file, probe_names
 from undercroft.watch.probes.running import Run, note_end, reach_door, run_probe
 from undercroft.watch.probes.scheduler import next_start, owed_since
-from undercroft.watch.probes.served import answer_limit, served_release
+from undercroft.watch.probes.served import answer_limit, prompt_variables, served_release
+from undercroft.watch.probes.variables import check_values, read_assignments
 from undercroft.watch.reports.report_files import added_rows, read_report, report_file
 from undercroft.watch.reports.report_pages import COLUMNS, figure_cells, headline, html_of, markdown_of
 from undercroft.watch.reports.report_rows import read_rows
@@ -146,13 +147,15 @@ def baseline(
     model = probe.model or name
     with database.read() as connection:
         release, limit = served_release(connection, model), answer_limit(connection, model)
+        known = prompt_variables(connection, model)
     client = reach_door(home, settings_of(home))
 
     def tell(done: int) -> None:
         if not as_json:
             typer.echo(f"  {done} of {runs} runs", err=True)
 
-    outcomes, now = take_baseline(client, model, probe.questions, runs, release, tell, limit_tokens=limit), utc_now()
+    outcomes = take_baseline(client, model, probe.questions, runs, release, tell, limit_tokens=limit, known=known)
+    now = utc_now()
     found = {question.id: baseline_of(question, outcomes[question.id]) for question in probe.questions}
     path = save_baseline(home, name, found, release, now)
     rows = baseline_rows(outcomes, probe.questions, found, run_at=now, probe=name, deployment=model)
@@ -246,6 +249,15 @@ def init(
     question: Annotated[
         list[str] | None, typer.Option("--question", callback=_typed_all, help="Your own instead of the five; repeat.")
     ] = None,
+    variable: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variable",
+            metavar="NAME=VALUE",
+            callback=_typed_all,
+            help="For a variable of the release's prompt, in every question; repeat.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept every answer, for scripts.")] = False,
 ) -> None:
     """Write a probe to begin with: questions whose answers you accept become the standard."""
@@ -253,18 +265,21 @@ def init(
     path = probe_file(home, name)
     if path.exists():
         raise ConflictError("probe-exists", f"there is a probe already: {path}", hint="edit it, or choose another name")
+    values = read_assignments(variable or [])
     with database.read() as connection:
         deployment = deployments.get(connection, model or name)
+        known = prompt_variables(connection, deployment.name)
+    check_values(values, known, deployment.name)
     client = reach_door(home, settings_of(home))
     asked = proposals.proposed_questions(question, is_starter=deployment.model == STARTER)
     accepted = []
     for number, (key, text) in enumerate(asked, 1):
-        answers = answers_to(client, deployment.name, text)
+        answers = answers_to(client, deployment.name, text, variables=values)
         print_wrapped(f"{number} of {len(asked)}: {text}", indent="    ")
         typer.echo(f"    {answers[0].strip()}")
         if yes or typer.confirm("Is this answer good, and the standard from now on?", default=True):
             checks = proposals.derived_checks(answers)
-            accepted.append({"id": key, "text": text, "checks": checks})
+            accepted.append({"id": key, "text": text, **({"variables": values} if values else {}), "checks": checks})
             print_wrapped(f"  checks: {', '.join(check['kind'] for check in checks)}", indent="    ")
     if not accepted:
         raise NotFoundError("nothing-accepted", "no answer was accepted, so no probe was written")

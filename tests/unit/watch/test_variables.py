@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from undercroft.core.errors import InvalidError
 from undercroft.watch.probes.probe_files import Question
-from undercroft.watch.probes.variables import fitting, missing, missing_sentence, stand_ins
+from undercroft.watch.probes.variables import (
+    check_values,
+    fitting,
+    missing,
+    missing_sentence,
+    read_assignments,
+    stand_ins,
+)
 
 KNOWN = {"shop": None, "tone": "friendly"}
 
@@ -46,3 +56,29 @@ def test_a_question_without_values_is_the_one_that_it_always_was() -> None:
     assert Question.model_validate(judged).digest() == "cb04024e2b4feb12"
     assert question("a").digest() == "3bf602e62c3bea07"
     assert len({question("a", **values).digest() for values in ({}, {"shop": "x"}, {"shop": "y"})}) == 3
+
+
+def test_values_on_a_command_line_are_read() -> None:
+    """A value may hold anything, another equals sign and nothing too."""
+    assert read_assignments(["shop=Corner = Shop", "tone="]) == {"shop": "Corner = Shop", "tone": ""}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(["shop"], "got 'shop'"), (["1=x"], "got '1=x'"), (["shop=a", "shop=b"], "shop is given twice")],
+)
+def test_what_is_no_value_is_said(given: list[str], said: str) -> None:
+    """Without its name or its sign, or twice."""
+    with pytest.raises(InvalidError, match=said):
+        read_assignments(given)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"shop": "x", "shpo": "y"}, "has no variable shpo; it has shop, tone"), ({}, "needs a value for shop")],
+)
+def test_values_that_do_not_fit_a_prompt_are_said_before_it_is_asked(values: dict[str, str], said: str) -> None:
+    """One that it does not have, or one that it lacks."""
+    with pytest.raises(InvalidError, match=said):
+        check_values(values, KNOWN, "bot")
+    check_values({"shop": "x"}, KNOWN, "bot")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from undercroft.core.errors import InvalidError
 from undercroft.registry.releases.prompts import is_variable_name
 
 if TYPE_CHECKING:
@@ -51,6 +52,42 @@ def missing(given: Mapping[str, str], known: Mapping[str, str | None]) -> list[s
         known: Variable of the prompt → its own value; None where a request has to give one.
     """
     return sorted(name for name, value in known.items() if value is None and name not in given)
+
+
+def read_assignments(given: Iterable[str]) -> dict[str, str]:
+    """Values as a command line gives them, ``shop=Corner``.
+
+    Raises:
+        InvalidError: ``bad-variable``: one has no ``=``, a name that no variable can have, or stands twice.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not is_variable_name(name):
+            raise InvalidError("bad-variable", f"expected NAME=VALUE such as shop=Corner, got {text[:60]!r}")
+        if name in found:
+            raise InvalidError("bad-variable", f"the variable {name} is given twice")
+        found[name] = value
+    return found
+
+
+def check_values(given: Mapping[str, str], known: Mapping[str, str | None], release: str) -> None:
+    """Refuses values that a prompt has no variable for, or too few.
+
+    Raises:
+        InvalidError: ``bad-variable``.
+    """
+    if unknown := sorted(set(given) - set(known)):
+        has = ", ".join(sorted(known)) or "none"
+        raise InvalidError(
+            "bad-variable", f"the prompt of {release} has no variable {', '.join(unknown)}; it has {has}"
+        )
+    if lacking := missing(given, known):
+        raise InvalidError(
+            "bad-variable",
+            f"the prompt of {release} needs a value for {', '.join(lacking)}",
+            hint=" ".join(f"--variable {name}=..." for name in lacking),
+        )
 
 
 def stand_ins(known: Mapping[str, str | None]) -> dict[str, str]:
