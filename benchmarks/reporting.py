@@ -10,6 +10,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TypeGuard
 
 from rich.box import SIMPLE_HEAD
@@ -179,8 +180,8 @@ def subtracted(value: float | None, less: float | None) -> float | None:
     return value - less if value is not None and less is not None else None
 
 
-def arguments(title: str) -> argparse.Namespace:
-    """The command line that every benchmark has: ``json`` and ``quick``.
+def arguments(title: str, *, keeps: bool = False) -> argparse.Namespace:
+    """The command line that every benchmark has: ``json`` and ``quick``; and ``keep`` for one that can be broken off.
 
     From here on SIGTERM ends what a benchmark started, as Ctrl-C does.
     """
@@ -188,4 +189,6 @@ def arguments(title: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds; ends within 5 minutes")
+    if keeps:
+        parser.add_argument("--keep", type=Path, help="keep what is measured in this file, and go on from it")
     return parser.parse_args()

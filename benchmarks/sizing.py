@@ -1,6 +1,9 @@
 """Memory as forecast beside memory as measured, for random models of real shapes in the real engine.
 
-    python -m benchmarks.sizing [--json] [--quick]
+    python -m benchmarks.sizing [--json] [--quick] [--keep FILE]
+
+The whole list takes an hour or more, so what was measured can be kept: a run with the same FILE goes on where the one
+before ended, and compares all of it with the forecast of today.
 
 The forecast is made from the shape alone: nothing is learnt from earlier loads. Beside it stand two other ways to
 know: the estimator of the ``xllamacpp`` package (Ollama's, for GPUs), and the file's size with the cache of keys and
@@ -9,11 +12,12 @@ values added. See ``docs/benchmarks.md``.
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xllamacpp.memory import estimate_gpu_layers
@@ -60,24 +64,35 @@ class Pair:
 
 def main() -> int:
     """Measures and reports; the exit status is 0 where all aims hold."""
-    given = arguments(TITLE)
+    given = arguments(TITLE, keeps=True)
     report = Report(TITLE)
-    summarize(report, measured(QUICK if given.quick else FULL, report))
+    summarize(report, measured(QUICK if given.quick else FULL, report, given.keep))
     if not given.quick:
-        summarize_held_back(report, measured(HELD_BACK, report))
+        summarize_held_back(report, measured(HELD_BACK, report, given.keep))
     return report.finish(as_json=given.json)
 
 
-def measured(loads: Sequence[Load], report: Report) -> list[Pair]:
-    """All loads that came about, one after the other; each is a row of the report."""
+def measured(loads: Sequence[Load], report: Report, keep: Path | None = None) -> list[Pair]:
+    """All loads that came about, one after the other; each is a row of the report.
+
+    Args:
+        loads: To make.
+        report: Gets the rows.
+        keep: Lines of JSON, one a load; those that it has are not made again. None keeps nothing.
+    """
     pairs = []
+    known = _kept(keep) if keep is not None and keep.exists() else {}
     for load in loads:
         name = f"{load.model} {load.quantization} {load.context_tokens} x {load.slots} {load.cache_type}"
         try:
-            pair = compare(load)
+            seen, peers = known.get(load) or see(load)
         except (MissingError, OSError) as error:
             report.missing(name, str(error))
             continue
+        if keep is not None and load not in known:
+            with keep.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"load": asdict(load), "measured": asdict(seen), "peers": peers}) + "\n")
+        pair = _pair(load, shape_of(load), seen, peers)
         pairs.append(pair)
         print(f"{name}: {error_of(pair.total):+.1%}", file=sys.stderr, flush=True)
         report.rows.append({**row(pair), "is_held_back": load in HELD_BACK})
@@ -95,12 +110,20 @@ def compare(load: Load, model: ModelShape | None = None) -> Pair:
         MissingError: The engine did not start or did not answer.
         OSError: The model could not be written.
     """
+    seen, peers = see(load, model)
+    return _pair(load, model if model is not None else shape_of(load), seen, peers)
+
+
+def see(load: Load, model: ModelShape | None = None) -> tuple[Measured, dict[str, int]]:
+    """What the engine took, and what others say that it takes; see `compare`."""
     shape = model if model is not None else shape_of(load)
     with tempfile.TemporaryDirectory(prefix="undercroft-sizing-") as folder:
         path = Path(folder, "model.gguf")
         file_bytes = sizing_files.write(path, shape, load.quantization)
-        peers = peer_forecasts(path, file_bytes, shape, load)
-        seen = measure(path, shape, load)
+        return measure(path, shape, load), peer_forecasts(path, file_bytes, shape, load)
+
+
+def _pair(load: Load, shape: ModelShape, seen: Measured, peers: dict[str, int]) -> Pair:
     forecast = forecast_memory(shape, workload(shape, load), this_host())
     whole = forecast.in_pool("host")
     private = forecast.in_pool("host", with_files=False)
@@ -112,6 +135,11 @@ def compare(load: Load, model: ModelShape | None = None) -> Pair:
         peers=peers,
         measured=seen,
     )
+
+
+def _kept(file: Path) -> dict[Load, tuple[Measured, dict[str, int]]]:
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return {Load(**line["load"]): (Measured(**line["measured"]), line["peers"]) for line in lines}
 
 
 def workload(model: ModelShape, load: Load) -> Workload:
