@@ -286,7 +286,8 @@ def init(
     content = proposals.probe_text(model if model != name else None, accepted).encode()
     parse_probe(content, path)
     write_atomically(path, content)
-    typer.echo(f"{len(accepted)} questions are in {path}\nTry: undercroft probe run {name}")
+    counted = "1 question is" if len(accepted) == 1 else f"{len(accepted)} questions are"
+    typer.echo(f"{counted} in {path}\nTry: undercroft probe run {name}")
 
 
 def _typed_all(given: list[str] | None) -> list[str] | None:

@@ -39,6 +39,8 @@ def print_run(made: Run) -> None:
     for outcome in made.outcomes:
         for line in problem_lines(outcome):
             print_wrapped(line, indent="    ")
+    if made.left_out:
+        print_wrapped(f"Left out, for the prompt has no such variable: {', '.join(made.left_out)}", indent="  ")
     print_wrapped(f"Added to {made.report}", indent="  ")
 
 
@@ -76,6 +78,7 @@ def plain_run(made: Run) -> dict[str, Any]:
         "questions": len(made.outcomes),
         "score": round(made.score, 4),
         "report": str(made.report),
+        "left_out": list(made.left_out),
         "outcomes": [_plain_outcome(outcome) for outcome in made.outcomes],
     }
 

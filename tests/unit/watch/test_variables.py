@@ -15,6 +15,7 @@ from undercroft.watch.probes.variables import (
     missing_sentence,
     read_assignments,
     stand_ins,
+    without_place,
 )
 
 KNOWN = {"shop": None, "tone": "friendly"}
@@ -30,6 +31,7 @@ def test_a_prompt_gets_the_values_that_it_has_variables_for() -> None:
     """Those of a release that is yet to come are left out, so that the one before can be asked as well."""
     assert fitting({"shop": "Corner", "later": "x"}, KNOWN) == {"shop": "Corner"}
     assert fitting({"shop": "Corner"}, {}) == {}
+    assert without_place([question("a", shop="x", shpo="y"), question("b", shpo="z")], KNOWN) == ("shpo",)
 
 
 def test_only_what_has_no_value_of_its_own_is_missed() -> None:

@@ -22,6 +22,7 @@ from undercroft.watch.probes.outcome_rows import UNREACHED, Purpose, keep_rows, 
 from undercroft.watch.probes.outcomes import Outcome, mean_score
 from undercroft.watch.probes.probe_files import Probe
 from undercroft.watch.probes.served import answer_limit, prompt_variables, served_release
+from undercroft.watch.probes.variables import without_place
 from undercroft.watch.reports.report_files import append_line, report_file
 from undercroft.watch.reports.report_rows import row_line
 
@@ -35,12 +36,14 @@ class Run:
         release: What served it.
         outcomes: One a question, in their order.
         report: The CSV file that has the rows.
+        left_out: Variables that questions give values to and the prompt does not have.
     """
 
     probe: str
     release: str
     outcomes: tuple[Outcome, ...]
     report: Path
+    left_out: tuple[str, ...] = ()
 
     @property
     def passed(self) -> int:
@@ -127,7 +130,7 @@ def run_probe(
         for outcome in outcomes
     ]
     keep_rows(database, rows, utc_now())
-    return Run(name, release, tuple(outcomes), report)
+    return Run(name, release, tuple(outcomes), report, without_place(probe.questions, known))
 
 
 def note_end(database: Database, run_id: int, made: Run) -> None:

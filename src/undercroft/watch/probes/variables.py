@@ -44,6 +44,16 @@ def fitting(given: Mapping[str, str], known: Mapping[str, str | None]) -> dict[s
     return {name: value for name, value in given.items() if name in known}
 
 
+def without_place(questions: Iterable[Question], known: Mapping[str, str | None]) -> tuple[str, ...]:
+    """Variables that questions give values to and a prompt does not have, sorted.
+
+    Args:
+        questions: Of a probe.
+        known: Variable of the prompt → its own value; None where a request has to give one.
+    """
+    return tuple(sorted({name for question in questions for name in question.variables if name not in known}))
+
+
 def missing(given: Mapping[str, str], known: Mapping[str, str | None]) -> list[str]:
     """Variables that a prompt needs a value for and a question gives none to, sorted.
 
