@@ -305,6 +305,36 @@ def test_silence_is_not_health() -> None:
     assert quiet_sentence(Measure.LATENCY, None, moment, 1200) == well
 
 
+def test_failures_that_became_a_quarter_are_found() -> None:
+    """Nearly all values are the same, and still some days of failures after weeks of none are a change, where it is."""
+    rng = random.Random(8)
+    points = [Point(float(at), float(at >= 300 and rng.random() < 0.25)) for at in range(380)]
+    found = find_changes(points, is_share=True)
+    assert [change.before for change in found] == [0.0]
+    assert 0.15 < found[0].after < 0.35
+    assert 300 <= found[0].at <= 310
+    assert found[0].earliest <= 300
+
+
+def test_rare_failures_are_no_change() -> None:
+    """However they fall: of 200 series in which one value in a hundred or in ten is another hardly any has one."""
+    rng = random.Random(9)
+    series = [
+        [Point(float(at), float(rng.random() < share)) for at in range(300)]
+        for share in (0.01, 0.1)
+        for _ in range(100)
+    ]
+    assert sum(bool(find_changes(points, is_share=True)) for points in series) <= 1
+
+
+def test_two_days_of_failing_questions_are_found() -> None:
+    """Ten answers, of which eight score less, after fifty that scored as always."""
+    scores = [1.0] * 50 + [1.0, 0.8, 0.7, 0.7, 0.7] * 2
+    found = find_changes([Point(float(at), score) for at, score in enumerate(scores)], is_share=True)
+    assert [(change.before, change.at) for change in found] == [(1.0, 51)]
+    assert 50 in range(int(found[0].earliest), int(found[0].latest) + 1)
+
+
 def test_what_is_well_again_is_found_as_well() -> None:
     """A bad release that was undone: both ends of it are found, though the whole is as good after as before."""
     values = [1.0] * 100 + [0.0] * 20 + [1.0] * 100

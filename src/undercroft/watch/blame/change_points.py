@@ -1,25 +1,36 @@
 """When a series of measurements changed its level: by ranks, so that single wild values do not matter. Pure.
 
+Where one value is most of them, as with errors and with scores of questions that nearly always pass, ranks are mostly
+ties and say little: there it is counted how many are that value, and the chance is that of drawing without replacement.
+
 Source: A. N. Pettitt, A Non-Parametric Approach to the Change-Point Problem, Applied Statistics 28 (1979), with his
 statistic divided by its deviation at each place, so that a change near the end is found as well; the chance is that of
-the largest by Bonferroni's bound.
+the largest by Bonferroni's bound. For counts: R. A. Fisher's exact test at each place, with the same bound.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median
 
 LEAST_SIDE = 5
 _DEPTH = 6
-_NEAR = 0.9
+# Places that are hardly less likely: by the statistic of ranks, and by the logarithm of the chance of counts.
+_NEAR, _NEAR_LOG = 0.9, 4.0
 _CHANCE = 1e-3
 # Of few values even a clear change is not that improbable.
 _FEW, _CHANCE_OF_FEW = 40, 2e-2
 # Shorter parts of a series are not looked at alone.
 _LEAST_PART = 20
+# Above, one value is most of them.
+_MOSTLY = 0.5
+# Smaller ones are all alike.
+_LEAST_CHANCE = 1e-300
+_NORMAL = NormalDist()
 # As many values are looked at; longer series are put together from neighbours first.
 _VALUES = 1500
 
@@ -153,14 +164,53 @@ def _likeliest(points: Sequence[Point], begin: int, end: int) -> _Border:
     """The likeliest change between two places: both of them, where it is, the first and last place that is hardly less
     likely, its chance."""
     count = end - begin
-    statistic = _pettitt([point.value for point in points[begin:end]])
+    values = [point.value for point in points[begin:end]]
     allowed = range(LEAST_SIDE - 1, count - LEAST_SIDE)
-    heights = {at: abs(statistic[at]) / math.sqrt((at + 1) * (count - at - 1) * (count + 1) / 3) for at in allowed}
+    common, times = Counter(values).most_common(1)[0]
+    is_counted = times >= _MOSTLY * count
+    if is_counted:
+        heights = _counted([value != common for value in values], allowed)
+    else:
+        statistic = _pettitt(values)
+        heights = {at: abs(statistic[at]) / math.sqrt((at + 1) * (count - at - 1) * (count + 1) / 3) for at in allowed}
     best = max(heights, key=lambda at: heights[at])
     chance = min(1.0, len(heights) * math.erfc(heights[best] / math.sqrt(2)))
-    alike = [at for at in allowed if heights[at] >= _NEAR * heights[best]]
+    least = math.sqrt(max(0.0, heights[best] ** 2 - 2 * _NEAR_LOG)) if is_counted else _NEAR * heights[best]
+    alike = [at for at in allowed if heights[at] >= least]
     first = min(best, max(alike, key=lambda at: abs(at - best)))
     return begin, end, begin + best + 1, begin + first + 1, begin + alike[-1] + 1, chance
+
+
+def _counted(marks: Sequence[bool], allowed: Iterable[int]) -> dict[int, float]:
+    """Deviations of a normal distribution that are as improbable as the marks up to each place, if they lay anyhow."""
+    count, total = len(marks), sum(marks)
+    before = list(itertools.accumulate(marks))
+    found = {}
+    for at in allowed:
+        chance = min(1.0, 2 * _tail(before[at], at + 1, total, count))
+        found[at] = -_NORMAL.inv_cdf(chance / 2) if chance > _LEAST_CHANCE else math.sqrt(-2 * math.log(_LEAST_CHANCE))
+    return found
+
+
+def _tail(hits: int, drawn: int, marked: int, count: int) -> float:
+    """Chance to draw so many marked ones, or a number further from what is to be expected; never too small.
+
+    Args:
+        hits: Marked among those drawn; count.
+        drawn: Without replacement; count.
+        marked: Among all; count.
+        count: Of all.
+    """
+    if hits * count < drawn * marked:  # fewer than expected: the unmarked are more
+        hits, marked = drawn - hits, count - marked
+    own = _log_choose(marked, hits) + _log_choose(count - marked, drawn - hits) - _log_choose(count, drawn)
+    # Each further one is less probable by this much, and by more later: the sum is at most that of a geometric series.
+    ratio = (marked - hits) * (drawn - hits) / ((hits + 1) * (count - marked - drawn + hits + 1))
+    return min(1.0, math.exp(own) / (1 - ratio)) if ratio < 1 else 1.0
+
+
+def _log_choose(of: int, some: int) -> float:
+    return math.lgamma(of + 1) - math.lgamma(some + 1) - math.lgamma(of - some + 1)
 
 
 def _pettitt(values: Sequence[float]) -> list[float]:
