@@ -103,6 +103,18 @@ def test_a_plan_is_a_sentence() -> None:
     assert plan_sentence(plan) == "no standard questions; 10 % of the users for at least 2 h; rules: min_requests 5"
 
 
+def test_a_trial_says_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many requests of how many, until when, and what then; one that has ended waits for nothing."""
+    evidence = {"requests": {"candidate": 12, "production": 90}}
+    print_promotion(promotion(State.CANARY, Plan(canary_ratio=0.1), evidence=evidence))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert (
+        "waits: 12 requests were judged, 20 are needed; without enough by 2026-11-22 07:00 UTC it is sent back" in shown
+    )
+    print_promotion(promotion(State.REVERTED, Plan(canary_ratio=0.1), evidence=evidence, ended_at=_AT))
+    assert "waits" not in capsys.readouterr().out
+
+
 def test_evidence_is_shown_as_it_was_found(capsys: pytest.CaptureFixture[str]) -> None:
     """Scores, requests and every measure that was seen, with what the rule allows in its own unit."""
     found = {"measure": "errors", "candidate": 0.25, "production": 0.0, "limit": 0.02, "opinion": "worse"}
