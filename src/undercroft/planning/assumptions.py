@@ -17,7 +17,7 @@ def _assumed(default: Any, unit: str, meaning: str, source: str, least: float = 
 
 
 @dataclass(frozen=True, slots=True)
-class _CloudPrice:
+class CloudPrice:
     """Of a million tokens, in dollars."""
 
     prompt_usd: float
@@ -26,13 +26,13 @@ class _CloudPrice:
 
 
 _SMALL_PARAMETERS = 15e9
-_SMALL = _CloudPrice(
+_SMALL = CloudPrice(
     0.20, 0.60, "Together AI, Llama 3.1 8B, for models up to 15B; others ask 0.02 to 0.34 and 0.03 to 0.83"
 )
-_LARGE = _CloudPrice(
+_LARGE = CloudPrice(
     0.80, 2.40, "Together AI, Llama 3.3 70B, for models above 15B; the cheapest on OpenRouter 0.10 and 0.32, 2026"
 )
-_EMBEDDING = _CloudPrice(0.02, 0.0, "OpenAI text-embedding-3-small, July 2026; the large one 0.13")
+_EMBEDDING = CloudPrice(0.02, 0.0, "OpenAI text-embedding-3-small, July 2026; the large one 0.13")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +123,25 @@ class Assumptions:
         return name in self.given or getattr(self, name) != _default(name, self.dollar_rate)
 
 
-def for_model(assumed: Assumptions, active_parameters: float, *, is_embedding: bool) -> Assumptions:
-    """With the cloud's prices for a model of this size, where nobody gave others.
+def cloud_price(active_parameters: float, *, is_embedding: bool) -> CloudPrice:
+    """What a cloud asks for a model of this size.
 
     Args:
-        assumed: What is known so far.
         active_parameters: That a token computes with; count.
         is_embedding: A text is read and nothing is written.
     """
+    return _EMBEDDING if is_embedding else _LARGE if active_parameters > _SMALL_PARAMETERS else _SMALL
+
+
+def with_cloud(assumed: Assumptions, price: CloudPrice) -> Assumptions:
+    """With a cloud's prices, where nobody gave others.
+
+    Args:
+        assumed: What is known so far.
+        price: Of a model of this size.
+    """
     if assumed.is_given("cloud_input") or assumed.is_given("cloud_output"):
         return assumed
-    price = _EMBEDDING if is_embedding else _LARGE if active_parameters > _SMALL_PARAMETERS else _SMALL
     rate = assumed.dollar_rate
     return replace(assumed, cloud_input=price.prompt_usd * rate, cloud_output=price.answer_usd * rate)
 

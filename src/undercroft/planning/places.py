@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from undercroft.catalog.families import CatalogueModel
 from undercroft.core.units import format_bytes
 from undercroft.hardware.devices import Device
-from undercroft.planning.assumptions import Assumptions, for_model
+from undercroft.planning.assumptions import Assumptions, CloudPrice, cloud_price, with_cloud
 from undercroft.planning.cost import Cost, Machines, cost_of
 from undercroft.planning.memory_vllm import HOST_BYTES, is_large, share_of, sharing
 from undercroft.planning.needs import Need
@@ -87,6 +87,7 @@ class Place:
         self.engines = self._engines()
         self.formats = _formats(device)
         self._parts: dict[tuple[str, int], tuple[Part, ...]] = {}
+        self._assumed: dict[CloudPrice, Assumptions] = {}
         self.reasons = self._unsuited()
         self.counts = [count for count in COUNTS if not self._too_much(count)]
 
@@ -161,14 +162,20 @@ class Place:
                 for sketch, used in self._quick_enough(sketches, engine, count, fitted, failed):
                     pace = pace_of_job(self._job(sketches, sketch, count))
                     if self._satisfies(pace, engine, failed):
-                        work, active = sketch.workload, sketch.traffic.active_elements
-                        assumed = for_model(self.assumed, active, is_embedding=work.is_embedding)
+                        work, assumed, spare = sketch.workload, self._assumed_for(sketch), round(1 - used, 3)
                         cost = cost_of(self.machines(count), pace, work, self.need.users, assumed)
-                        spare = round(1 - used, 3)
                         return Candidate(
                             model, engine, work.quantization, self.device, count, pace, cost, needs_acceptance, spare
                         )
         return self._told(sketches, failed)
+
+    def _assumed_for(self, sketch: Sketch) -> Assumptions:
+        """With the cloud's prices for a model of this size, which are made once."""
+        price = cloud_price(sketch.traffic.active_elements, is_embedding=sketch.workload.is_embedding)
+        found = self._assumed.get(price)
+        if found is None:
+            found = self._assumed[price] = with_cloud(self.assumed, price)
+        return found
 
     def _can_at_most(self, sketches: Sketches, count: int, engines: Sequence[str], failed: _Failures) -> bool:
         """Whether so many do, where fewer do no better: computers that share users, cards that share layers."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from undercroft.catalog.shapes import ModelShape
 from undercroft.catalog.verdicts import Verdict as LicenceVerdict
 from undercroft.core.errors import InvalidError
-from undercroft.planning.assumptions import Assumptions, for_model
+from undercroft.planning.assumptions import Assumptions, cloud_price, with_cloud
 from undercroft.planning.calibration import Corrections
 from undercroft.planning.cost import Cost, Machines, cost_of
 from undercroft.planning.fitting import Fit, Verdict, fit_of, memory_factors
@@ -147,7 +147,7 @@ def make_plan(
     memory, fit = judge.fit(work)
     speed, cost = None, None
     active = traffic_of(subject.shape, work.quantization, work.engine).active_elements
-    assumptions = for_model(assumed or Assumptions(), active, is_embedding=is_embedding)
+    assumptions = with_cloud(assumed or Assumptions(), cloud_price(active, is_embedding=is_embedding))
     if fit.verdict is not Verdict.NO:
         speed = forecast_speed(subject.shape, work, site.target, memory, learnt)
         cost = _cost(site, speed, work, users, assumptions)

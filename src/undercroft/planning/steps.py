@@ -21,7 +21,6 @@ from undercroft.planning.traffic import (
     Load,
     Traffic,
     attention_operations,
-    cache_read_bytes,
     distinct_experts_share,
     efficiency_of,
     traffic_of,
@@ -125,7 +124,7 @@ def _placed(shape: ModelShape, engine: str, target: Target, gpu_layers: int) -> 
 
 def at(rate: Rate, level: int) -> float:
     """The figure at a level of its range."""
-    return (rate.low, rate.value, rate.high)[level + 1]
+    return rate.value if level == 0 else rate.low if level < 0 else rate.high
 
 
 def decode_seconds(job: Job, sequences: int, context_tokens: float, levels: Levels = BEST) -> float:
@@ -142,18 +141,22 @@ def decode_terms(job: Job, sequences: int, context_tokens: float, levels: Levels
         context_tokens: Present in the cache of each.
         levels: Of the constants.
     """
-    parts = [_part_terms(job, part, sequences, context_tokens, levels) for part in job.parts]
     sampling = at(constants.SAMPLING_SECONDS_PER_TOKEN, -levels.overhead) * job.shape.vocabulary * sequences
+    once = sampling + at(constants.STEP_SECONDS, -levels.overhead)
+    parts = [_part_terms(job, part, sequences, context_tokens, levels) for part in job.parts]
+    if len(parts) == 1:
+        only = parts[0]
+        return StepTerms(only.reading, only.arithmetic, only.attention, only.overhead + once)
     return StepTerms(
         sum(part.reading for part in parts),
         sum(part.arithmetic for part in parts),
         sum(part.attention for part in parts),
-        sum(part.overhead for part in parts) + sampling + at(constants.STEP_SECONDS, -levels.overhead),
+        sum(part.overhead for part in parts) + once,
     )
 
 
 def _part_terms(job: Job, part: Part, sequences: int, context_tokens: float, levels: Levels) -> StepTerms:
-    cache_bytes = cache_read_bytes(job.shape, job.workload.cache_type, context_tokens) * sequences * part.share
+    cache_bytes = job.traffic.cache.read_bytes(job.workload.cache_type, context_tokens) * sequences * part.share
     overhead = job.shape.layers * part.share * at(layer_overhead(part.pool), -levels.overhead)
     read, reach = read_load(job, part, sequences), bandwidth(part, levels)
     if part.pool.kind == "cpu":

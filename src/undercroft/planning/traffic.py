@@ -46,6 +46,28 @@ _EXPERTS = re.compile(r"ffn_(gate|up|down|gate_up)_exps\.")
 
 
 @dataclass(frozen=True, slots=True)
+class CacheValues:
+    """Values that a token leaves in the cache.
+
+    Args:
+        whole: In blocks that see everything.
+        windowed: In those with a window.
+        windows: Blocks with one.
+        window_tokens: That these see; 0 for no window.
+    """
+
+    whole: int
+    windowed: int
+    windows: int
+    window_tokens: int
+
+    def read_bytes(self, cache_type: str, context_tokens: float) -> float:
+        """Bytes of keys and values that one decode step of one sequence reads; see `cache_read_bytes`."""
+        seen = min(context_tokens, self.window_tokens) if self.window_tokens else 0.0
+        return CACHE_BYTES[cache_type] * (self.whole * context_tokens + self.windowed * seen)
+
+
+@dataclass(frozen=True, slots=True)
 class Matrices:
     """Weights of one tensor type that are read together.
 
@@ -141,6 +163,7 @@ class Traffic:
         expert_load: Of all experts.
         output_load: Of the output layer.
         dense_load: Of blocks and output layer together.
+        cache: What a token leaves there.
     """
 
     blocks: tuple[Matrices, ...]
@@ -154,6 +177,7 @@ class Traffic:
     expert_load: Load
     output_load: Load
     dense_load: Load
+    cache: CacheValues
 
 
 def traffic_of(shape: ModelShape, quantization: str, engine: str = "llama.cpp") -> Traffic:
@@ -239,6 +263,7 @@ def _traffic(shape: ModelShape, groups: Sequence[Group]) -> Traffic:
         expert_load=load_of(experts, is_experts=True),
         output_load=load_of(output),
         dense_load=load_of((*blocks, *output)),
+        cache=_values_of(ShapeKey(shape)),
     )
 
 
@@ -273,33 +298,23 @@ def cache_read_bytes(shape: ModelShape, cache_type: str, context_tokens: float) 
         cache_type: ``f16`` …
         context_tokens: Present in the cache.
     """
-    values = _values_of(ShapeKey(shape))
-    seen = min(context_tokens, shape.window_tokens) if shape.window_tokens else 0.0
-    return CACHE_BYTES[cache_type] * (values.whole * context_tokens + values.windowed * seen)
-
-
-@dataclass(frozen=True, slots=True)
-class _CacheValues:
-    """Values that a token leaves in the cache: in blocks that see everything, and in those with a window."""
-
-    whole: int
-    windowed: int
-    windows: int
+    return _values_of(ShapeKey(shape)).read_bytes(cache_type, context_tokens)
 
 
 @lru_cache(maxsize=4096)
-def _values_of(key: ShapeKey) -> _CacheValues:
+def _values_of(key: ShapeKey) -> CacheValues:
     shape = key.model
     windows = len(shape.window_layers) if shape.window_tokens else 0
     if shape.is_encoder:
-        return _CacheValues(0, 0, windows)
+        return CacheValues(0, 0, windows, shape.window_tokens)
     if shape.latent is not None:
-        return _CacheValues(shape.layers * (shape.latent.kv_rank + shape.latent.rope_dim), 0, windows)
+        values = shape.layers * (shape.latent.kv_rank + shape.latent.rope_dim)
+        return CacheValues(values, 0, windows, shape.window_tokens)
     sums = [0, 0]
     for layer, heads in enumerate(shape.kv_heads):
         is_windowed = bool(windows) and layer in shape.window_layers
         sums[is_windowed] += heads * (shape.head_dim + shape.value_head_dim)
-    return _CacheValues(sums[0], sums[1], windows)
+    return CacheValues(sums[0], sums[1], windows, shape.window_tokens)
 
 
 def attention_pairs(shape: ModelShape, context_tokens: float) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.core.errors import InvalidError
-from undercroft.planning.assumptions import Assumptions, changed, for_model, listed
+from undercroft.planning.assumptions import Assumptions, changed, cloud_price, listed, with_cloud
 from undercroft.planning.cost import (
     DAYS_PER_MONTH,
     HOURS_PER_MONTH,
@@ -134,7 +134,7 @@ def test_a_price_of_the_dollar_turns_defaults_into_the_currency() -> None:
 )
 def test_the_cloud_asks_more_for_a_larger_model(active: float, is_embedding: bool, prompt: float, source: str) -> None:
     """A 70B is not compared with the price of an 8B, nor embeddings with that of a chat; the source says so."""
-    found = for_model(changed(Assumptions(), ["rate=2"]), active, is_embedding=is_embedding)
+    found = with_cloud(changed(Assumptions(), ["rate=2"]), cloud_price(active, is_embedding=is_embedding))
     assert found.cloud_input == pytest.approx(prompt * 2)
     sources = {name: text for name, _, _, text in listed(found)}
     assert source in sources["cloud_input"]
@@ -145,7 +145,7 @@ def test_the_cloud_asks_more_for_a_larger_model(active: float, is_embedding: boo
 def test_a_cloud_price_that_was_given_stays(wanted: list[str]) -> None:
     """Whatever the size of the model, also where it is the default's, or nothing."""
     assumed = changed(Assumptions(), wanted)
-    assert for_model(assumed, 70e9, is_embedding=False) == assumed
+    assert with_cloud(assumed, cloud_price(70e9, is_embedding=False)) == assumed
 
 
 def test_a_host_that_is_there_already_costs_nothing() -> None:
