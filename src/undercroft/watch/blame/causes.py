@@ -41,7 +41,7 @@ class Around:
     """What else was measured before and after a change.
 
     Args:
-        requests_per_minute: Of the name.
+        requests_per_minute: Of the name: as was to be expected from before, and as they came.
         others_per_minute: Of all other names together.
         prompt_tokens: A request's, typically.
         answer_tokens: A request's, typically.
@@ -219,11 +219,10 @@ def _of_use(measure: Measure, around: Around, own: float) -> list[Cause]:
             (around.requests_per_minute, "Requests"),
             (around.others_per_minute, "Requests to other models"),
         ):
-            ratio = after / before if before else (math.inf if after > 1 else 1.0)
+            ratio = after / before if before else (math.inf if after else 1.0)
             if ratio > 1.4:
                 share = 0.65 * min(1.0, math.log(min(ratio, 10)) / math.log(3))
-                sentence = f"{what} went from {before:.1f} to {after:.1f} a minute"
-                found.append(Cause(share, sentence, remedy="undercroft status"))
+                found.append(Cause(share, f"{what} went {_pace(before, after)}", remedy="undercroft status"))
     for tokens, whose, measures in (
         (around.prompt_tokens, "Prompts", (Measure.LATENCY, Measure.COST, Measure.MEMORY)),
         (around.answer_tokens, "Answers", (Measure.COST,)),
@@ -234,6 +233,12 @@ def _of_use(measure: Measure, around: Around, own: float) -> list[Cause]:
             sentence = f"{whose} went from {before:,.0f} to {after:,.0f} tokens, and no release changed them"
             found.append(Cause(0.6, sentence, remedy="undercroft drift show"))
     return found
+
+
+def _pace(before: float, after: float) -> str:
+    if after < 1:
+        return f"from {60 * before:.1f} to {60 * after:.1f} an hour"
+    return f"from {before:.1f} to {after:.1f} a minute"
 
 
 def _when(at: float, change: Change) -> str:

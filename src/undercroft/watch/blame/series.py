@@ -22,6 +22,7 @@ from undercroft.storage.tables import replica_samples, usage
 from undercroft.watch.blame.abilities import Measure, changed_names
 from undercroft.watch.blame.causes import Around
 from undercroft.watch.blame.change_points import Change, Point
+from undercroft.watch.blame.paces import paces
 from undercroft.watch.probes.probe_files import load_probe, probe_names
 from undercroft.watch.reports.report_files import read_report, report_file
 from undercroft.watch.reports.report_rows import read_rows
@@ -170,10 +171,8 @@ def around(
     others = [row for other, some in rows.items() if other != name for row in some]
     halves = _halves(own, change.at, begin, end)
     return Around(
-        requests_per_minute=_pair(_rate(part, span) for part, span in _spans(halves, change.at, begin, end)),
-        others_per_minute=_pair(
-            _rate(part, span) for part, span in _spans(_halves(others, change.at, begin, end), change.at, begin, end)
-        ),
+        requests_per_minute=_paces(halves, change.at, begin, end),
+        others_per_minute=_paces(_halves(others, change.at, begin, end), change.at, begin, end),
         prompt_tokens=_pair(_typical(part, "prompt_tokens") for part in halves),
         answer_tokens=_pair(_typical(part, "completion_tokens") for part in halves),
         releases=_pair(_main_release(name, part) for part in halves),
@@ -277,14 +276,9 @@ def _halves(
     return [row for row in rows if begin <= row["unix"] < at], [row for row in rows if at <= row["unix"] <= end]
 
 
-def _spans(
-    halves: tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]], at: float, begin: float, end: float
-) -> list[tuple[list[Mapping[str, Any]], float]]:
-    return [(halves[0], at - begin), (halves[1], end - at)]
-
-
-def _rate(rows: Sequence[Mapping[str, Any]], seconds: float) -> float:
-    return 60.0 * len(rows) / max(60.0, seconds)
+def _paces(halves: Sequence[Sequence[Mapping[str, Any]]], at: float, begin: float, end: float) -> tuple[float, float]:
+    before, after = ([row["unix"] for row in part] for part in halves)
+    return paces(before, after, begin=begin, at=at, end=end)
 
 
 def _typical(rows: Sequence[Mapping[str, Any]], column: str) -> float:
