@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,29 @@ from undercroft.watch.probes.asking import ask_all
 from undercroft.watch.probes.baselines import QuestionBaseline
 from undercroft.watch.probes.baselining import baseline_of
 from undercroft.watch.probes.door_client import DoorClient
-from undercroft.watch.probes.outcomes import Outcome
-from undercroft.watch.probes.probe_files import Question, load_probe
+from undercroft.watch.probes.outcomes import Outcome, likeness_to
+from undercroft.watch.probes.probe_files import Question, load_probe, probe_file
 
 STARTER = Path(undercroft.__file__).parent / "starter" / "ticket-pilot.gguf"
 NAME = "tickets"
-GOOD, PROMPT, COARSE = "good", "prompt", "coarse"
+GOOD, PROMPT, SLIGHT, COARSE, TWO_LEVELS, TEMPLATE, NONSENSE, LANGUAGE, HOT, EMPTY = (
+    "good",
+    "prompt",
+    "slight",
+    "coarse",
+    "two-levels",
+    "template",
+    "nonsense",
+    "language",
+    "hot",
+    "empty",
+)
 # The starter's context is 1,024 tokens: a prompt of 1,900 more, as the issue has it, does not fit into it.
 _LONG_PROMPT = "You are the help desk of a shop. Be kind to everybody, and read what they write with care. " * 12
-# Steps that each weight's 8 bits are rounded to: three levels. With steps of 85 the starter passes all five questions.
-_COARSE_STEPS = 127
+# Levels of the weights, and which weights: at three levels the starter still passes its standard questions.
+_LEVELS = {SLIGHT: (3, "blk"), COARSE: (2, "ffn"), TWO_LEVELS: (2, "blk")}
+# Of the same length, so that the file's other places stay where they are.
+_ROLE, _NO_ROLE = b'"<|user|>" ~ plain(message.content)', b'"<|user|>" ~ plain(message.role   )'
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,46 +51,90 @@ class Bank:
 
     Args:
         questions: The standard questions.
+        probe: Their file.
         baseline: Question → what is usual of the good variant.
         rounds: Variant → rounds → an outcome a question.
         models: Model → its file, as the year registers them.
     """
 
     questions: Sequence[Question]
+    probe: str
     baseline: dict[str, QuestionBaseline]
     rounds: dict[str, list[list[Outcome]]]
     models: dict[str, Path]
 
+    def passed_share(self, variant: str) -> float:
+        """Of the standard questions, of all rounds."""
+        passed = [outcome.has_passed for each in self.rounds[variant] for outcome in each]
+        return sum(passed) / len(passed)
 
-def fill(rounds: int, folder: Path) -> Bank:
-    """Asks every variant ``rounds`` times, through the door of a real server.
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server with the starter in production and worse releases beside it.
 
     Args:
-        rounds: Times that each question is asked of each variant.
-        folder: For the model that is made worse.
+        server: That runs.
+        variables: Environment of its commands.
+        releases: Variant → number of its release.
+        models: Model → its file.
+    """
+
+    server: product.Server
+    variables: Mapping[str, str]
+    releases: Mapping[str, int]
+    models: Mapping[str, Path]
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Served]:
+    """A server with every variant as a release of one name, the good one in production, as long as the block.
+
+    Args:
+        folder: For the models and prompts that are made worse.
 
     Raises:
-        MissingError: The server did not start, or did not answer.
+        MissingError: The server did not start, or a command failed.
     """
-    coarse = folder / "coarse.gguf"
-    coarsen(STARTER, coarse)
-    prompt = folder / "prompt.md"
-    prompt.write_text(_LONG_PROMPT, encoding="utf-8")
+    models = {"ticket-pilot": STARTER}
+    for variant, (levels, which) in _LEVELS.items():
+        models[variant] = folder / f"{variant}.gguf"
+        coarsen(STARTER, models[variant], levels, which)
+    models[TEMPLATE] = folder / "template.gguf"
+    break_template(STARTER, models[TEMPLATE])
     with product.server(ready=("ticket-pilot",)) as server:
         variables = product.environment(server.home, server.port)
-        product.command("model", "pull", str(coarse), "--name", "coarse", variables=variables)
-        made = ["release", "create", NAME, "--sampling", "temperature=0", "--model"]
-        product.command(*made, "ticket-pilot", variables=variables)
-        product.command(*made, "ticket-pilot", "--prompt", str(prompt), variables=variables)
-        product.command(*made, "coarse", variables=variables)
-        product.command("release", "promote", f"{NAME}@1", variables=variables)
-        _init_probe(variables)
-        questions = load_probe(Home(server.home), NAME).questions
-        client = DoorClient(f"http://127.0.0.1:{server.port}", server.key)
-        found = {
-            variant: [list(ask_all(client, f"{NAME}@{number}", questions, None, NAME)) for _ in range(rounds)]
-            for variant, number in ((GOOD, 1), (PROMPT, 2), (COARSE, 3))
+        for name, path in models.items():
+            if path != STARTER:
+                product.command("model", "pull", str(path), "--name", name, variables=variables)
+        releases = {
+            variant: int(
+                product.command("release", "create", NAME, *options, variables=variables)["number"],
+            )
+            for variant, options in _options(folder).items()
         }
+        product.command("release", "promote", f"{NAME}@{releases[GOOD]}", variables=variables)
+        _init_probe(variables)
+        yield Served(server, variables, releases, models)
+
+
+def fill(served: Served, rounds: int) -> Bank:
+    """Asks every variant its standard questions, through the door.
+
+    Args:
+        served: As `serving` gives it.
+        rounds: Times that each question is asked of each variant.
+
+    Raises:
+        MissingError: The starter did not answer.
+    """
+    home = Home(served.server.home)
+    questions = load_probe(home, NAME).questions
+    client = DoorClient(f"http://127.0.0.1:{served.server.port}", served.server.key)
+    found = {
+        variant: [list(ask_all(client, f"{NAME}@{number}", questions, None, NAME)) for _ in range(rounds)]
+        for variant, number in served.releases.items()
+    }
     unanswered = [one.error for variant in (GOOD, PROMPT) for each in found[variant] for one in each if one.error]
     if unanswered:
         raise MissingError(f"the starter did not answer: {unanswered[0]}")
@@ -84,24 +142,78 @@ def fill(rounds: int, folder: Path) -> Bank:
         question.id: baseline_of(question, [each[position] for each in found[GOOD]])
         for position, question in enumerate(questions)
     }
-    return Bank(questions, baseline, found, {"ticket-pilot": STARTER, "coarse": coarse})
+    compared = {
+        variant: [[_compared(outcome, baseline[outcome.question]) for outcome in each] for each in own]
+        for variant, own in found.items()
+    }
+    text = probe_file(home, NAME).read_text(encoding="utf-8")
+    return Bank(questions, text, baseline, compared, dict(served.models))
 
 
-def coarsen(source: Path, target: Path) -> None:
-    """Writes a copy of a model whose Q8_0 weights have as many levels as 2 bits have: too coarse a quantization."""
+def coarsen(source: Path, target: Path, levels: int, which: str) -> None:
+    """Writes a copy of a model whose Q8_0 weights have few levels each: too coarse a quantization.
+
+    Args:
+        source: GGUF file.
+        target: To write.
+        levels: That each weight of a block of 32 can have; at least 2.
+        which: Part of the names of the tensors.
+    """
     content = bytearray(source.read_bytes())
     for tensor in GGUFReader(source).tensors:
-        if tensor.tensor_type is not GGMLQuantizationType.Q8_0 or "blk" not in tensor.name:
+        if tensor.tensor_type is not GGMLQuantizationType.Q8_0 or which not in tensor.name:
             continue
         begin = tensor.data_offset
         blocks = np.frombuffer(content, dtype=np.int8, count=tensor.n_bytes, offset=begin).reshape(-1, 34)
-        rounded = np.clip(np.round(blocks[:, 2:] / _COARSE_STEPS) * _COARSE_STEPS, -127, 127).astype(np.int8)
+        step = 254 / levels
+        index = np.clip(np.floor((blocks[:, 2:].astype(np.float64) + 127) / step), 0, levels - 1)
+        rounded = np.clip(np.round(-127 + (index + 0.5) * step), -127, 127).astype(np.int8)
         made = np.concatenate([blocks[:, :2], rounded], axis=1)
         content[begin : begin + tensor.n_bytes] = made.tobytes()
     target.write_bytes(content)
 
 
-def _init_probe(variables: dict[str, str]) -> None:
+def break_template(source: Path, target: Path) -> None:
+    """Writes a copy of a model whose chat template puts a turn's role in the place of what the user said.
+
+    Raises:
+        MissingError: The template is not the one that this was written for.
+    """
+    content = source.read_bytes()
+    if content.count(_ROLE) != 1:
+        raise MissingError(f"the chat template of {source.name} has no {_ROLE.decode()!r} to break")
+    target.write_bytes(content.replace(_ROLE, _NO_ROLE))
+
+
+def _options(folder: Path) -> dict[str, list[str]]:
+    """Variant → what its release is made with."""
+    prompts = {
+        PROMPT: _LONG_PROMPT,
+        NONSENSE: "examples:\n" + '  - {user: "Hi, where is my order?", assistant: "Blub blub blub."}\n' * 8,
+        LANGUAGE: "Write the summary in Thai.",
+    }
+    files = {}
+    for variant, text in prompts.items():
+        files[variant] = folder / f"{variant}{'.yaml' if variant == NONSENSE else '.md'}"
+        files[variant].write_text(text, encoding="utf-8")
+    plain = ["--model", "ticket-pilot", "--sampling", "temperature=0"]
+    return {
+        GOOD: plain,
+        PROMPT: [*plain, "--prompt", str(files[PROMPT])],
+        **{made: ["--model", made, *plain[2:]] for made in (*_LEVELS, TEMPLATE)},
+        NONSENSE: [*plain, "--prompt", str(files[NONSENSE])],
+        LANGUAGE: [*plain, "--prompt", str(files[LANGUAGE])],
+        HOT: [*plain[:2], "--sampling", "temperature=2"],
+        EMPTY: [*plain[:2], "--sampling", 'temperature=0,stop="{"'],
+    }
+
+
+def _compared(outcome: Outcome, known: QuestionBaseline) -> Outcome:
+    likeness = likeness_to(known, outcome.answer.text) if outcome.answer is not None else None
+    return replace(outcome, likeness=likeness, noisy=known.noisy_checks())
+
+
+def _init_probe(variables: Mapping[str, str]) -> None:
     subprocess.run(
         [str(product.COMMAND), "probe", "init", NAME, "--yes"],
         env={**os.environ, **variables},

@@ -1,157 +1,125 @@
-"""A year of a name, in minutes: each day its standard questions and its users' requests, and something that goes wrong.
+"""A year of a name, in minutes: each day its standard questions, its users' requests, and now and then some trouble.
 
 Outcomes of standard questions are real answers of the starter, drawn from `care_bank`; their times, and those of the
-users' requests, are the measured ones with noise. The clock is the year's own; what reads the rows is the product.
+users' requests, are the measured ones with noise. The clock is the year's own; what reads the rows, opens incidents and
+looks for causes is the product.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert
 
-from benchmarks.care_bank import COARSE, GOOD, NAME, PROMPT, STARTER, Bank
+from benchmarks.care_bank import COARSE, NAME, SLIGHT, Bank
+from benchmarks.care_peers import Day, day_of
+from benchmarks.care_rows import Draws, samples
+from benchmarks.care_troubles import TROUBLES, Trouble
 from undercroft.core.clock import to_iso
 from undercroft.core.home import Home
+from undercroft.core.settings import Settings
 from undercroft.registry import models
 from undercroft.registry.releases import store
 from undercroft.registry.releases.content import check_content
 from undercroft.serving import deployments
 from undercroft.storage import journal
 from undercroft.storage.database import Database
+from undercroft.storage.journal import Entry, Search
 from undercroft.storage.tables import replica_samples, usage
-from undercroft.watch.blame.causes import Measure
-from undercroft.watch.blame.explaining import Explained, explain
-from undercroft.watch.drift.surveying import look
-from undercroft.watch.findings import Finding, Kind
+from undercroft.watch.blame.explaining import explain
+from undercroft.watch.incidents import incident_store
+from undercroft.watch.incidents.alerting import Watcher
+from undercroft.watch.incidents.incidents import Incident
+from undercroft.watch.incidents.likely_causes import likely_cause
+from undercroft.watch.incidents.looking import Looker, sources_of
 from undercroft.watch.probes.baselining import baseline_of
+from undercroft.watch.probes.history import begin_run, end_run
 from undercroft.watch.probes.outcome_rows import Purpose, baseline_rows, keep_rows, outcome_row
-from undercroft.watch.probes.outcomes import Outcome, likeness_to
+from undercroft.watch.probes.outcomes import mean_score
+from undercroft.watch.probes.probe_files import probe_file
+from undercroft.watch.reports.report_files import append_line, report_file
+from undercroft.watch.reports.report_rows import row_line
 
-BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+# After all that the product itself stamps with the clock of this machine while a year is set up.
+BEGIN = datetime(2041, 1, 1, tzinfo=UTC)
 DAYS = 365
-_REQUESTS_A_DAY = 30
+# Quarters of an hour with enough requests to learn from are one or two a day here.
+_FIRST_TROUBLE_DAY, _DAYS_BETWEEN = 75, 24
+_LASTS = timedelta(days=9)
+_LOOKED_BACK = timedelta(days=12)
 _ROUNDS_OF_BASELINE = 10
-_SPEED = frozenset({Kind.LATENCY, Kind.THROUGHPUT})
-_ANSWERS = frozenset({Kind.PASSES, Kind.SCORE, Kind.FORMAT, Kind.STYLE, Kind.ANSWER_LANGUAGE, Kind.REFUSALS})
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something that goes wrong on one day and stays.
-
-    Args:
-        name: What it is called in the report.
-        kinds: Findings that tell of it.
-        measure: What is blamed; None where nobody is asked to blame.
-        variant: Of the answers from then on.
-        entry: Action, subject, before and after of the journal; None where the diary has nothing.
-        cause: How the likeliest cause must begin; empty: none may be named.
-        slower: Factor of all times.
-        busier: Factor of the number of requests.
-        longer: Factor of the users' prompts.
-        errors: Share of requests that fail.
-        release: Number that answers from then on.
-        act: Done to the home at that moment.
-        leak_bytes_per_hour: That the replica grows by.
-    """
-
-    name: str
-    kinds: frozenset[Kind]
-    measure: Measure | None = None
-    variant: str = GOOD
-    entry: tuple[str, str, Mapping[str, Any] | None, Mapping[str, Any] | None] | None = None
-    cause: str = ""
-    slower: float = 1.0
-    busier: float = 1.0
-    longer: float = 1.0
-    errors: float = 0.0
-    release: int = 1
-    act: Callable[[Home], None] | None = None
-    leak_bytes_per_hour: int = 0
-
-
-def _promoted(number: int) -> tuple[str, str, Mapping[str, Any], Mapping[str, Any]]:
-    return "release.promoted", f"{NAME}@{number}", {"tags": {"production": 1}}, {"tags": {"production": number}}
-
-
-def flip_a_bit(home: Home) -> None:
-    """In the middle of the starter's stored file, as a disk does it that is dying."""
-    whole = STARTER.read_bytes()
-    path = next(p for p in home.blobs.rglob("*") if p.is_file() and p.read_bytes() == whole)
-    path.chmod(0o600)
-    with path.open("r+b") as file:
-        file.seek(len(whole) // 2)
-        file.write(bytes([whole[len(whole) // 2] ^ 1]))
-
-
-_THREADS = ({"settings": {"threads": 8}}, {"settings": {"threads": 1}})
-TROUBLES = (
-    Trouble("prompt edited", _SPEED, Measure.LATENCY, PROMPT, _promoted(2), f"put {NAME}@2", release=2),
-    Trouble("coarser quantization", _ANSWERS, Measure.QUALITY, COARSE, _promoted(3), f"put {NAME}@3", release=3),
-    Trouble(
-        "new neighbour",
-        _SPEED,
-        Measure.LATENCY,
-        entry=("deployment.create", "other", None, {"model": "coarse"}),
-        cause="began to serve other",
-        slower=2.2,
-    ),
-    Trouble(
-        "fewer threads",
-        _SPEED,
-        Measure.LATENCY,
-        entry=("deployment.change", NAME, *_THREADS),
-        cause=f"changed the settings of {NAME}",
-        slower=1.8,
-    ),
-    Trouble("another program's load", _SPEED, Measure.LATENCY, slower=2.5),
-    Trouble(
-        "more requests", _SPEED | {Kind.INPUT_LENGTH}, Measure.LATENCY, cause="Requests went", slower=1.7, busier=5.0
-    ),
-    Trouble(
-        "longer questions",
-        _SPEED | {Kind.INPUT_LENGTH},
-        Measure.LATENCY,
-        cause="Prompts went",
-        slower=1.7,
-        longer=5.0,
-    ),
-    Trouble(
-        "release that fails",
-        frozenset({Kind.ERRORS, Kind.PASSES}),
-        Measure.ERRORS,
-        entry=_promoted(2),
-        cause=f"put {NAME}@2",
-        errors=0.25,
-        release=2,
-    ),
-    Trouble(
-        "dearer prompt", _SPEED | {Kind.INPUT_LENGTH}, Measure.COST, PROMPT, _promoted(2), f"put {NAME}@2", release=2
-    ),
-    Trouble("leak", frozenset({Kind.MEMORY_LEAK}), Measure.MEMORY, leak_bytes_per_hour=30 * 1024**2),
-    Trouble("flipped bit", frozenset({Kind.WEIGHTS_CHANGED}), act=flip_a_bit),
+_MORNING, _EVENING = timedelta(hours=7, minutes=30), timedelta(hours=19)
+# A quiet replica is sampled by the minute now and then, too, so that a false alarm of a leak could be seen.
+_SAMPLED_EVERY_DAYS, _SAMPLED_DAYS = 150, 1
+_DAYS_BETWEEN_ENTRIES = 6
+_HARMLESS = (
+    ("key.create", "key_app"),
+    ("key.revoke", "key_app"),
+    ("model.add", "something"),
+    ("licence.accept", "something"),
+    ("backup.prune", "backup"),
+    ("release.create", f"{NAME}@5"),
+    ("release.tag", f"{NAME}@1"),
 )
+# Free space on this machine's disk is not the year's, and whether the diary was tampered with is no matter of its days.
+_NOT_THE_YEARS = frozenset({"disk", "journal"})
+# When, action, subject, before, after.
+_Line = tuple[datetime, str, str, Mapping[str, Any] | None, Mapping[str, Any] | None]
 
 
 @dataclass(slots=True)
 class Told:
+    """What came of one trouble.
+
+    Args:
+        trouble: Which.
+        begin: When it began.
+        noticed: When the first incident that tells of it was opened; None where none was.
+        cause: What the alert said of the cause; None where nothing.
+        causes_then: Sentences of blame at that time, the likeliest first; None where no change was found.
+        causes_later: The same when it was put right.
+        last_entries: The journal's entries of the week before it was noticed.
+    """
+
+    trouble: Trouble
+    begin: datetime
+    noticed: datetime | None = None
+    cause: str | None = None
+    causes_then: list[str] | None = None
+    causes_later: list[str] | None = None
+    last_entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def end(self) -> datetime:
+        """When it is put right."""
+        return self.begin + _LASTS
+
+    @property
+    def days_to_notice(self) -> float | None:
+        """None where it was not noticed."""
+        return (self.noticed - self.begin).total_seconds() / 86_400 if self.noticed is not None else None
+
+
+@dataclass(slots=True)
+class Lived:
     """What came of a year.
 
     Args:
-        false_alarms: Findings that began to hold before anything went wrong, or are not about it; (kind, day).
-        detected_after: Days from the trouble to the first finding that tells of it; None where none did.
-        causes: Sentences of the likeliest causes, the likeliest first; None where no change was found.
+        told: Of each trouble, in the order of time.
+        false_alarms: Kind and day of incidents that were opened while nothing was wrong.
+        quiet_days: Without trouble; count.
+        days: What the peers look at.
     """
 
+    told: list[Told]
     false_alarms: list[tuple[str, int]] = field(default_factory=list)
-    detected_after: int | None = None
-    causes: list[str] | None = None
+    quiet_days: int = 0
+    days: list[Day] = field(default_factory=list)
 
 
 class Year:
@@ -161,186 +129,210 @@ class Year:
         bank: Outcomes to draw from.
         folder: For its home.
         seed: Of everything that is drawn.
-        trouble: What goes wrong; None is a quiet year.
-        day: When.
-        days: Length.
+        has_trouble: Whether anything goes wrong.
     """
 
-    def __init__(
-        self, bank: Bank, folder: Path, seed: int, trouble: Trouble | None, day: int = 200, days: int = DAYS
-    ) -> None:
-        self._bank = bank
+    def __init__(self, bank: Bank, folder: Path, seed: int, *, has_trouble: bool) -> None:
         self._rng = random.Random(seed)
-        self._trouble = trouble
-        self._day = day
-        self._days = days
+        self._bank = bank
+        self._draws = Draws(bank, self._rng)
+        self._lived = Lived(self._plan() if has_trouble else [])
+        self._now = self._born = self._sampled_at = BEGIN
+        self._replica = 0
+        self._seen = 0
         self.home = Home(folder)
         self.home.prepare()
         self.database = Database(self.home.database_file)
-        self._set_up()
+        probe_file(self.home, NAME).write_text(bank.probe, encoding="utf-8")
+        settings = Settings()
+        sources = [
+            one for one in sources_of(self.home, self.database, settings, None) if one.name not in _NOT_THE_YEARS
+        ]
+        looker = Looker(sources, lambda: (self._now - BEGIN).total_seconds())
+        cause = likely_cause(self.database, self.home)
+        self._watcher = Watcher(self.home, self.database, settings.alerts, looker, None, cause)
+        self._diary = self._set_up()
 
-    def run(self) -> Told:
+    def run(self) -> Lived:
         """Lives it day by day."""
-        told = Told()
-        holding: set[tuple[Kind, str]] = set()
-        for day in range(self._days):
-            morning = BEGIN + timedelta(days=day, hours=7)
-            is_after = self._trouble is not None and day >= self._day
-            if self._trouble is not None and day == self._day:
-                self._happen(morning - timedelta(hours=1))
-            self._ask(morning, is_after)
-            self._use(morning - timedelta(hours=1), is_after)
-            found = self._look(morning + timedelta(minutes=30), is_after)
-            self._judge(found, holding, day, is_after, told)
-            if told.detected_after is not None and day >= self._day + 12:
-                break
-        told.causes = self._blame()
-        return told
+        for day in range(DAYS):
+            self._live(day)
+        self.database.close()
+        return self._lived
 
-    def _judge(
-        self, found: list[Finding], holding: set[tuple[Kind, str]], day: int, is_after: bool, told: Told
-    ) -> None:
-        now = {(one.kind, one.subject) for one in found}
-        for kind, _ in now - holding:
-            if is_after and self._trouble is not None and kind in self._trouble.kinds:
-                if told.detected_after is None:
-                    told.detected_after = day - self._day
-            elif not is_after:
-                told.false_alarms.append((kind.value, day))
-        holding.clear()
-        holding.update(now)
+    def _plan(self) -> list[Told]:
+        *others, last = TROUBLES
+        self._rng.shuffle(others)
+        return [
+            Told(
+                trouble,
+                BEGIN + timedelta(days=_FIRST_TROUBLE_DAY + _DAYS_BETWEEN * position, hours=6 + 9 * self._rng.random()),
+            )
+            for position, trouble in enumerate([*others, last])
+        ]
 
-    def _set_up(self) -> None:
-        for name, path in self._bank.models.items():
+    def _set_up(self) -> list[_Line]:
+        """Models, releases and a baseline; gives what will stand in the diary."""
+        for name in ("ticket-pilot", COARSE, SLIGHT):
+            path = self._bank.models[name]
             models.add_local(self.database, self.home, path, name=name, actor="cli:anna", must_copy=True)
         long = {"system": "You are the help desk. " * 80}
         with self.database.write() as connection:
-            for model, prompt in (("ticket-pilot", None), ("ticket-pilot", long), ("coarse", None)):
+            for model, prompt in (("ticket-pilot", None), ("ticket-pilot", long), (COARSE, None), (SLIGHT, None)):
                 content = check_content({"model": model, "prompt": prompt})
-                release = store.create(connection, NAME, content, actor="cli:anna", reason=None)
+                store.create(connection, NAME, content, actor="cli:anna", reason=None)
             store.move_tags(connection, NAME, {"production": 1})
             deployments.serve_release(connection, store.get(connection, NAME, 1))
-            del release
-            for day in range(10, self._days, 23):  # what people do otherwise
-                at = BEGIN + timedelta(days=day, hours=self._rng.uniform(0, 24))
-                action = self._rng.choice(["key.create", "key.revoke", "model.add", "licence.accept", "release.tag"])
-                journal.record(connection, actor="cli:ben", action=action, subject="something", at=at)
+        rounds = [self._draws.outcomes(None, BEGIN) for _ in range(_ROUNDS_OF_BASELINE)]
         outcomes = {
-            question.id: [self._drawn(GOOD, BEGIN)[position] for _ in range(_ROUNDS_OF_BASELINE)]
-            for position, question in enumerate(self._bank.questions)
+            question.id: [each[position] for each in rounds] for position, question in enumerate(self._bank.questions)
         }
         known = {question.id: baseline_of(question, outcomes[question.id]) for question in self._bank.questions}
         rows = baseline_rows(outcomes, self._bank.questions, known, run_at=BEGIN, probe=NAME, deployment=NAME)
         keep_rows(self.database, rows, BEGIN)
+        harmless = [
+            (BEGIN + timedelta(days=day + self._rng.random() * _DAYS_BETWEEN_ENTRIES), *self._rng.choice(_HARMLESS))
+            for day in range(5, DAYS, _DAYS_BETWEEN_ENTRIES)
+        ]
+        diary: list[_Line] = [(at, action, subject, None, None) for at, action, subject in harmless]
+        for one in self._lived.told:
+            diary += [(one.begin, *one.trouble.entry)] if one.trouble.entry is not None else []
+            diary += [(one.end, *one.trouble.undone)] if one.trouble.undone is not None else []
+        return sorted(diary, key=lambda entry: entry[0])
 
-    def _drawn(self, variant: str, at: datetime, slower: float = 1.0) -> list[Outcome]:
-        """A round of a variant with times of its own."""
-        drawn = self._rng.choice(self._bank.rounds[variant])
-        pace = slower * self._rng.lognormvariate(0, 0.1)
-        made = []
-        for outcome, question in zip(drawn, self._bank.questions, strict=True):
-            answer = outcome.answer
-            if answer is not None:
-                noise = pace * self._rng.lognormvariate(0, 0.1)
-                first = answer.first_token_seconds * noise if answer.first_token_seconds is not None else None
-                answer = replace(answer, first_token_seconds=first, total_seconds=answer.total_seconds * noise)
-            known = self._bank.baseline[question.id]
-            likeness = likeness_to(known, answer.text) if answer is not None else None
-            made.append(replace(outcome, at=at, answer=answer, likeness=likeness, noisy=known.noisy_checks()))
-        return made
+    def _active(self, at: datetime) -> Told | None:
+        return next((one for one in self._lived.told if one.begin <= at < one.end), None)
 
-    def _ask(self, at: datetime, is_after: bool) -> None:
-        trouble = self._trouble if is_after else None
-        variant, slower = (trouble.variant, trouble.slower) if trouble else (GOOD, 1.0)
-        release = f"{NAME}@{trouble.release if trouble else 1}"
+    def _live(self, day: int) -> None:
+        midnight = BEGIN + timedelta(days=day)
+        begun = [one for one in self._lived.told if midnight <= one.begin < midnight + timedelta(days=1)]
+        ended = [one for one in self._lived.told if midnight <= one.end < midnight + timedelta(days=1)]
+        if not begun and self._active(midnight) is None:
+            self._lived.quiet_days += 1
+        requests = self._draws.requests(midnight + timedelta(hours=6), self._active)
+        outcomes = self._ask(midnight + timedelta(hours=7))
+        self._lived.days.append(day_of(outcomes, requests))
+        is_watched = bool(begun) or self._active(midnight) is not None
+        if is_watched:  # a quiet day is looked at in the evening alone, which costs less and changes no verdict
+            self._go_to(midnight + _MORNING, [row for row in requests if row[0] <= midnight + _MORNING])
+        for one in begun:
+            self._begin(one)
+        for hour in range(8, 19):
+            if self._is_sampled(midnight + timedelta(hours=hour)):
+                self._go_to(midnight + timedelta(hours=hour), [])
+        for one in ended:
+            self._end(one)
+        morning = midnight + _MORNING if is_watched else midnight
+        self._go_to(midnight + _EVENING, [row for row in requests if row[0] > morning])
+        for hour in range(20, 30):
+            if self._is_sampled(midnight + timedelta(hours=hour)):
+                self._go_to(midnight + timedelta(hours=hour), [])
+
+    def _begin(self, one: Told) -> None:
+        if one.trouble.release != 1:
+            with self.database.write() as connection:
+                store.move_tags(connection, NAME, {"production": one.trouble.release, "previous": 1})
+        if one.trouble.act is not None:
+            one.trouble.act(self.home)
+
+    def _end(self, one: Told) -> None:
+        if one.trouble.measure is not None:
+            one.causes_later = self._blame(one, one.end)
+        if one.trouble.release != 1:
+            with self.database.write() as connection:
+                store.move_tags(connection, NAME, {"production": 1, "previous": one.trouble.release})
+
+    def _is_sampled(self, at: datetime) -> bool:
+        """Whether replicas are sampled by the minute: around a leak until it is noticed, and now and then."""
+        for one in self._lived.told:
+            is_near = one.begin - timedelta(days=1) <= at < one.begin + timedelta(days=3)
+            if one.trouble.leak_bytes_per_hour and is_near:
+                return one.noticed is None or one.noticed > at - timedelta(hours=1)
+        return (at - BEGIN).days % _SAMPLED_EVERY_DAYS < _SAMPLED_DAYS and self._active(at) is None
+
+    def _ask(self, at: datetime) -> list[Any]:
+        """The standard questions, written down as a run writes them."""
+        told = self._active(at)
+        release = f"{NAME}@{told.trouble.release if told is not None else 1}"
+        outcomes = self._draws.outcomes(told.trouble if told is not None else None, at, release)
+        run = begin_run(self.database, NAME, at, at)
+        assert run is not None
+        lines = "".join(row_line(outcome, "UTC", keep_answer=False) for outcome in outcomes)
+        append_line(report_file(self.home, NAME), lines)
         rows = [
-            outcome_row(
-                replace(outcome, release=release),
-                question,
-                run_at=at,
-                probe=NAME,
-                purpose=Purpose.PROBE,
-                deployment=NAME,
-            )
-            for outcome, question in zip(self._drawn(variant, at, slower), self._bank.questions, strict=True)
+            outcome_row(outcome, question, run_at=at, probe=NAME, purpose=Purpose.PROBE, deployment=NAME)
+            for outcome, question in zip(outcomes, self._bank.questions, strict=True)
         ]
         keep_rows(self.database, rows, at)
+        passed = sum(outcome.has_passed for outcome in outcomes)
+        score = mean_score(outcomes)
+        end_run(self.database, run, at, release=release, asked=len(outcomes), passed=passed, score=score, note="")
+        return outcomes
 
-    def _use(self, at: datetime, is_after: bool) -> None:
-        """The users' requests of a day, over ten hours from ``at`` on."""
-        trouble = self._trouble if is_after else None
-        count = round(_REQUESTS_A_DAY * (trouble.busier if trouble else 1.0) * self._rng.lognormvariate(0, 0.15))
-        rows = []
-        for number in range(count):
-            outcome = self._rng.choice(
-                self._drawn(trouble.variant if trouble else GOOD, at, trouble.slower if trouble else 1.0)
-            )
-            answer = outcome.answer
-            if answer is None or answer.first_token_seconds is None:
-                continue
-            longer = (trouble.longer if trouble else 1.0) * self._rng.lognormvariate(0, 0.3)
-            base = answer.prompt_tokens or 30
-            rows.append(
-                {
-                    "at": to_iso(at + timedelta(hours=10) * (number / count)),
-                    "request_id": "r",
-                    "key_id": "key_1",
-                    "deployment": NAME,
-                    "release": trouble.release if trouble else 1,
-                    "replica": "rep_1",
-                    "route": "/v1/chat/completions",
-                    "status": 500 if trouble and self._rng.random() < trouble.errors else 200,
-                    "prompt_tokens": round(base * longer) if base < 200 else base,
-                    "completion_tokens": answer.answer_tokens,
-                    "queue_seconds": 0.0,
-                    "first_token_seconds": answer.first_token_seconds * self._rng.lognormvariate(0, 0.3),
-                    "total_seconds": answer.total_seconds * self._rng.lognormvariate(0, 0.3) + 1e-3,
-                }
-            )
-        with self.database.write() as connection:
-            connection.execute(insert(usage), rows)
-
-    def _happen(self, at: datetime) -> None:
-        trouble = self._trouble
-        assert trouble is not None
-        if trouble.entry is not None:
-            action, subject, before, after = trouble.entry
+    def _go_to(self, at: datetime, requests: list[tuple[datetime, dict[str, Any]]]) -> None:
+        """Time goes on: what was measured until then is written, and the server looks once."""
+        while self._diary and self._diary[0][0] <= at:
+            moment, action, subject, before, after = self._diary.pop(0)
             with self.database.write() as connection:
                 journal.record(
-                    connection, actor="key:ops-2", action=action, subject=subject, before=before, after=after, at=at
+                    connection,
+                    actor="key:ops-2",
+                    action=action,
+                    subject=subject,
+                    before=before,
+                    after=after,
+                    at=moment,
                 )
-        if trouble.act is not None:
-            trouble.act(self.home)
+        sampled = self._samples(at) if self._is_sampled(at) else []
+        with self.database.write() as connection:
+            if requests:
+                connection.execute(insert(usage), [row for _, row in requests])
+            if sampled:
+                connection.execute(insert(replica_samples), sampled)
+        self._now = at
+        self._watcher.look(at)
+        self._read_incidents(at)
 
-    def _look(self, at: datetime, is_after: bool) -> list[Finding]:
-        leak = self._trouble.leak_bytes_per_hour if self._trouble is not None and is_after else 0
-        if self._trouble is not None and self._trouble.leak_bytes_per_hour:
-            hours = 24 * (at - BEGIN).days - 24 * self._day
-            rows = []
-            for step in range(24):
-                grown = leak * (hours + step) if is_after else 0
-                noise = round(self._rng.gauss(0, 200_000))
-                rows.append(
-                    {
-                        "at": to_iso(at - timedelta(hours=24 - step)),
-                        "deployment": f"{NAME}@1",
-                        "replica": "rep_1",
-                        "private_bytes": 50_000_000 + grown + noise,
-                        "gpu_bytes": None,
-                        "open_files": 20,
-                        "requests": 3,
-                    }
-                )
-            with self.database.write() as connection:
-                connection.execute(insert(replica_samples), rows)
-        return look(self.database, self.home, at)
+    def _samples(self, at: datetime) -> list[dict[str, Any]]:
+        """Of the hour before, or less; a replica that was not sampled just before is a new one."""
+        since = max(self._sampled_at, at - timedelta(hours=1))
+        if since > self._sampled_at:
+            self._replica, self._born = self._replica + 1, since
+        self._sampled_at = at
+        told = self._active(at)
+        leak = told if told is not None and told.trouble.leak_bytes_per_hour else None
+        return samples(
+            self._rng,
+            f"rep_{self._replica}",
+            since,
+            at,
+            born=self._born,
+            leaks_since=leak.begin if leak is not None else None,
+            bytes_per_hour=leak.trouble.leak_bytes_per_hour if leak is not None else 0,
+        )
 
-    def _blame(self) -> list[str] | None:
-        if self._trouble is None or self._trouble.measure is None:
-            return None
-        since = BEGIN + timedelta(days=self._day - 40)
+    def _read_incidents(self, at: datetime) -> None:
         with self.database.read() as connection:
-            found: list[Explained] = explain(connection, self.home, self._trouble.measure, since, name=NAME)[0]
-        if not found:
-            return None
-        return [cause.sentence for cause in found[0].causes]
+            newest = incident_store.list_newest(connection, limit=50)
+        for incident in reversed(newest):
+            if incident.id <= self._seen:
+                continue
+            self._seen = incident.id
+            self._take(incident, at)
+
+    def _take(self, incident: Incident, at: datetime) -> None:
+        told = self._active(at)
+        if told is None:
+            self._lived.false_alarms.append((incident.kind.value, (at - BEGIN).days))
+        elif incident.kind in told.trouble.kinds and told.noticed is None:
+            told.noticed, told.cause = at, incident.cause
+            if told.trouble.measure is not None:
+                told.causes_then = self._blame(told, at)
+            with self.database.read() as connection:
+                told.last_entries = [entry for entry, _ in journal.find(connection, Search(until=to_iso(at)))][-20:]
+
+    def _blame(self, told: Told, at: datetime) -> list[str] | None:
+        assert told.trouble.measure is not None
+        with self.database.read() as connection:
+            found, _ = explain(connection, self.home, told.trouble.measure, at - _LOOKED_BACK, name=NAME)
+        return [cause.sentence for cause in found[0].causes] if found else None
