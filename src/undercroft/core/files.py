@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def sync_folder(folder: Path) -> None:
@@ -41,6 +45,32 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     Raises:
         OSError: The disk is full, or the folder cannot be written; what was there before is still there.
     """
+    with _written_beside(path, content, mode) as temporary:
+        os.replace(temporary, path)
+
+
+def write_new(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """As `write_atomically`, where nothing has the name yet.
+
+    Raises:
+        FileExistsError: Something has it, and stays as it is.
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    with _written_beside(path, content, mode) as temporary:
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # A stick knows no hard links, which alone would refuse a name that was given meanwhile.
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+            os.rename(temporary, path)
+
+
+@contextmanager
+def _written_beside(path: Path, content: bytes, mode: int) -> Iterator[str]:
+    """A durable file that gets its name inside, and whose name is durable afterwards."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -48,8 +78,7 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
+        yield temporary
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        raise
     sync_folder(path.parent)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
-from undercroft.core.files import sync_folder
+from undercroft.core.files import write_new
 
 _KEY_BYTES = 32
 _LIMIT_BYTES = 1024
@@ -51,7 +51,7 @@ class BackupKey:
 
 
 def make_key_file(path: Path) -> BackupKey:
-    """Writes a new key, readable by its owner only.
+    """Writes a new key, readable by its owner only; it is there whole or not at all.
 
     Raises:
         ConflictError: Something is there: a key that is overwritten closes every backup made with it.
@@ -60,21 +60,12 @@ def make_key_file(path: Path) -> BackupKey:
     master = os.urandom(_KEY_BYTES)
     line = f"undercroft-backup-key-1:{master.hex()}:{_check_of(master)}\n"
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        write_new(path, line.encode())
     except FileExistsError as error:
         raise ConflictError(
             "key-exists", f"{path} is there already, and a key is never overwritten", hint="choose another file name"
         ) from error
     except OSError as error:
-        raise UnavailableError("cannot-write", f"cannot write the key {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(path.parent)
-    except OSError as error:
-        path.unlink(missing_ok=True)
         raise UnavailableError("cannot-write", f"cannot write the key {path}: {error.strerror}") from error
     return BackupKey(master)
 

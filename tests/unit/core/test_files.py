@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from undercroft.core.files import make_folder, write_atomically
+from undercroft.core.files import make_folder, write_atomically, write_new
 from undercroft.core.home import Home
 from undercroft.core.processes import ProcessIdentity, identify
 
@@ -32,6 +32,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(target, "not bytes")  # type: ignore[arg-type]
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_new_file_takes_no_name_that_is_given(tmp_path: Path) -> None:
+    """It is whole and private; a file, a folder or a link of that name stays, and nothing temporary is left."""
+    write_new(tmp_path / "key", b"one")
+    assert (tmp_path / "key").read_bytes() == b"one"
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("key", "folder", "link"):
+        with pytest.raises(FileExistsError):
+            write_new(tmp_path / name, b"two")
+    assert (tmp_path / "key").read_bytes() == b"one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "key", "link"]
 
 
 def test_sockets_of_a_deep_home_still_fit(tmp_path: Path) -> None:
