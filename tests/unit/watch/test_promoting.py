@@ -105,6 +105,25 @@ class Loading(NothingLoaded):
         return "it needs a moment"
 
 
+def test_questions_wait_for_engines_that_are_loaded_again(tmp_path: Path) -> None:
+    """A server that was restarted in the middle of them asks nobody before both can answer, and says so."""
+    home = Home(tmp_path)
+    home.prepare()
+    database = Database(home.database_file)
+    content = check_content({"engine": "external", "settings": {"url": "http://127.0.0.1:9"}})
+    with database.write() as connection:
+        for _ in range(2):
+            store.create(connection, "bot", content, actor="cli:anna", reason=None)
+    reference = ReleaseReference("bot", 2)
+    begun = releasing.promote(database, reference, Plan(), has_server=True, actor="cli:anna", reason=None)
+    with database.write() as connection:
+        promotions.change(connection, begun, State.CHECKING)
+    Promoter(home, database, Loading(), 1.0, lambda: False).look()
+    with database.read() as connection:
+        waiting = promotions.get(connection, begun.id)
+    assert (waiting.state, waiting.note) == (State.CHECKING, "its engine is being loaded again")
+
+
 def test_a_promotion_of_a_stopped_deployment_says_what_it_waits_for(tmp_path: Path) -> None:
     """It would wait for ever without a word; after a start it goes on, and says so no more."""
     home = Home(tmp_path)

@@ -17,6 +17,7 @@ from undercroft.watch.promotion.promotion_steps import (
     after_checking,
     after_loading,
     after_trying,
+    before_checking,
 )
 
 RULES = Rules.model_validate({})
@@ -69,6 +70,24 @@ def test_nothing_is_replaced_where_nothing_serves() -> None:
         State.LOADING, PLAN, candidate("failed", lacks=True), has_production=False, patience_seconds=5
     )
     assert found.step is Step.FAIL
+
+
+@pytest.mark.parametrize(
+    ("state", "production", "waits"),
+    [
+        ("ready", "ready", False),
+        ("ready", None, False),
+        ("ready", "unloaded", False),
+        ("ready", "failed", False),
+        ("failed", "loading", False),
+        ("ready", "loading", True),
+        ("loading", "ready", True),
+        ("unloaded", None, True),
+    ],
+)
+def test_nobody_is_asked_while_one_of_both_is_loaded_again(state: str, production: str | None, waits: bool) -> None:
+    """After a restart the candidate alone would be asked, and pass for want of a comparison."""
+    assert bool(before_checking(candidate(state), production)) is waits
 
 
 @pytest.mark.parametrize(

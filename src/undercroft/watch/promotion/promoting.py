@@ -35,6 +35,7 @@ from undercroft.watch.promotion.promotion_steps import (
     after_checking,
     after_loading,
     after_trying,
+    before_checking,
 )
 
 _log = structlog.get_logger("promotions")
@@ -137,6 +138,9 @@ class Promoter:
             return
         evidence: dict[str, Any] | None = None
         if promotion.state is State.CHECKING:
+            if awaited := before_checking(candidate, self._state_of_production(promotion)):
+                self._go(promotion, Next(Step.WAIT, awaited), None)
+                return
             scores = self._ask(promotion)
             if self._is_ending():
                 return
@@ -192,6 +196,12 @@ class Promoter:
             return self._group(promotion.name, promotion.from_number)
         named = self._serving.names().get(promotion.name)
         return promotion.name if named is not None and named.plain else None
+
+    def _state_of_production(self, promotion: Promotion) -> str | None:
+        """Of what the candidate is compared with; None where it is not loaded, or waits for memory."""
+        group = self._group(promotion.name, promotion.from_number) if promotion.from_number is not None else None
+        entry = self._serving.entry(group) if group is not None else None
+        return None if group is None or entry is None or self._serving.lacks_memory(group) else entry.state
 
     def _try(self, promotion: Promotion, candidate: Candidate) -> tuple[Next, dict[str, Any]]:
         rules = check_rules(promotion.plan.rules)

@@ -9,7 +9,8 @@ loading                the candidate is ready with all replicas    check
                        it failed                                   fail
 replacing              the candidate is ready                      check
                        it failed                                   fail: production is loaded again
-checking               it answers its questions worse, or failed   revert
+checking               it or production is being loaded again      wait: both are asked, or nothing is compared
+                       it answers its questions worse, or failed   revert
                        it answers them as well, or has none        canary where it is to be tried, else finish
 canary                 the candidate failed                        revert
                        a rule is proven broken, or so many bad     revert
@@ -121,6 +122,22 @@ def after_loading(
     if candidate.state == "failed" and not is_patient:
         return Next(Step.FAIL, f"it cannot be loaded: {candidate.note}")
     return Next(Step.WAIT, candidate.note or told or candidate.outlook)
+
+
+def before_checking(candidate: Candidate, production: str | None) -> str:
+    """What is waited for before the questions are asked; empty where nothing is.
+
+    An engine may have ended, or the server, since the candidate was ready. Without an answer of production there would
+    be nothing to compare with.
+
+    Args:
+        candidate: How it is now.
+        production: State of what it is compared with; None where that is not loaded, or waits for memory.
+    """
+    if candidate.state in ("loading", "unloaded"):
+        return candidate.note or "its engine is being loaded again"
+    is_awaited = candidate.state == "ready" and production == "loading"
+    return "what is in production is being loaded again" if is_awaited else ""
 
 
 def after_checking(plan: Plan, rules: Rules, candidate: Candidate, scores: Scores) -> Next:
