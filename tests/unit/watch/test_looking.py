@@ -9,6 +9,7 @@ from tests.support.alerts import NOW
 from undercroft.core.clock import to_iso
 from undercroft.core.errors import UnavailableError
 from undercroft.storage.journal import Entry
+from undercroft.watch.blame.abilities import Measure
 from undercroft.watch.findings import Finding, Kind, Severity
 from undercroft.watch.incidents.likely_causes import entry_sentence
 from undercroft.watch.incidents.looking import Looker, Source
@@ -93,9 +94,12 @@ def test_a_cause_names_a_thing_and_a_time_and_no_person() -> None:
     def entry(action: str, subject: str) -> Entry:
         return Entry(9, to_iso(NOW - timedelta(minutes=4)), "cli:anna", action, subject, None, None, "for Ben", "")
 
-    assert entry_sentence(entry("release.promoted", "bot@8"), NOW) == (
+    assert entry_sentence(entry("release.promoted", "bot@8"), NOW, Measure.LATENCY) == (
         "release.promoted bot@8, 4 m before (undercroft journal show 9)"
     )
-    assert entry_sentence(entry("key.create", "anna"), NOW) == "key.create, 4 m before (undercroft journal show 9)"
-    early = entry_sentence(entry("deployment.change", "bot"), NOW - timedelta(minutes=5))
+    assert (
+        entry_sentence(entry("key.create", "anna"), NOW, Measure.LATENCY)
+        == "key.create, 4 m before (undercroft journal show 9)"
+    )
+    early = entry_sentence(entry("deployment.change", "bot"), NOW - timedelta(minutes=5), Measure.LATENCY)
     assert early == "deployment.change bot, at that time (undercroft journal show 9)"

@@ -78,9 +78,15 @@ def ability(entry: Entry, measure: Measure) -> float:
     return _first(_ACTIONS, entry.action, measure)
 
 
-def changed_names(entry: Entry) -> list[str]:
-    """Dotted names of the settings that an entry tells of."""
-    return list(dict.fromkeys([*(entry.before or {}), *(entry.after or {})]))
+def changed_names(entry: Entry, measure: Measure | None = None) -> list[str]:
+    """Dotted names of the settings that an entry tells of.
+
+    Args:
+        entry: Of the journal.
+        measure: Those that can do most to it come first; None keeps the order of the entry.
+    """
+    names = list(dict.fromkeys([*(entry.before or {}), *(entry.after or {})]))
+    return names if measure is None else sorted(names, key=lambda name: -_first(_SETTINGS, name, measure))
 
 
 def _first(table: Mapping[str, Mapping[Measure, float]], name: str, measure: Measure) -> float:

@@ -173,7 +173,7 @@ def _of_entry(
         evidence.append(entry.reason)  # no person's words: where the settings came from
     return Cause(
         score=min(1.0, score * 0.85),
-        sentence=f"{_when(at, change)} {_told(entry)}",
+        sentence=f"{_when(at, change)} {_told(entry, measure)}",
         evidence=tuple(evidence),
         remedy=_remedy(entry, name),
         entry=entry.seq,
@@ -255,9 +255,9 @@ def _who(actor: str) -> str:
     return {"cli": who, "key": f"key {who}", "system": "the server"}.get(kind, actor) or actor
 
 
-def _told(entry: Entry) -> str:
+def _told(entry: Entry, measure: Measure) -> str:
     if entry.action == SETTINGS_CHANGE:
-        names = changed_names(entry)
+        names = changed_names(entry, measure)
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         return f"the server read other settings: {', '.join(names[:_NAMED])}{more}"
     said = f' ("{entry.reason}")' if entry.reason else ""

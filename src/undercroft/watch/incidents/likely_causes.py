@@ -81,7 +81,8 @@ def _cause(database: Database, home: Home, measure: Measure, finding: Finding) -
         if cause.entry is None:
             return cause.sentence
         found = journal.get(connection, cause.entry)
-    return entry_sentence(found[0], datetime.fromtimestamp(at, finding.since.tzinfo)) if found is not None else None
+    changed_at = datetime.fromtimestamp(at, finding.since.tzinfo)
+    return entry_sentence(found[0], changed_at, measure) if found is not None else None
 
 
 def _last_change(connection: Connection, finding: Finding) -> str | None:
@@ -98,7 +99,7 @@ def _last_change(connection: Connection, finding: Finding) -> str | None:
     found += journal.find(connection, Search(action=SETTINGS_CHANGE, since=to_iso(since), until=to_iso(finding.since)))
     measure = _MEASURES[finding.kind]
     changes = sorted((entry for entry, _ in found if _may_have_done_it(entry, measure)), key=lambda entry: entry.seq)
-    return entry_sentence(changes[-1], finding.since) if changes else None
+    return entry_sentence(changes[-1], finding.since, measure) if changes else None
 
 
 def _may_have_done_it(entry: Entry, measure: Measure) -> bool:
@@ -107,16 +108,17 @@ def _may_have_done_it(entry: Entry, measure: Measure) -> bool:
     return entry.action in _CHANGES
 
 
-def entry_sentence(entry: Entry, changed_at: datetime) -> str:
+def entry_sentence(entry: Entry, changed_at: datetime, measure: Measure) -> str:
     """A journal entry as a cause: what and how long before, not who and not why.
 
     Args:
         entry: Of the journal.
         changed_at: When it became worse.
+        measure: What became worse; of many settings those are named that can do that.
     """
     what = f"{entry.action} {entry.subject}" if entry.action.startswith(_THINGS) else entry.action
     if entry.action == SETTINGS_CHANGE:
-        what = f"{entry.action} {', '.join(changed_names(entry)[:_NAMED])}"
+        what = f"{entry.action} {', '.join(changed_names(entry, measure)[:_NAMED])}"
     seconds = (changed_at - from_iso(entry.at)).total_seconds()
     when = f"{format_duration(seconds)} before" if seconds >= 1 else "at that time"
     return f"{what}, {when} (undercroft journal show {entry.seq})"
