@@ -64,6 +64,16 @@ def test_what_can_be_asked_or_is_not_asked_is_promoted(home: Home, text: str | N
     check(home, PLAIN, NEEDY, **plan)
 
 
+def test_a_judge_that_lacks_values_is_said_as_well(home: Home) -> None:
+    """It would give no number to either release, which would then be as good as each other."""
+    judge = "{kind: judge, model: bot, criterion: polite"
+    (home.probes / "bot.yaml").write_text(GIVEN.replace("{kind: no-refusal}", f"{judge}}}"))
+    with pytest.raises(ConflictError, match="the judge 'bot' needs a value for shop, which the question 'hours'"):
+        check(home, NEEDY, PLAIN)
+    (home.probes / "bot.yaml").write_text(GIVEN.replace("{kind: no-refusal}", f"{judge}, variables: {{shop: x}}}}"))
+    check(home, NEEDY, PLAIN, number=3)
+
+
 def test_questions_that_cannot_be_read_are_said_at_once(home: Home) -> None:
     """And a release that is not there."""
     (home.probes / "bot.yaml").write_text("questions: 5")

@@ -12,9 +12,10 @@ from undercroft.registry.releases import store
 from undercroft.registry.releases.references import ReleaseReference
 from undercroft.serving.promotions import Plan
 from undercroft.serving.releasing import to_promote
+from undercroft.watch.probes.check_kinds import JudgeCheck
 from undercroft.watch.probes.probe_files import Probe, load_probe, probe_file
 from undercroft.watch.probes.served import prompt_variables
-from undercroft.watch.probes.variables import missing_sentence
+from undercroft.watch.probes.variables import missing, missing_sentence
 
 
 def check_askable(home: Home, connection: Connection, reference: ReleaseReference, plan: Plan) -> None:
@@ -41,7 +42,7 @@ def check_askable(home: Home, connection: Connection, reference: ReleaseReferenc
 
 
 def check_questions(connection: Connection, name: str, probe: Probe, models: Sequence[str]) -> None:
-    """Refuses questions that give no value to a variable that a release's prompt needs one for.
+    """Refuses questions that give no value to a variable that a release's prompt, or a judge's, needs one for.
 
     Args:
         connection: To read.
@@ -52,8 +53,23 @@ def check_questions(connection: Connection, name: str, probe: Probe, models: Seq
     Raises:
         ConflictError: ``questions-lack-values``.
     """
-    for model in models:
-        if problem := missing_sentence(name, model, probe.questions, prompt_variables(connection, model)):
+    found = [missing_sentence(name, model, probe.questions, prompt_variables(connection, model)) for model in models]
+    for problem in (*found, _judge_sentence(connection, name, probe)):
+        if problem:
             raise ConflictError(
                 "questions-lack-values", problem, hint="docs/guide/probes.md; --no-probes promotes without questions"
             )
+
+
+def _judge_sentence(connection: Connection, name: str, probe: Probe) -> str:
+    """Which judge cannot be asked for want of a value; empty where all can."""
+    for question in probe.questions:
+        for check in question.checks:
+            if not isinstance(check, JudgeCheck):
+                continue
+            if lacking := missing(check.variables, prompt_variables(connection, check.model)):
+                return (
+                    f"the prompt of the judge '{check.model}' needs a value for {', '.join(lacking)}, which the "
+                    f"question '{question.id}' of probes/{name}.yaml does not give; write it below variables: of the check"
+                )
+    return ""
