@@ -68,8 +68,7 @@ def _judge_sentence(connection: Connection, name: str, probe: Probe) -> str:
             if not isinstance(check, JudgeCheck):
                 continue
             if lacking := missing(check.variables, prompt_variables(connection, check.model)):
-                return (
-                    f"the prompt of the judge '{check.model}' needs a value for {', '.join(lacking)}, which the "
-                    f"question '{question.id}' of probes/{name}.yaml does not give; write it below variables: of the check"
-                )
+                where = f"the question '{question.id}' of probes/{name}.yaml"
+                needed = f"the prompt of the judge '{check.model}' needs a value for {', '.join(lacking)}"
+                return f"{needed}, which {where} does not give; write it below variables: of the check"
     return ""
