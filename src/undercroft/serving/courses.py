@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(slots=True)
@@ -21,6 +21,8 @@ class Course:
         last_demand: Unix seconds of the last request, 0 before the first; ``last_used`` begins with control instead.
         shrunk_context_tokens: Context that it is run with since memory ran out; 0 where it is run as it is wanted.
         load: When it was last to be loaded; one that changes to ``always`` is loaded at once.
+        created_at: When the deployment was made; empty where it is not known.
+        shrunk_from_tokens: Context that was asked for when memory ran out; 0 is the model's own.
     """
 
     failures: int = 0
@@ -34,3 +36,20 @@ class Course:
     last_demand: float = 0.0
     shrunk_context_tokens: int = 0
     load: str = ""
+    created_at: str = ""
+    shrunk_from_tokens: int = 0
+
+
+def carried_on(course: Course, created_at: str, context_tokens: int) -> Course | None:
+    """What still holds of a course for the deployment that has its name now; None where it begins anew. Pure.
+
+    Args:
+        course: As remembered.
+        created_at: When that deployment was made: one that was removed and made again is another.
+        context_tokens: That it asks for; what was halved for want of memory ends where another is asked for.
+    """
+    if course.created_at != created_at:
+        return None
+    if course.shrunk_context_tokens and course.shrunk_from_tokens != context_tokens:
+        return replace(course, shrunk_context_tokens=0, shrunk_from_tokens=0)
+    return course

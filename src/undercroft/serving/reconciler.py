@@ -28,7 +28,7 @@ from undercroft.registry.upkeep import verify
 from undercroft.serving import accuracy, entries, specs
 from undercroft.serving.admission import Admission
 from undercroft.serving.allocation import Allocator, Usage
-from undercroft.serving.courses import Course
+from undercroft.serving.courses import Course, carried_on
 from undercroft.serving.decisions import Seen, Wanted, backoff_seconds, decide
 from undercroft.serving.deployments import Deployment
 from undercroft.serving.forecasting import MachineForecaster
@@ -227,6 +227,7 @@ class Reconciler:
                 keep_warm = self._settings.releases.keep_warm_seconds
                 self._served = find_served(connection, keep_warm_seconds=keep_warm)
                 self._wanted = self._served.deployments
+                self._carry_on()
                 keys = self._read_keys(connection)
                 quarantined = frozenset(connection.execute(select(quarantined_requests.c.digest)).scalars())
                 templates = self._templates(connection)
@@ -239,6 +240,15 @@ class Reconciler:
             self._act(templates)
             self._tell(keys, quarantined)
             self._release()
+
+    def _carry_on(self) -> None:
+        """What is remembered of a name is of the deployment that has it now."""
+        for deployment in self._wanted:
+            course = self._courses.pop(deployment.name, None)
+            if course is not None:
+                kept = carried_on(course, deployment.created_at, deployment.settings.context_tokens)
+                if kept is not None:
+                    self._courses[deployment.name] = kept
 
     def _templates(self, connection: Connection) -> dict[str, specs.Template]:
         """By name, of every running deployment that can be started; the others get a note."""
@@ -334,6 +344,7 @@ class Reconciler:
         if deployment is None or not deployment.settings.may_shrink_context or course.shrunk_context_tokens:
             return
         course.shrunk_context_tokens = max(1, view.spec.context_tokens // 2)
+        course.shrunk_from_tokens = deployment.settings.context_tokens
         _log.warning("memory ran out, context halved", deployment=name, context_tokens=course.shrunk_context_tokens)
         with self._database.write() as connection:
             journal.record(
@@ -559,7 +570,8 @@ class Reconciler:
                 .limit(1)
             ).first()
         known = row.load_seconds + row.warm_up_seconds if row else None
-        return Course(is_loaded=is_loaded, last_used=time.time(), load_seconds=known)
+        created_at = deployment.created_at if deployment is not None else ""
+        return Course(is_loaded=is_loaded, last_used=time.time(), load_seconds=known, created_at=created_at)
 
 
 def _known_before(home: Home) -> tuple[dict[str, int], frozenset[str]]:

@@ -49,7 +49,7 @@ def template_for(
         InvalidError: The deployment asks for more context than its model was made for.
     """
     own = deployment.settings
-    context_tokens = _context_tokens(deployment, model)
+    context_tokens = _context_tokens(deployment, model, settings.context_tokens)
     slots = own.slots or settings.slots
     spec = EngineSpec(
         replica_id="",
@@ -91,7 +91,7 @@ def adopted(template: Template, home: Home, replica_id: str) -> EngineSpec:
     return replace(for_replica(template, home), replica_id=replica_id, run_dir=home.engines / replica_id)
 
 
-def _context_tokens(deployment: Deployment, model: Model | None) -> int:
+def _context_tokens(deployment: Deployment, model: Model | None, usual: int) -> int:
     wanted = deployment.settings.context_tokens
     own = model.facts.context_tokens if model else None
     if wanted and own and wanted > own:
@@ -100,7 +100,9 @@ def _context_tokens(deployment: Deployment, model: Model | None) -> int:
             f"deployment {deployment.name!r} asks for a context of {wanted:,} tokens, its model was made for {own:,}",
             hint=f"undercroft deployment change {deployment.name} --context {own}",
         )
-    return wanted or min(own or _UNKNOWN_CONTEXT_TOKENS, _LARGEST_DEFAULT_CONTEXT_TOKENS)
+    if wanted or not usual:
+        return wanted or min(own or _UNKNOWN_CONTEXT_TOKENS, _LARGEST_DEFAULT_CONTEXT_TOKENS)
+    return min(own or usual, usual)
 
 
 def _memory_limit(model: Model, spec: EngineSpec) -> int:

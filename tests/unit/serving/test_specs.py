@@ -40,7 +40,7 @@ def model(**facts: object) -> Model:
     )
 
 
-def template(own: Model | None = None, **settings: object) -> specs.Template:
+def template(own: Model | None = None, usual: EngineSettings | None = None, **settings: object) -> specs.Template:
     deployment = Deployment(
         "bot",
         "llama.cpp",
@@ -50,7 +50,7 @@ def template(own: Model | None = None, **settings: object) -> specs.Template:
         True,
         "2026-01-01T00:00:00.000Z",  # type: ignore[arg-type]
     )
-    return specs.template_for(deployment, own or model(), Path("/blob"), EngineSettings())
+    return specs.template_for(deployment, own or model(), Path("/blob"), usual or EngineSettings())
 
 
 def test_what_is_left_open_comes_from_model_and_settings() -> None:
@@ -60,6 +60,15 @@ def test_what_is_left_open_comes_from_model_and_settings() -> None:
     assert template(model(context_tokens=512)).spec.context_tokens == 512
     assert template(model(context_tokens=None)).spec.context_tokens == 2048
     assert template(model(task="embed")).spec.task is Task.EMBED
+
+
+def test_the_usual_context_is_that_of_the_settings() -> None:
+    """Beyond 8,192 tokens too, but never more than the model was made for; what the deployment says wins."""
+    usual = EngineSettings(context_tokens=16384)
+    assert template(usual=usual).spec.context_tokens == 16384
+    assert template(model(context_tokens=None), usual).spec.context_tokens == 16384
+    assert template(model(context_tokens=4096), usual).spec.context_tokens == 4096
+    assert template(usual=usual, context_tokens=512).spec.context_tokens == 512
 
 
 def test_what_is_said_wins() -> None:
