@@ -21,6 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="Run tests marked `long` at full size: pytest -m long --full")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """At full size a long test takes as long as it takes."""
+    if config.getoption("--full"):
+        for item in items:
+            if item.get_closest_marker("long") is not None:
+                item.add_marker(pytest.mark.timeout(0))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _openmp(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests that run an engine without the product find OpenMP on minimal systems as the product does."""
