@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from undercroft.core.clock import from_iso, to_iso
 from undercroft.core.home import Home
@@ -34,6 +34,22 @@ _LATEST_SAMPLE = timedelta(minutes=10)
 _CLIENT_GONE = 499
 # Of standard questions and of copies for a candidate: no user's.
 _OWN_KEYS = ("key_probe", "key_shadow")
+
+# Made once: a look may ask for hundreds of quarters, and to put a query together takes longer than to answer it.
+_FIRST_REQUEST = select(func.min(usage.c.at)).where(
+    usage.c.deployment == bindparam("name"), usage.c.at >= bindparam("since")
+)
+_SPAN_REQUESTS = (
+    select(*(usage.c[column] for column in COLUMNS))
+    .where(
+        usage.c.deployment == bindparam("name"),
+        usage.c.at >= bindparam("since"),
+        usage.c.at < bindparam("until"),
+        usage.c.key_id.not_in(_OWN_KEYS),
+        usage.c.status != _CLIENT_GONE,
+    )
+    .limit(_REQUESTS_A_SPAN)
+)
 
 
 def names_served(connection: Connection) -> list[str]:
@@ -77,29 +93,16 @@ def spans_of(
     """
     at = begin
     while True:
-        first = connection.execute(
-            select(func.min(usage.c.at)).where(
-                usage.c.deployment == name, usage.c.at >= (to_iso(at) if at is not None else "")
-            )
-        ).scalar()
+        since = to_iso(at) if at is not None else ""
+        first = connection.execute(_FIRST_REQUEST, {"name": name, "since": since}).scalar()
         if first is None:
             return
         start = _quarter(from_iso(first))
         at = start + SPAN
         if at + _LATE > now:
             return
-        query = (
-            select(*(usage.c[column] for column in COLUMNS))
-            .where(
-                usage.c.deployment == name,
-                usage.c.at >= to_iso(start),
-                usage.c.at < to_iso(at),
-                usage.c.key_id.not_in(_OWN_KEYS),
-                usage.c.status != _CLIENT_GONE,
-            )
-            .limit(_REQUESTS_A_SPAN)
-        )
-        yield [dict(row._mapping) for row in connection.execute(query)], at
+        rows = connection.execute(_SPAN_REQUESTS, {"name": name, "since": to_iso(start), "until": to_iso(at)})
+        yield [dict(row._mapping) for row in rows], at
 
 
 def samples_of(connection: Connection, now: datetime) -> dict[tuple[str, str], tuple[list[Sample], datetime]]:
