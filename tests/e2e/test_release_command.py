@@ -31,7 +31,7 @@ def test_an_edited_prompt_is_promoted_and_taken_back_without_a_load(server: Serv
         "release", "create", "desk", "--model", "ticket-pilot", "--sampling", "temperature=0", "--because", "first"
     )
     shown = server.run("release", "promote", "desk@1").stdout
-    assert shown.splitlines()[0] == "desk@1 is loaded"
+    assert shown.splitlines()[0] == "desk@1 is being loaded"
     assert shown.splitlines()[-1] == "desk@1 came into production"
     answers = [ask(server, model) for model in ("desk", "desk@1", "desk:production")]
     assert {answer[:2] for answer in answers} == {(200, "desk@1")}

@@ -43,8 +43,8 @@ _WORDS = {
     "deployment.remove": "its deployment was removed; nothing is in production",
 }
 _STATES = {
-    State.LOADING: "is loaded beside what is in production",
-    State.REPLACING: "is loaded in place of what was in production",
+    State.LOADING: "is being loaded beside what is in production",
+    State.REPLACING: "is being loaded in place of what was in production",
     State.CHECKING: "is ready",
     State.CANARY: "is tried",
     State.DONE: "came into production",
@@ -176,7 +176,7 @@ def state_sentence(promotion: Promotion) -> str:
     if promotion.state is State.CHECKING and promotion.plan.has_probes:
         return "is ready and gets its standard questions, where there are any" + note
     if promotion.state is State.LOADING and promotion.from_number is None:
-        return "is loaded" + note
+        return "is being loaded" + note
     return _STATES[promotion.state] + note
 
 

@@ -63,8 +63,8 @@ def test_a_page_is_yaml_that_makes_the_same_release(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shown", "words"),
     [
-        (promotion(State.LOADING, Plan()), "bot@8 is loaded beside what is in production"),
-        (promotion(State.LOADING, Plan(), from_number=None), "bot@8 is loaded"),
+        (promotion(State.LOADING, Plan()), "bot@8 is being loaded beside what is in production"),
+        (promotion(State.LOADING, Plan(), from_number=None), "bot@8 is being loaded"),
         (promotion(State.CANARY, Plan(canary_ratio=0.1)), "bot@8 is tried by 10 % of the users"),
         (
             promotion(State.CANARY, Plan(is_shadow=True), note="5 so far"),
