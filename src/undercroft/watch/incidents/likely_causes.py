@@ -87,13 +87,16 @@ def _cause(database: Database, home: Home, measure: Measure, finding: Finding) -
 
 def _last_change(connection: Connection, finding: Finding) -> str | None:
     """The last change of the deployment since all was still well, where there is too little to measure by."""
-    if finding.kind not in (Kind.PROBE_FAILING, Kind.REPLICA_FAILING):
+    is_counted = finding.kind is Kind.PROBE_FAILING
+    probe = finding.subject if is_counted else finding.figures.get("probe")
+    if probe is None and finding.kind is not Kind.REPLICA_FAILING:
         return None
     deployment = str(finding.figures.get("deployment") or finding.subject)
     since = finding.since - _SHORTLY
-    if finding.kind is Kind.PROBE_FAILING:
-        runs = newest_runs(connection, finding.subject, limit=1000)
-        well = [run.started_at for run in runs if run.started_at < finding.since and not has_failed(run)]
+    if probe is not None:
+        # A detector holds that all was well until it began, whether or not a question failed then.
+        runs = [run for run in newest_runs(connection, str(probe), limit=1000) if run.started_at < finding.since]
+        well = [run.started_at for run in runs if not (is_counted and has_failed(run))]
         since = well[0] if well else since
     found = journal.find(connection, Search(name=deployment, since=to_iso(since), until=to_iso(finding.since)))
     found += journal.find(connection, Search(action=SETTINGS_CHANGE, since=to_iso(since), until=to_iso(finding.since)))
