@@ -196,7 +196,7 @@ def test_users_see_nothing_of_a_shadow(shared: Server, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("min_requests: 2000\n")
     before = live(shared)
     number = make(shared, "temperature=0", "--slots", "2")
-    with Steady(shared, NAME, per_second=8) as users:
+    with Steady(shared, NAME, per_second=3) as users:
         options = ("--shadow", "--rules", str(tmp_path / "rules.yaml"), "--no-wait")
         shared.run("release", "promote", f"{NAME}@{number}", *options)
         wait_for(lambda: len(copies(shared, number)) >= 10, "copies")
@@ -237,6 +237,28 @@ def test_a_candidate_that_answers_its_questions_worse_is_sent_back(shared: Serve
     assert "it fails order" in worse["note"]
     assert worse["evidence"]["probes"]["failed"] == ["order"]
     assert good["state"] == "done", good
+    assert live(shared) == before
+
+
+@pytest.mark.long
+def test_a_prompt_that_needs_values_gets_those_of_the_questions(shared: Server, tmp_path: Path) -> None:
+    """Questions that lack one are refused in words before anything is loaded; with it both releases are asked."""
+    prompt, probe = tmp_path / "prompt.yaml", shared.home / "probes" / f"{NAME}.yaml"
+    prompt.write_text("system: You answer for {{shop}}.\nvariables: {shop: null}\n")
+    question = "questions:\n  - {id: order, text: Where is my order AB-1?, checks: [{kind: json}]}\n"
+    before, number = live(shared), make(shared, "temperature=0", "--prompt", str(prompt))
+    try:
+        probe.write_text(question)
+        refused = shared.run("release", "promote", f"{NAME}@{number}", check=False)
+        probe.write_text(question.replace("checks", "variables: {shop: Corner}, checks"))
+        ended = promote(shared, number)
+    finally:
+        shared.run("release", "rollback", NAME, check=False)
+        probe.unlink()
+    assert refused.returncode == 5
+    assert f"the prompt of {NAME}@{number} needs a value for shop" in refused.stderr
+    assert ended["state"] == "done", ended
+    assert (ended["evidence"]["probes"]["candidate"], ended["evidence"]["probes"]["production"]) == (1.0, 1.0)
     assert live(shared) == before
 
 
