@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from sqlalchemy import update
 
 from tests.support.backups import Cellar
 from tests.support.buckets import ACCESS_KEY, BUCKET, SECRET
-from tests.support.kept_objects import REMOTE_KINDS, kept
+from tests.support.kept_objects import REMOTE_KINDS, Kept, kept
 from tests.support.registries import REPOSITORY
 from undercroft.cli.status import backup_sentence
 from undercroft.core.clock import to_iso, utc_now
@@ -18,6 +19,8 @@ from undercroft.core.errors import UndercroftError
 from undercroft.core.settings import BackupSettings, load_settings
 from undercroft.recovery.gathering import work_folder
 from undercroft.recovery.keys import make_key_file
+from undercroft.recovery.objects.bucket import BucketObjects
+from undercroft.recovery.objects.repository import RepositoryObjects
 from undercroft.recovery.places import Place, place_of
 from undercroft.recovery.retention import Policy
 from undercroft.recovery.runs import make_backup, when_free
@@ -65,22 +68,22 @@ def test_what_is_due_is_done_once(sealed_cellar: Cellar) -> None:
     assert kept == {first[0], second}, "the newest, and the newest that counts"
 
 
+def set_up_elsewhere(cellar: Cellar, kind: str, place: Kept) -> None:
+    """Writes the settings file for a bucket or a registry."""
+    credentials = cellar.folder / "credentials"
+    credentials.touch(0o600)
+    credentials.write_text(f"{ACCESS_KEY}\n{SECRET}\n")
+    where = f"s3://{BUCKET}/cellar" if kind == "bucket" else f"oci://registry.example/{REPOSITORY}"
+    counts = {"keep_last": 1, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
+    endpoint = place.server.url
+    set_up(cellar, folder=None, place=where, endpoint=endpoint, credentials_file=str(credentials), **counts)
+
+
 @pytest.mark.parametrize("kind", REMOTE_KINDS)
 def test_what_is_due_is_done_on_another_machine(sealed_cellar: Cellar, kind: str) -> None:
     """As the settings say: made, tried, and what the rules remove is removed; the journal says where."""
-    credentials = sealed_cellar.folder / "credentials"
     with kept(kind, sealed_cellar.folder) as place:
-        credentials.touch(0o600)
-        credentials.write_text(f"{ACCESS_KEY}\n{SECRET}\n")
-        where = f"s3://{BUCKET}/cellar" if kind == "bucket" else f"oci://registry.example/{REPOSITORY}"
-        set_up(
-            sealed_cellar,
-            folder=None,
-            place=where,
-            endpoint=place.server.url,
-            credentials_file=str(credentials),
-            **{"keep_last": 1, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0},
-        )
+        set_up_elsewhere(sealed_cellar, kind, place)
         (made, _) = run_due(sealed_cellar.home, sealed_cellar.database)
         assert f"backups/{made}" in place.objects.names("backups")
         make_older(sealed_cellar, 24 * 8)
@@ -140,6 +143,27 @@ def test_a_store_that_somebody_holds_is_a_failed_backup(sealed_cellar: Cellar) -
     assert [(one.kind, one.severity) for one in judged] == [(Kind.BACKUP_FAILING, Severity.CRITICAL)]
     make_older(sealed_cellar, 2)
     assert len(run_due(sealed_cellar.home, sealed_cellar.database, patience_seconds=0)) == 2
+    assert not state(sealed_cellar).is_failing
+
+
+@pytest.mark.parametrize("kind", REMOTE_KINDS)
+def test_a_lock_that_a_killed_process_left_elsewhere_is_a_failed_backup(sealed_cellar: Cellar, kind: str) -> None:
+    """Until it is so old that it is passed over."""
+    with kept(kind, sealed_cellar.folder) as place:
+        set_up_elsewhere(sealed_cellar, kind, place)
+        run_due(sealed_cellar.home, sealed_cellar.database)
+        make_older(sealed_cellar, 25)
+        objects = place.objects
+        assert isinstance(objects, BucketObjects | RepositoryObjects)
+        name = f"leases/exclusive-{'0' * 32}"
+        objects.replace(name, json.dumps({"name": name, "at": to_iso(objects.now())}).encode())
+        with pytest.raises(UndercroftError, match="store-busy"):
+            run_due(sealed_cellar.home, sealed_cellar.database, patience_seconds=0)
+        assert "or was cut off in it less than 20 minutes ago" in state(sealed_cellar).failure
+        make_older(sealed_cellar, 25)
+        written = to_iso(objects.now() - timedelta(minutes=21))
+        objects.replace(name, json.dumps({"name": name, "at": written}).encode())
+        assert run_due(sealed_cellar.home, sealed_cellar.database, patience_seconds=0)
     assert not state(sealed_cellar).is_failing
 
 
