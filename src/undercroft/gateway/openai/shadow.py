@@ -114,10 +114,13 @@ class _Copy:
         parts = fanout.split(sent) if is_split else [Part(0, sent, counts_prompt=True)]
         watched = Watched(self.data)
         for part in parts:
-            body = await self._ask_part(deployment, part)
+            try:
+                body = await self._ask_part(deployment, part)
+            finally:
+                trace.replica = part.trace.replica  # of one that broke, too
+                trace.queue_seconds += part.trace.queue_seconds
             watched.take(_as_frame(body, part.index if is_split else None))
-            trace.replica, trace.status = part.trace.replica, part.trace.status
-            trace.queue_seconds += part.trace.queue_seconds
+            trace.status = part.trace.status
             if trace.status >= 400:
                 break
         used = fanout.total_usage(parts)
