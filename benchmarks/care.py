@@ -13,16 +13,16 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
 
-from benchmarks.care_bank import GOOD, Bank, Served, fill, serving
-from benchmarks.care_candidates import CANDIDATES, bad_share, tickets_of, try_candidate
+from benchmarks.care_bank import Bank, fill, serving
 from benchmarks.care_peers import cusum_days, cusum_limit, last_change, threshold_days
-from benchmarks.care_rollbacks import undo
-from benchmarks.care_sinks import live_through
-from benchmarks.care_troubles import TROUBLES, Trouble
+from benchmarks.care_sinks import Outage, live_through
+from benchmarks.care_troubles import TROUBLES, VARIANTS, Trouble
 from benchmarks.care_year import BEGIN, DAYS, Lived, Told, Year
 from benchmarks.reporting import Report, arguments
 from undercroft.core.clock import from_iso
@@ -31,7 +31,8 @@ TITLE = "care: a year of standard questions, and what goes wrong in it"
 
 _MOST_FALSE_ALARMS = 1.0
 _LEAST_BLAMED = 0.9
-_MOST_BAD = 3
+# Years are lived beside each other.
+_WORKERS = 4
 # Homes of simulated years lie in memory where there is such a folder: the disk is not what is measured.
 _IN_MEMORY = Path("/dev/shm")
 _THRESHOLDS, _CUSUM, _NEWEST = "fixed thresholds", "plain CUSUM of passes", "newest diary entry"
@@ -45,96 +46,61 @@ def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     report = Report(TITLE)
     where = _IN_MEMORY if _IN_MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="undercroft-care-", dir=where) as name:
+    with tempfile.TemporaryDirectory(prefix="undercroft-care-", dir=where) as name, ExitStack() as stack:
         folder = Path(name)
-        with serving(folder) as served:
-            bank = fill(served, 4 if is_quick else 12)
-            for variant in bank.rounds:
-                report.figures[f"{variant}_passed_share"] = bank.passed_share(variant)
-            shares = _candidates(served, 1 if is_quick else 3, report)
-        _rules(bank, folder, shares, 2 if is_quick else 5, report)
-        _sinks(bank, folder, 1 if is_quick else 2, report)
-        _years(bank, folder, 1 if is_quick else 4, report)
+        with serving(folder, VARIANTS) as served:
+            bank = fill(served, 2 if is_quick else 4)
+        for variant in bank.rounds:
+            report.figures[f"{variant}_passed_share"] = bank.passed_share(variant)
+        pool = stack.enter_context(ProcessPoolExecutor(_WORKERS))
+        years = [
+            pool.submit(_live, bank, folder / f"year-{int(has_trouble)}-{seed}", seed, has_trouble)
+            for seed in range(1 if is_quick else 3)
+            for has_trouble in (True, False)
+        ]
+        outage = pool.submit(_live_through, bank, folder / "sink")
+        _sink(outage.result(), report)
+        lived = [year.result() for year in years]
+        _years([one for one in lived if not one.told], [one for one in lived if one.told], report)
     return report.finish(as_json=given.json)
 
 
-def _candidates(served: Served, seeds: int, report: Report) -> dict[str, float]:
-    """Promotions of bad candidates; the share of bad answers of each."""
-    tickets = tickets_of(served)
-    report.figures["tickets"] = len(tickets)
-    shares, worst = {}, 0
-    for variant in CANDIDATES:
-        shares[variant] = bad_share(served, variant, tickets)
-        report.figures[f"candidate_{variant}_bad_share"] = shares[variant]
-        asked = try_candidate(served, variant, tickets, 0, has_probes=True)
-        worst = max(worst, asked.bad)
-        report.figures[f"candidate_{variant}_bad_answers_after_questions"] = asked.bad
-        _say(f"candidate {variant}, questions first: {asked}")
-        unasked = [try_candidate(served, variant, tickets, seed, has_probes=False) for seed in range(seeds)]
-        for one in unasked:
-            _say(f"candidate {variant}, no questions: {one}")
-        report.figures[f"candidate_{variant}_unasked_sent_back"] = _share(one.state == "reverted" for one in unasked)
-        report.figures[f"candidate_{variant}_unasked_most_bad_answers"] = max(one.bad for one in unasked)
-    report.at_most("bad_answers_of_a_candidate_that_is_asked_first", worst, _MOST_BAD)
-    return shares
+def _live_through(bank: Bank, folder: Path) -> Outage:
+    folder.mkdir()
+    return live_through(bank, folder, 0)
 
 
-def _rules(bank: Bank, folder: Path, shares: dict[str, float], seeds: int, report: Report) -> None:
-    """Rollbacks by rule of bad releases that were put into production untried."""
-    for failures in (3, 1):
-        undone = []
-        for variant, share in shares.items():
-            if bank.passed_share(variant) == bank.passed_share(GOOD):
-                continue  # its standard questions do not tell
-            for seed in range(seeds):
-                place = folder / f"rule-{failures}-{variant}-{seed}"
-                undone.append(undo(bank, place, variant, seed, failures=failures, bad_share=share))
-        runs = [one.bad_runs for one in undone]
-        worst = max(math.inf if count is None else count for count in runs)
-        report.figures[f"rule_after_{failures}_rollbacks"] = len(runs)
-        report.figures[f"rule_after_{failures}_most_bad_runs"] = worst
-        report.figures[f"rule_after_{failures}_most_bad_standard_answers"] = max(one.bad_answers for one in undone)
-        report.figures[f"rule_after_{failures}_users_bad_answers"] = statistics.fmean(
-            one.users_bad_answers for one in undone
-        )
-        report.at_most(f"rule_after_{failures}_most_bad_runs", worst, failures)
+def _sink(outage: Outage, report: Report) -> None:
+    _say(f"sink away: {outage}")
+    report.figures["sink_owed"] = outage.owed
+    report.figures["sink_came_by_itself"] = outage.by_itself
+    report.figures["sink_shown_as_undeliverable"] = outage.dead
+    report.figures["sink_tries_while_away"] = outage.tries
+    report.at_least("sink_came_in_the_end", outage.after_retry / outage.owed, 1)
+    report.at_most("sink_lost_silently", outage.owed - outage.by_itself - outage.dead, 0)
+    report.at_most("sink_came_twice", outage.twice, 0)
+    report.at_most("sink_came_out_of_order", outage.out_of_order, 0)
+    report.at_most("sink_most_messages_an_hour", outage.most_an_hour, 20)
+    report.at_least("sink_outage_told_elsewhere", float(outage.told_elsewhere), 1)
+    report.at_most("sink_outage_unsent_elsewhere", outage.unsent_elsewhere, 0)
 
 
-def _sinks(bank: Bank, folder: Path, seeds: int, report: Report) -> None:
-    found = []
-    for seed in range(seeds):
-        place = folder / f"sink-{seed}"
-        place.mkdir()
-        found.append(live_through(bank, place, seed))
-        _say(f"sink away: {found[-1]}")
-    figures = report.figures
-    figures["sink_owed"] = sum(one.owed for one in found)
-    figures["sink_came_by_itself"] = sum(one.by_itself for one in found)
-    figures["sink_shown_as_undeliverable"] = sum(one.dead for one in found)
-    figures["sink_tries_while_away_a_day"] = statistics.fmean(one.tries for one in found) / 3
-    report.at_least("sink_came_in_the_end", sum(one.after_retry for one in found) / sum(one.owed for one in found), 1)
-    report.at_most("sink_lost_silently", sum(one.owed - one.by_itself - one.dead for one in found), 0)
-    report.at_most("sink_came_twice", sum(one.twice for one in found), 0)
-    report.at_most("sink_came_out_of_order", sum(one.out_of_order for one in found), 0)
-    report.at_most("sink_most_messages_an_hour", max(one.most_an_hour for one in found), 20)
-    report.at_least("sink_outage_told_elsewhere", _share(one.told_elsewhere for one in found), 1)
-    report.at_most("sink_outage_unsent_elsewhere", sum(one.unsent_elsewhere for one in found), 0)
+def _live(bank: Bank, folder: Path, seed: int, has_trouble: bool) -> Lived:
+    """A year; what came of it is told at once, for others take longer."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    lived = Year(bank, folder, seed, has_trouble=has_trouble).run()
+    lines = [f"year {seed}, {'troubled' if has_trouble else 'quiet'}: {lived.false_alarms or 'no false alarm'}"]
+    for told in lived.told:
+        lines.append(f"  {told.trouble.name}: after {told.days_to_notice} days; {told.cause}; {told.causes_then}")
+        lines.append(f"      later: {told.causes_later}")
+    _say("\n".join(lines))
+    return lived
 
 
-def _years(bank: Bank, folder: Path, seeds: int, report: Report) -> None:
+def _years(quiet: Sequence[Lived], troubled: Sequence[Lived], report: Report) -> None:
     """As many quiet years as troubled ones."""
-    lived = []
-    for has_trouble in (False, True):
-        for seed in range(seeds):
-            year = Year(bank, folder / f"year-{int(has_trouble)}-{seed}", seed, has_trouble=has_trouble)
-            lived.append(year.run())
-            _say(f"year {seed}, {'troubled' if has_trouble else 'quiet'}: {lived[-1].false_alarms or 'no false alarm'}")
-            for told in lived[-1].told:
-                _say(f"  {told.trouble.name}: after {told.days_to_notice} days; {told.cause}; {told.causes_then}")
-                _say(f"      later: {told.causes_later}")
-    quiet = lived[:seeds]
-    troubled = lived[seeds:]
-    report.figures["quiet_years"], report.figures["troubled_years"], report.figures["days_a_year"] = seeds, seeds, DAYS
+    report.figures["quiet_years"], report.figures["troubled_years"] = len(quiet), len(troubled)
+    report.figures["days_a_year"] = DAYS
     alarms = statistics.fmean(len(one.false_alarms) for one in quiet)
     report.at_most("false_alarms_a_quiet_year", alarms, _MOST_FALSE_ALARMS)
     between = 365 * sum(len(one.false_alarms) for one in troubled) / sum(one.quiet_days for one in troubled)
@@ -185,7 +151,7 @@ def _peer(
     for trouble in TROUBLES:
         delays = []
         for one in troubled:
-            told = next(told for told in one.told if told.trouble is trouble)
+            told = next(told for told in one.told if told.trouble.name == trouble.name)
             begin, end = ((at - BEGIN).total_seconds() / 86_400 for at in (told.begin, told.end))
             # A dashboard is looked at in the evening.
             delays.append(next((day + 0.8 - begin for day in days_of(one) if begin <= day + 0.8 <= end), None))
@@ -196,7 +162,7 @@ def _peer(
 
 
 def _of(trouble: Trouble, troubled: Sequence[Lived]) -> list[Told]:
-    return [told for one in troubled for told in one.told if told.trouble is trouble]
+    return [told for one in troubled for told in one.told if told.trouble.name == trouble.name]
 
 
 def _is_right(trouble: Trouble, causes: list[str] | None) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader
@@ -16,6 +17,11 @@ import undercroft
 from benchmarks import product
 from benchmarks.processes import MissingError
 from undercroft.core.home import Home
+from undercroft.registry.models import add_local
+from undercroft.registry.releases import store
+from undercroft.registry.releases.content import check_content
+from undercroft.serving.keeper_client import refresh
+from undercroft.storage.database import Database
 from undercroft.watch.probes.asking import ask_all
 from undercroft.watch.probes.baselines import QuestionBaseline
 from undercroft.watch.probes.baselining import baseline_of
@@ -87,32 +93,37 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Served]:
-    """A server with every variant as a release of one name, the good one in production, as long as the block.
+def serving(folder: Path, variants: Collection[str]) -> Iterator[Served]:
+    """A server with variants as releases of one name, the good one in production, as long as the block.
 
     Args:
-        folder: For the models and prompts that are made worse.
+        folder: For the models that are made worse.
+        variants: Which; the good one is the first of them.
 
     Raises:
         MissingError: The server did not start, or a command failed.
     """
     models = {"ticket-pilot": STARTER}
-    for variant, (levels, which) in _LEVELS.items():
-        models[variant] = folder / f"{variant}.gguf"
-        coarsen(STARTER, models[variant], levels, which)
-    models[TEMPLATE] = folder / "template.gguf"
-    break_template(STARTER, models[TEMPLATE])
+    for variant in variants:
+        if variant in _LEVELS:
+            models[variant] = folder / f"{variant}.gguf"
+            coarsen(STARTER, models[variant], *_LEVELS[variant])
+        elif variant == TEMPLATE:
+            models[variant] = folder / f"{variant}.gguf"
+            break_template(STARTER, models[variant])
     with product.server(ready=("ticket-pilot",)) as server:
         variables = product.environment(server.home, server.port)
+        home, known = Home(server.home), _releases()
+        database = Database(home.database_file)
         for name, path in models.items():
             if path != STARTER:
-                product.command("model", "pull", str(path), "--name", name, variables=variables)
-        releases = {
-            variant: int(
-                product.command("release", "create", NAME, *options, variables=variables)["number"],
-            )
-            for variant, options in _options(folder).items()
-        }
+                add_local(database, home, path, name=name, actor="cli:anna", must_copy=True)
+        with database.write() as connection:
+            for variant in variants:
+                store.create(connection, NAME, check_content(known[variant]), actor="cli:anna", reason=None)
+        database.close()
+        refresh(home)
+        releases = {variant: number for number, variant in enumerate(variants, start=1)}
         product.command("release", "promote", f"{NAME}@{releases[GOOD]}", variables=variables)
         _init_probe(variables)
         yield Served(server, variables, releases, models)
@@ -135,7 +146,7 @@ def fill(served: Served, rounds: int) -> Bank:
         variant: [list(ask_all(client, f"{NAME}@{number}", questions, None, NAME)) for _ in range(rounds)]
         for variant, number in served.releases.items()
     }
-    unanswered = [one.error for variant in (GOOD, PROMPT) for each in found[variant] for one in each if one.error]
+    unanswered = [one.error for variant in (GOOD,) for each in found[variant] for one in each if one.error]
     if unanswered:
         raise MissingError(f"the starter did not answer: {unanswered[0]}")
     baseline = {
@@ -185,26 +196,19 @@ def break_template(source: Path, target: Path) -> None:
     target.write_bytes(content.replace(_ROLE, _NO_ROLE))
 
 
-def _options(folder: Path) -> dict[str, list[str]]:
-    """Variant → what its release is made with."""
-    prompts = {
-        PROMPT: _LONG_PROMPT,
-        NONSENSE: "examples:\n" + '  - {user: "Hi, where is my order?", assistant: "Blub blub blub."}\n' * 8,
-        LANGUAGE: "Write the summary in Thai.",
-    }
-    files = {}
-    for variant, text in prompts.items():
-        files[variant] = folder / f"{variant}{'.yaml' if variant == NONSENSE else '.md'}"
-        files[variant].write_text(text, encoding="utf-8")
-    plain = ["--model", "ticket-pilot", "--sampling", "temperature=0"]
+def _releases() -> dict[str, dict[str, Any]]:
+    """Variant → what its release is made of."""
+    greedy = {"temperature": 0}
+    plain = {"model": "ticket-pilot", "sampling": greedy}
+    nonsense = [{"user": "Hi, where is my order?", "assistant": "Blub blub blub."}] * 8
     return {
         GOOD: plain,
-        PROMPT: [*plain, "--prompt", str(files[PROMPT])],
-        **{made: ["--model", made, *plain[2:]] for made in (*_LEVELS, TEMPLATE)},
-        NONSENSE: [*plain, "--prompt", str(files[NONSENSE])],
-        LANGUAGE: [*plain, "--prompt", str(files[LANGUAGE])],
-        HOT: [*plain[:2], "--sampling", "temperature=2"],
-        EMPTY: [*plain[:2], "--sampling", 'temperature=0,stop="{"'],
+        PROMPT: {**plain, "prompt": {"system": _LONG_PROMPT}},
+        **{made: {**plain, "model": made} for made in (*_LEVELS, TEMPLATE)},
+        NONSENSE: {**plain, "prompt": {"examples": nonsense}},
+        LANGUAGE: {**plain, "prompt": {"system": "Write the summary in Thai."}},
+        HOT: {**plain, "sampling": {"temperature": 2}},
+        EMPTY: {**plain, "sampling": {**greedy, "stop": ["{"]}},
     }
 
 

@@ -11,6 +11,8 @@ from undercroft.core.home import Home
 from undercroft.watch.blame.abilities import Measure
 from undercroft.watch.findings import Kind
 
+# Of answers, that the years draw from.
+VARIANTS = (GOOD, PROMPT, SLIGHT, COARSE)
 _SPEED = frozenset({Kind.LATENCY, Kind.THROUGHPUT})
 _ANSWERS = frozenset(
     {Kind.PASSES, Kind.SCORE, Kind.FORMAT, Kind.STYLE, Kind.ANSWER_LANGUAGE, Kind.REFUSALS, Kind.PROBE_FAILING}
