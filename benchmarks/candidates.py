@@ -35,29 +35,31 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="undercroft-candidates-") as name:
         folder = Path(name)
         with serving(folder, (GOOD, *CANDIDATES)) as served:
+            shares = _tried(served, 15 if is_quick else 60, 1 if is_quick else 3, report)
             bank = fill(served, 1)
-            shares = _tried(served, 1 if is_quick else 3, report)
         _undone(bank, folder, shares, 2 if is_quick else 5, report)
     return report.finish(as_json=given.json)
 
 
-def _tried(served: Served, seeds: int, report: Report) -> dict[str, float]:
+def _tried(served: Served, count: int, seeds: int, report: Report) -> dict[str, float]:
     """Promotions of bad candidates; the share of bad answers of each."""
-    tickets = tickets_of(served)
+    tickets = tickets_of(served, count)
     report.figures["tickets"], report.figures["promotions_without_questions_each"] = len(tickets), seeds
-    shares, worst = {}, 0
+    worst = 0
     for variant in CANDIDATES:
-        shares[variant] = bad_share(served, variant, tickets)
-        report.figures[f"{variant}_bad_share"] = shares[variant]
         asked = try_candidate(served, variant, tickets, 0, has_probes=True)
         worst = max(worst, asked.bad)
         report.figures[f"{variant}_bad_answers_after_questions"] = asked.bad
         print(f"{variant}, questions first: {asked}", file=sys.stderr, flush=True)
+    for variant in CANDIDATES:
         unasked = [try_candidate(served, variant, tickets, seed, has_probes=False) for seed in range(seeds)]
         print(f"{variant}, no questions: {unasked}", file=sys.stderr, flush=True)
         report.figures[f"{variant}_unasked_sent_back"] = sum(one.state == "reverted" for one in unasked) / seeds
         report.figures[f"{variant}_unasked_most_bad_answers"] = max(one.bad for one in unasked)
     report.at_most("most_bad_answers_where_questions_are_asked_first", worst, _MOST_BAD)
+    shares = {variant: bad_share(served, variant, tickets) for variant in CANDIDATES}
+    for variant, share in shares.items():
+        report.figures[f"{variant}_bad_share"] = share
     return shares
 
 

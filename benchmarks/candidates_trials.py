@@ -19,7 +19,6 @@ from benchmarks.processes import ROOT
 from undercroft.watch.probes.door_client import DoorClient, RefusedAnswerError
 
 CANDIDATES = (TEMPLATE, TWO_LEVELS, NONSENSE, LANGUAGE, HOT, EMPTY)
-# Every second one.
 _TICKETS = ROOT / "tools" / "starter" / "handwritten.jsonl"
 _ANSWER_TOKENS = 120
 _COMPARED = ("language", "intent", "order_id", "summary")
@@ -58,11 +57,17 @@ class Trial:
     bad: int
 
 
-def tickets_of(served: Served) -> list[Ticket]:
-    """Half of the hand-written tickets: those that production answers with the true language, intent and order id."""
+def tickets_of(served: Served, count: int) -> list[Ticket]:
+    """Hand-written tickets of all languages that production answers with the true language, intent and order id.
+
+    Args:
+        served: As `care_bank.serving` gives it.
+        count: That are asked; at most 60.
+    """
     client = _client(served)
     found = []
-    for line in _TICKETS.read_text(encoding="utf-8").splitlines()[::2]:
+    lines = _TICKETS.read_text(encoding="utf-8").splitlines()
+    for line in lines[:: max(1, len(lines) // count)][:count]:
         known = json.loads(line)
         answer = _fields(_ask(client, f"{NAME}@1", known["text"]))
         if answer[:3] == (known["language"], known["intent"], known["order_id"]):
