@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+
+from undercroft.serving.deployments import Deployment
 
 
 @dataclass(slots=True)
@@ -53,3 +56,32 @@ def carried_on(course: Course, created_at: str, context_tokens: int) -> Course |
     if course.shrunk_context_tokens and course.shrunk_from_tokens != context_tokens:
         return replace(course, shrunk_context_tokens=0, shrunk_from_tokens=0)
     return course
+
+
+def carry_on(courses: Mapping[str, Course], wanted: Iterable[Deployment]) -> dict[str, Course]:
+    """What is remembered of each name, where that is still of the deployment that has it. Pure.
+
+    Args:
+        courses: Name → as remembered; one that is not wanted now is kept.
+        wanted: All that are wanted.
+    """
+    kept: dict[str, Course | None] = dict(courses)
+    for deployment in wanted:
+        if deployment.name in courses:
+            course = courses[deployment.name]
+            kept[deployment.name] = carried_on(course, deployment.created_at, deployment.settings.context_tokens)
+    return {name: course for name, course in kept.items() if course is not None}
+
+
+def shrunk_note(course: Course) -> str:
+    """What people have to know of a deployment that answers with less context than it asks for; else empty."""
+    tokens = course.shrunk_context_tokens
+    return f"it runs with a context of {tokens:,} tokens only, because memory ran out" if tokens else ""
+
+
+def as_shrunk(deployment: Deployment, course: Course) -> Deployment:
+    """The deployment with a smaller context where memory ran out, as it is where it did not."""
+    if not course.shrunk_context_tokens:
+        return deployment
+    changed = deployment.settings.model_copy(update={"context_tokens": course.shrunk_context_tokens})
+    return replace(deployment, settings=changed)

@@ -27,6 +27,7 @@ def entry_for(
     views: Sequence[ReplicaView],
     *,
     note: str,
+    lasting_note: str = "",
     is_blocked: bool = False,
     failures: int,
     is_loaded: bool,
@@ -39,6 +40,7 @@ def entry_for(
         deployment: What is wanted.
         views: Its replicas.
         note: Why it is not ready, if something failed.
+        lasting_note: What is to be known of it, though it is ready.
         is_blocked: No replica can even be tried.
         failures: In a row.
         is_loaded: False where it waits for a request.
@@ -51,7 +53,7 @@ def entry_for(
     return DeploymentEntry(
         name=deployment.name,
         state=_state(bool(ready), is_loaded, is_blocked or failures >= _FAILURES_TOLD),
-        note="" if ready else note,
+        note=lasting_note if ready else note or lasting_note,
         tasks=tuple(sorted(known[0].tasks)) if known else _TASKS[expected],
         has_tools=any(capabilities.has_tools for capabilities in known),
         context_tokens=min((capabilities.context_tokens for capabilities in known), default=0),

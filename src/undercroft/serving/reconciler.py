@@ -28,7 +28,7 @@ from undercroft.registry.upkeep import verify
 from undercroft.serving import accuracy, entries, specs
 from undercroft.serving.admission import Admission
 from undercroft.serving.allocation import Allocator, Usage
-from undercroft.serving.courses import Course, carried_on
+from undercroft.serving.courses import Course, as_shrunk, carry_on, shrunk_note
 from undercroft.serving.decisions import Seen, Wanted, backoff_seconds, decide
 from undercroft.serving.deployments import Deployment
 from undercroft.serving.forecasting import MachineForecaster
@@ -227,28 +227,19 @@ class Reconciler:
                 keep_warm = self._settings.releases.keep_warm_seconds
                 self._served = find_served(connection, keep_warm_seconds=keep_warm)
                 self._wanted = self._served.deployments
-                self._carry_on()
+                self._courses = carry_on(self._courses, self._wanted)
                 keys = self._read_keys(connection)
                 quarantined = frozenset(connection.execute(select(quarantined_requests.c.digest)).scalars())
                 templates = self._templates(connection)
             if not self._first_pass.is_set():
                 self._adopt(templates)
                 self._first_pass.set()
-            self._bury()
+            self._bury(templates)
             self._unload_idle()
             self._return_unloaded()
             self._act(templates)
             self._tell(keys, quarantined)
             self._release()
-
-    def _carry_on(self) -> None:
-        """What is remembered of a name is of the deployment that has it now."""
-        for deployment in self._wanted:
-            course = self._courses.pop(deployment.name, None)
-            if course is not None:
-                kept = carried_on(course, deployment.created_at, deployment.settings.context_tokens)
-                if kept is not None:
-                    self._courses[deployment.name] = kept
 
     def _templates(self, connection: Connection) -> dict[str, specs.Template]:
         """By name, of every running deployment that can be started; the others get a note."""
@@ -260,7 +251,7 @@ class Reconciler:
             try:
                 model = registry.get(connection, deployment.model) if deployment.model else None
                 path = registry.model_file(self._home, connection, model) if model else None
-                described = _shrunk(deployment, course.shrunk_context_tokens)
+                described = as_shrunk(deployment, course)
                 template = specs.template_for(described, model, path, self._settings.engines)
                 found[deployment.name] = template
                 self._allocator.describe(template, model)
@@ -306,7 +297,7 @@ class Reconciler:
             course.last_used = time.time()
         records.remove_broken(self._home.engines)
 
-    def _bury(self) -> None:
+    def _bury(self, templates: dict[str, specs.Template]) -> None:
         """Drops replicas that ended; each failure makes the next start of its deployment later."""
         now = time.monotonic()
         for replica in list(self._replicas):
@@ -328,11 +319,13 @@ class Reconciler:
                     course.note = view.note
                     limit = self._settings.engines.restart_backoff_limit_seconds
                     course.not_before = now + backoff_seconds(course.failures, limit=limit)
-                    if is_out_of_memory(view.note):
-                        self._make_room(view, course)
+                    if is_out_of_memory(view.note) and self._make_room(view, course):
+                        # As it was described it fails again; the next pass describes it anew.
+                        templates.pop(view.spec.name, None)
+                        self._wake.set()
 
-    def _make_room(self, view: ReplicaView, course: Course) -> None:
-        """Memory ran out all the same: idle models go, and where it is allowed the context is halved, once."""
+    def _make_room(self, view: ReplicaView, course: Course) -> bool:
+        """Memory ran out all the same: idle models go, and where it is allowed the context is halved, once; whether."""
         name = view.spec.name
         deployment = next((d for d in self._wanted if d.name == name), None)
         idle_since = time.time() - self._settings.admission.idle_seconds
@@ -342,7 +335,7 @@ class Reconciler:
                 self._unload(other.name, name)
         course.note = f"{view.note}; see what would fit: undercroft plan {deployment.model if deployment else name}"
         if deployment is None or not deployment.settings.may_shrink_context or course.shrunk_context_tokens:
-            return
+            return False
         course.shrunk_context_tokens = max(1, view.spec.context_tokens // 2)
         course.shrunk_from_tokens = deployment.settings.context_tokens
         _log.warning("memory ran out, context halved", deployment=name, context_tokens=course.shrunk_context_tokens)
@@ -356,6 +349,7 @@ class Reconciler:
                 after={"context_tokens": course.shrunk_context_tokens},
                 reason=view.note,
             )
+        return True
 
     def _unload(self, name: str, for_whom: str) -> None:
         """Gives up a deployment's memory; its next request, or a calmer time, asks for it again."""
@@ -459,6 +453,7 @@ class Reconciler:
                 deployment,
                 [r.view for r in self._replicas if r.view.spec.name == deployment.name],
                 note=self._note(deployment),
+                lasting_note=shrunk_note(self._course(deployment.name)),
                 is_blocked=self._is_blocked(deployment),
                 failures=self._course(deployment.name).failures,
                 is_loaded=self._course(deployment.name).is_loaded,
@@ -498,9 +493,7 @@ class Reconciler:
         course = self._course(deployment.name)
         if deployment.model in self._checking:
             return "its files were copied or touched; they are read and compared with their digest"
-        shrunk = course.shrunk_context_tokens
-        loud = f"it runs with a context of {shrunk:,} tokens only, because memory ran out" if shrunk else ""
-        return course.obstacle or self._allocator.wish(deployment.name).note or course.note or loud
+        return course.obstacle or self._allocator.wish(deployment.name).note or course.note
 
     def _is_blocked(self, deployment: Deployment) -> bool:
         is_obstructed = bool(self._course(deployment.name).obstacle) and deployment.model not in self._checking
@@ -588,10 +581,3 @@ def _known_before(home: Home) -> tuple[dict[str, int], frozenset[str]]:
         return {}, frozenset()
     live = {name: named.live for name, named in kept.names.items() if named.live is not None}
     return live, frozenset(name for name, entry in kept.deployments.items() if entry.is_replacing)
-
-
-def _shrunk(deployment: Deployment, context_tokens: int) -> Deployment:
-    """The deployment with a smaller context where memory ran out, as it is where it did not."""
-    if not context_tokens:
-        return deployment
-    return replace(deployment, settings=deployment.settings.model_copy(update={"context_tokens": context_tokens}))

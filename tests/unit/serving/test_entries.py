@@ -47,6 +47,9 @@ def test_a_ready_replica_is_told_with_all_that_a_door_needs(tmp_path: Path) -> N
     """Socket, key, slots, dialect, tasks, context."""
     entry = tell([view(ReplicaState.READY, tmp_path)], note="an old story")
     assert (entry.state, entry.note, entry.context_tokens, entry.has_tools) == ("ready", "", 512, True)
+    lasting = "it runs with less context"
+    assert tell([view(ReplicaState.READY, tmp_path)], note="an old story", lasting_note=lasting).note == lasting
+    assert [tell([], note=note, lasting_note=lasting).note for note in ("it failed", "")] == ["it failed", lasting]
     assert entry.tasks == ("chat", "completions")
     replica = entry.replicas[0]
     assert (replica.socket_path, replica.key, replica.slots) == ("/run/x.sock", "secret-of-the-engine", 3)
