@@ -18,6 +18,7 @@ import pytest
 from tests.support.bundles import KEY
 from tests.support.crash_looks import OLD_SCHEMA
 from tests.support.crash_model import Disk, Loss, Tree, tree_of, write_tree
+from tests.support.crash_replay import Replay, renamed
 from tests.support.crash_steps import DONE, STEPS, Step
 from tests.support.ggufs import write_chat_model
 from tests.support.homes import past_home
@@ -25,7 +26,7 @@ from tests.support.system_calls import SystemCall, calls_of, traced
 from undercroft.core.errors import UndercroftError
 
 ROOT = Path(__file__).parent.parent.parent
-_MOST_OF_A_STEP = 5
+_MOST_OF_A_STEP = 3
 _SEED = 7
 # Of these nothing is promised: what runs, what is being brought in, scratch, locks, and lines for people.
 _UNPROMISED = {"run", "logs", "quarantine"}
@@ -76,14 +77,15 @@ def faults(record: Record) -> list[str]:
     """What a program forgot: a file that got its name before it was durable, or something that it reported and that a
     crash would have taken."""
     disk, found = record.disk(), []
+    replay = Replay(disk)
     for call in record.calls:
-        path = disk.unsynced_source(call)
-        if path is not None and is_promised(path):
-            found.append(f"{path} gets its name before its content is durable")
+        names = renamed(call)
+        if names is not None and disk.is_unsynced(names[0]) and is_promised(str(names[1].relative_to(record.root))):
+            found.append(f"{names[1]} gets its name before its content is durable")
         if said := record.said(call):
             lacking = {path: what for path, what in disk.lacking().items() if is_promised(path)}
             found += [f"{path} is not safe when {said[:60]!r} is said: {what}" for path, what in lacking.items()]
-        disk.apply(call)
+        replay.apply(call)
     return found
 
 
@@ -102,12 +104,12 @@ class Outcome:
     is_reported: bool
 
 
-def crashes(disk: Disk, call: SystemCall, *, is_told: bool) -> Iterator[Loss]:
+def crashes(replay: Replay, call: SystemCall, *, is_told: bool) -> Iterator[Loss]:
     """Around a call, which is applied meanwhile: what it settles or reports is looked at change by change."""
     if is_told or call.name in ("fsync", "fdatasync"):
-        yield from disk.losses(in_detail=True)
-    if disk.apply(call):
-        yield from disk.losses(in_detail=False)
+        yield from replay.disk.losses(in_detail=True)
+    if replay.apply(call):
+        yield from replay.disk.losses(in_detail=False)
 
 
 def outcomes(record: Record, most: int | None) -> Iterator[tuple[Tree, Tree, list[Outcome]]]:
@@ -117,12 +119,13 @@ def outcomes(record: Record, most: int | None) -> Iterator[tuple[Tree, Tree, lis
         most: How many crashes of a step are looked at, chosen by chance; None is all.
     """
     disk, chance = record.disk(), random.Random(_SEED)
+    replay = Replay(disk)
     before, is_reported, met = disk.live(), False, 0
     found: dict[object, Outcome] = {}
     for call in record.calls:
         said = record.said(call)
         is_reported = is_reported or bool(said)
-        for loss in crashes(disk, call, is_told=bool(said)):
+        for loss in crashes(replay, call, is_told=bool(said)):
             met += 1
             if most is not None and chance.random() >= most / met:
                 continue
@@ -167,8 +170,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Record:
 def test_the_model_is_what_the_disk_is(life: Record) -> None:
     """After all calls the model holds the same files with the same bytes as the real disk: it has missed nothing."""
     disk = life.disk()
+    replay = Replay(disk)
     for call in life.calls:
-        disk.apply(call)
+        replay.apply(call)
     modelled, real = disk.live(), tree_of(life.root)
     assert sorted(modelled) == sorted(real)
     assert [path for path in real if modelled[path] != real[path]] == []

@@ -11,11 +11,9 @@ The model is that of ALICE (Pillai et al., OSDI 2014) at its most hostile, and k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from tests.support.system_calls import SystemCall
 
 # Path relative to the disk's root → content; None is a folder.
 Tree = Mapping[str, bytes | None]
@@ -106,6 +104,9 @@ class Disk:
     Args:
         root: Where they lie.
         start: What is there, durable.
+
+    Attributes:
+        changes: That it has seen; count.
     """
 
     def __init__(self, root: Path, start: Tree) -> None:
@@ -115,9 +116,8 @@ class Disk:
         self._live: dict[tuple[int, str], int] = {}
         self._durable: dict[tuple[int, str], tuple[int, int | None]] = {}
         self._pending: list[NameChange] = []
-        self._positions: dict[Path, int] = {}
         self._nodes = _ROOT
-        self._changes = 0
+        self.changes = 0
         for path in sorted(start):
             node = self._new_node(start[path])
             place = self._place(root / path)
@@ -153,152 +153,96 @@ class Disk:
         node = self._node(path)
         return None if node is None else self._files.get(node)
 
-    # What calls do
+    # What programs do
 
-    def apply(self, call: SystemCall) -> bool:
-        """Does what a system call did; whether that has changed anything that a crash may take."""
-        before = self._changes
-        match call.name:
-            case "open" | "openat" | "creat":
-                self._open(call)
-            case "lseek":
-                if (file := self._file(call.path(0))) is not None:
-                    file.position = call.result
-            case "write" | "writev":
-                self._write(call.path(0), call.content(1), None)
-            case "pwrite64" | "pwritev" | "pwritev2":
-                self._write(call.path(0), call.content(1), int(call.arguments[3]))
-            case "copy_file_range" | "sendfile" | "ioctl":
-                self._copy(call)
-            case "ftruncate" | "truncate":
-                self._change_length(call.path(0), int(call.arguments[1]))
-            case "fallocate":
-                end = int(call.arguments[2]) + int(call.arguments[3])
-                if call.arguments[1] == "0" and (file := self._file(call.path(0))) is not None:
-                    self._change_length(call.path(0), max(end, len(file.live)))
-            case "fsync" | "fdatasync":
-                if (node := self._node(call.path(0))) is not None:
-                    self._sync_node(node)
-            case "syncfs" | "sync":
-                for node in [*self._files, *self._folders]:
-                    self._sync_node(node)
-            case _:
-                self._name(call)
-        return self._changes != before
-
-    def _open(self, call: SystemCall) -> None:
-        at = 1 if call.name == "openat" else 0
-        flags = "O_CREAT|O_TRUNC" if call.name == "creat" else call.arguments[at + 1]
-        path = call.opened or call.path(at)
-        place = self._place(path)
-        if place is None or "O_TMPFILE" in flags:
-            if path is not None:
-                self._positions[path] = 0
-            return
-        node = self._live.get(place)
-        if node is None and "O_CREAT" in flags:
-            node = self._new_node(b"")
-            self._rename({place: node}, f"{path} is made")
-        file = self._files.get(node) if node is not None else None
-        if file is not None:
-            if "O_TRUNC" in flags and file.live:
-                self._change_length(path, 0)
-            file.position = -1 if "O_APPEND" in flags else 0
-
-    def _write(self, path: Path | None, content: bytes, offset: int | None) -> None:
+    def position(self, path: Path | None) -> int | None:
+        """Where the next write without an offset goes; None where the path is no file of this disk."""
         file = self._file(path)
-        if file is None:
-            return
-        if offset is None:
-            offset = len(file.live) if file.position < 0 else file.position
-            file.position = file.position if file.position < 0 else offset + len(content)
-        self._change(file, offset, content)
+        return None if file is None else len(file.live) if file.position < 0 else file.position
 
-    def _change_length(self, path: Path | None, size_bytes: int) -> None:
-        file = self._file(path)
-        if file is not None and len(file.live) != size_bytes:
-            self._change(file, size_bytes, None)
+    def seek(self, path: Path | None, position: int) -> None:
+        """The next write goes there; below 0 each goes to the end."""
+        if (file := self._file(path)) is not None:
+            file.position = position
 
-    def _change(self, file: _File, offset: int, content: bytes | None) -> None:
-        self._changes += 1
-        change = DataChange(self._changes, offset, content)
-        file.pending.append(change)
-        file.live = change.applied(file.live)
-
-    def _copy(self, call: SystemCall) -> None:
-        """Bytes that go from one file into another inside the kernel."""
-        if call.name == "ioctl":
-            if "FICLONE" in call.arguments[1]:
-                source = call.path(2)
-                assert source is not None
-                self._write(call.path(0), self._content(source), 0)
-            return
-        read, write = (0, 2) if call.name == "copy_file_range" else (1, 0)
-        source = call.path(read)
-        if source is None:
-            return
-        begin = self._positions.get(source, 0)
-        self._positions[source] = begin + call.result
-        self._write(call.path(write), self._content(source)[begin : begin + call.result], None)
-
-    def _content(self, path: Path) -> bytes:
+    def content(self, path: Path) -> bytes:
+        """Of a file here, or of one of the real disk that lies elsewhere."""
         file = self._file(path)
         return path.read_bytes() if file is None else file.live
 
-    def _name(self, call: SystemCall) -> None:
-        match call.name:
-            case "rename" | "link":
-                self._move(call.path(0), call.path(1), is_link=call.name == "link")
-            case "renameat" | "renameat2" | "linkat":
-                self._move(call.path_at(0, 1), call.path_at(2, 3), is_link=call.name == "linkat")
-            case "mkdir" | "mkdirat":
-                path = call.path(0) if call.name == "mkdir" else call.path_at(0, 1)
-                if (place := self._place(path)) is not None:
-                    self._rename({place: self._new_node(None)}, f"{path} is made")
-            case "unlink" | "rmdir" | "unlinkat":
-                path = call.path_at(0, 1) if call.name == "unlinkat" else call.path(0)
-                if (place := self._place(path)) is not None:
-                    self._rename({place: None}, f"{path} is removed")
-            case _:
-                raise AssertionError(f"the model does not know {call}")
+    def open(self, path: Path, *, is_made: bool, is_emptied: bool) -> None:
+        """Makes a file where there is none, or empties it."""
+        place = self._place(path)
+        if place is not None and place not in self._live and is_made:
+            self._rename({place: self._new_node(b"")}, f"{path} is made")
+        if is_emptied:
+            self.resize(path, 0)
 
-    def _move(self, old: Path | None, new: Path | None, *, is_link: bool) -> None:
+    def write(self, path: Path | None, content: bytes, offset: int | None = None) -> None:
+        """Writes where the last write without an offset ended, or at an offset."""
+        file, end = self._file(path), self.position(path)
+        if file is None or end is None:
+            return
+        self._change(file, end if offset is None else offset, content)
+        if offset is None and file.position >= 0:
+            file.position += len(content)
+
+    def resize(self, path: Path | None, size_bytes: int, *, is_least: bool = False) -> None:
+        """Gives a file another length, or at least that length."""
+        file = self._file(path)
+        if file is not None and (len(file.live) < size_bytes if is_least else len(file.live) != size_bytes):
+            self._change(file, size_bytes, None)
+
+    def make_folder(self, path: Path | None) -> None:
+        """Makes a folder."""
+        if (place := self._place(path)) is not None:
+            self._rename({place: self._new_node(None)}, f"{path} is made")
+
+    def remove(self, path: Path | None) -> None:
+        """Takes a name away."""
+        if (place := self._place(path)) is not None:
+            self._rename({place: None}, f"{path} is removed")
+
+    def rename(self, old: Path, new: Path, *, is_link: bool) -> None:
+        """Gives a file another name, or one more. A file from elsewhere that is linked here is durable."""
         source, target = self._place(old), self._place(new)
         if source is None and target is None:
             return
         if target is None or (source is None and not is_link):
             raise AssertionError(f"{old} → {new}: a rename across the edge of the disk is not known")
-        node = self._live[source] if source is not None else self._brought(old)
-        if is_link or self._live.get(target) == node:
+        node = self._new_node(old.read_bytes()) if source is None else self._live[source]
+        # A rename does nothing where both names are the same file's.
+        if source is None or is_link or self._live.get(target) == node:
             self._rename({target: node}, f"{new} is linked to {old}")
         else:
-            assert source is not None
             self._rename({source: None, target: node}, f"{old} becomes {new}")
 
-    def _brought(self, path: Path | None) -> int:
-        assert path is not None
-        return self._new_node(path.read_bytes())
+    def sync(self, path: Path | None) -> None:
+        """Makes a file's content durable, or the names in a folder."""
+        node = self._node(path)
+        if node in self._files:
+            file = self._files[node]
+            file.durable, file.pending = file.live, []
+        elif node is not None:
+            settled = [change for change in self._pending if any(folder == node for folder, _ in change.names)]
+            self._pending = [change for change in self._pending if change not in settled]
+            for change in settled:
+                _settle(self._durable, change)
+
+    def _change(self, file: _File, offset: int, content: bytes | None) -> None:
+        self.changes += 1
+        change = DataChange(self.changes, offset, content)
+        file.pending.append(change)
+        file.live = change.applied(file.live)
 
     def _rename(self, names: dict[tuple[int, str], int | None], about: str) -> None:
-        self._changes += 1
-        self._pending.append(NameChange(self._changes, names, about.replace(f"{self.root}/", "")))
+        self.changes += 1
+        self._pending.append(NameChange(self.changes, names, about.replace(f"{self.root}/", "")))
         for place, node in names.items():
             if node is None:
                 del self._live[place]
             else:
                 self._live[place] = node
-
-    def _sync_node(self, node: int) -> None:
-        if node in self._files:
-            file = self._files[node]
-            file.durable, file.pending = file.live, []
-            return
-        for change in self._pending:
-            if any(folder == node for folder, _ in change.names):
-                for place, target in change.names.items():
-                    if self._durable.get(place, (0, None))[0] < change.number:
-                        self._durable[place] = (change.number, target)
-        self._pending = [one for one in self._pending if not any(folder == node for folder, _ in one.names)]
 
     # What can be seen
 
@@ -308,12 +252,10 @@ class Disk:
 
     def after(self, loss: Loss) -> Tree:
         """As it is after a crash."""
-        chosen: dict[tuple[int, str], tuple[int, int | None]] = dict(self._durable)
+        chosen = dict(self._durable)
         for change in self._pending:
             if change.number not in loss.names:
-                for place, node in change.names.items():
-                    if chosen.get(place, (0, None))[0] < change.number:
-                        chosen[place] = (change.number, node)
+                _settle(chosen, change)
 
         def content(node: int) -> bytes:
             file = self._files[node]
@@ -327,8 +269,7 @@ class Disk:
 
         return self._tree({place: node for place, (_, node) in chosen.items() if node is not None}, content)
 
-    def _tree(self, names: Mapping[tuple[int, str], int], content: object) -> Tree:
-        assert callable(content)
+    def _tree(self, names: Mapping[tuple[int, str], int], content: Callable[[int], bytes]) -> Tree:
         below: dict[int, list[tuple[str, int]]] = {}
         for (folder, name), node in names.items():
             below.setdefault(folder, []).append((name, node))
@@ -368,7 +309,7 @@ class Disk:
             yield _loss((), numbers, f"the content of {about} is lost")
             yield _loss((), set(data) - set(numbers), f"the content of {about} is durable alone")
             for place, number in enumerate(numbers):
-                if in_detail or number == self._changes:
+                if in_detail or number == self.changes:
                     yield _loss((), (), f"write {place + 1} to {about} is torn", number)
                     yield _loss((), [number], f"write {place + 1} of {len(numbers)} to {about} is lost")
                     yield _loss((), numbers[place:], f"writes from {place + 1} of {len(numbers)} to {about} are lost")
@@ -392,21 +333,17 @@ class Disk:
         other = {path: "its content is not durable" for path in live if path in durable and live[path] != durable[path]}
         return {**missing, **other}
 
-    def unsynced_source(self, call: SystemCall) -> str | None:
-        """The file that a call gives a name to although its content is not durable; None where all is well.
+    def is_unsynced(self, path: Path) -> bool:
+        """Whether a file of this disk has content that is not durable."""
+        file = self._file(path)
+        return file is not None and bool(file.pending)
 
-        Args:
-            call: Not applied yet.
-        """
-        match call.name:
-            case "rename" | "link":
-                old, new = call.path(0), call.path(1)
-            case "renameat" | "renameat2" | "linkat":
-                old, new = call.path_at(0, 1), call.path_at(2, 3)
-            case _:
-                return None
-        file = self._file(old)
-        return str(new) if file is not None and file.pending and self._place(new) is not None else None
+
+def _settle(durable: MutableMapping[tuple[int, str], tuple[int, int | None]], change: NameChange) -> None:
+    """Of two changes of a name the later one counts, whichever is settled first."""
+    for place, node in change.names.items():
+        if durable.get(place, (0, None))[0] < change.number:
+            durable[place] = (change.number, node)
 
 
 def _loss(names: Iterable[int], data: Iterable[int], about: str, torn: int = 0) -> Loss:
