@@ -11,17 +11,30 @@ Start = Callable[..., Server]
 CONTEXT = ("--context", "128", "--slots", "1")
 
 
+def shrunk(server: Server) -> int:
+    """How often a context was halved."""
+    return len(server.json("journal", "search", "--action", "deployment.shrink"))
+
+
 def test_the_context_is_halved_once_where_that_is_allowed(fake_server: Start) -> None:
     """An engine that fails for want of memory comes up with half the context; status says so loudly, and the journal
-    names the change and its cause."""
+    names the change and its cause. What was removed and is made again, and what is asked for anew, begins with what
+    it asks for."""
     server = fake_server(deployment=(*CONTEXT, "--may-shrink"), most_context_tokens=64)
-    entry = server.wait_ready("bot")
-    assert entry["context_tokens"] == 64
+    server.run("deployment", "stop", "ticket-pilot")  # it gets no memory either, and has others unloaded each time
     assert server.say("hello")[0] == 200
+    entry = server.wait_ready("bot")
+    assert (entry["context_tokens"], entry["restarts"]) == (64, 1)
     wait_for(lambda: "64 tokens only, because memory ran out" in server.run("status").stdout, "the note in status")
-    shrinks = [e for e in server.json("journal", "show") if e["action"] == "deployment.shrink"]
+    shrinks = server.json("journal", "search", "--action", "deployment.shrink")
     assert [(e["before"], e["after"]) for e in shrinks] == [({"context_tokens": 128}, {"context_tokens": 64})]
     assert "out of memory" in shrinks[0]["reason"]
+    server.run("deployment", "remove", "bot")
+    server.run("deployment", "create", "bot", *CONTEXT, "--may-shrink")
+    wait_for(lambda: shrunk(server) == 2, "the new one to have asked for its own context")
+    server.run("deployment", "change", "bot", "--context", "48")
+    wait_for(lambda: server.deployment("bot")["context_tokens"] == 48, "the context that is asked for now")
+    assert shrunk(server) == 2
 
 
 def test_the_context_is_never_cut_where_that_was_not_allowed(fake_server: Start) -> None:
