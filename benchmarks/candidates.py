@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from benchmarks.candidates_judged import is_found_by_questions, judge_unasked
 from benchmarks.candidates_trials import CANDIDATES, bad_share, tickets_of, try_candidate
 from benchmarks.care_bank import GOOD, Bank, Served, fill, serving
 from benchmarks.care_rollbacks import undo
@@ -37,6 +38,7 @@ def main() -> int:
         with serving(folder, (GOOD, *CANDIDATES)) as served:
             shares = _tried(served, 15 if is_quick else 60, 1 if is_quick else 3, report)
             bank = fill(served, 1)
+        _judged(bank, 2 if is_quick else 10, report)
         _undone(bank, folder, shares, 2 if is_quick else 5, report)
     return report.finish(as_json=given.json)
 
@@ -61,6 +63,15 @@ def _tried(served: Served, count: int, seeds: int, report: Report) -> dict[str, 
     for variant, share in shares.items():
         report.figures[f"{variant}_bad_share"] = share
     return shares
+
+
+def _judged(bank: Bank, seeds: int, report: Report) -> None:
+    """The same judge without a server's delays: it looks after every answer, with a tenth of the users as a canary."""
+    for variant in CANDIDATES:
+        report.figures[f"{variant}_found_by_questions"] = int(is_found_by_questions(bank, variant))
+        found = [judge_unasked(bank, variant, seed, share=0.1) for seed in range(seeds)]
+        report.figures[f"{variant}_judged_sent_back"] = sum(one.is_sent_back for one in found) / seeds
+        report.figures[f"{variant}_judged_most_bad_answers"] = max(one.bad for one in found)
 
 
 def _undone(bank: Bank, folder: Path, shares: dict[str, float], seeds: int, report: Report) -> None:
