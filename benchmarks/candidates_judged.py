@@ -34,7 +34,7 @@ class Judged:
 
 def is_found_by_questions(bank: Bank, variant: str) -> bool:
     """Whether the standard questions alone send it back, before any user is answered by it."""
-    scores = Scores(*(_score(bank, one) for one in (variant, GOOD)))
+    scores = Scores(_score(bank, variant), _score(bank, GOOD))
     plan = Plan.model_validate({"canary_ratio": 0.1})
     return after_checking(plan, Rules.model_validate({}), _ready(), scores).step is Step.REVERT
 
