@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import time
 from collections.abc import Iterable
@@ -151,7 +152,10 @@ def _arguments() -> argparse.Namespace:
         "--fall-ratio", type=float, default=Plan.fall_ratio, help="share of the steps in which the rate falls"
     )
     parser.add_argument("--batch-tokens", type=int, default=Plan.batch_tokens)
-    parser.add_argument("--start-from", type=Path, help="GGUF of an earlier run, also one with another tokenizer")
+    parser.add_argument("--peak-rate", type=float, default=Plan.peak_rate)
+    parser.add_argument("--start-from", type=Path, help="GGUF of an earlier run, also of a smaller network")
+    for name in ("width", "layers", "heads", "kv_heads", "feed_forward"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Shape, name))
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
@@ -159,20 +163,30 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Train the tokenizer where there is none yet, then the network."""
     options = _arguments()
+    # Read at the first product: one kept for each of a thousand shapes of batches took 600 MB more a minute.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
-    plan = Plan(steps=options.steps, fall_ratio=options.fall_ratio, batch_tokens=options.batch_tokens)
+    plan = Plan(options.steps, options.fall_ratio, options.batch_tokens, options.peak_rate)
+    shape = Shape(
+        width=options.width,
+        layers=options.layers,
+        heads=options.heads,
+        kv_heads=options.kv_heads,
+        feed_forward=options.feed_forward,
+    )
     grammars = load_all()
     pieces, checkpoint = options.out / "tokenizer.model", options.out / "checkpoint.pt"
     if not pieces.exists():
         train_tokenizer(grammars, pieces, seed=plan.seed)
     tokenizer = TicketTokenizer(pieces)
     weights = tokenizer.token_weights(intent=plan.intent_weight, urgency=plan.urgency_weight)
-    run = Run(Shape(), plan, weights)
+    run = Run(shape, plan, weights)
     if checkpoint.exists():
         run.resume(checkpoint)
     elif options.start_from:
-        run.start_with(warm_weights(options.start_from, pieces, run.model.state_dict()))
+        kv_width = run.shape.kv_heads * run.shape.head_width
+        run.start_with(warm_weights(options.start_from, pieces, run.model.state_dict(), kv_width))
     tickets = TicketSource(grammars, has_noise=True, bare_ratio=0.4, crossing_ratio=0.4, weights=LANGUAGE_WEIGHTS)
     source = ConversationSource(tickets, tokenizer)
     rng = random.Random(plan.seed + run.step)
