@@ -5,7 +5,8 @@ python -m tools.vectors --into FOLDER    writes elsewhere
 
 It gives the commands that a user gives; those that a version does not have yet are left out, so the same tool has made
 the homes of past schemas with their own code: ``PYTHONPATH=OLD/src python tools/vectors.py --into FOLDER``. Rows that
-only a running server writes (usage, load times, runs of probes) are put in as plain SQL where their table is there.
+only a running server writes (usage, load times, runs of probes) are put in as plain SQL where their table is there,
+without the columns that it does not have.
 Stored files are not kept: a home stays small, and what a later version has to open is its database.
 """
 
@@ -54,6 +55,8 @@ _ROWS = {
         "queue_seconds": 0.01,
         "first_token_seconds": 0.2,
         "total_seconds": 1.5,
+        "rating": "good",
+        "rated_at": _AT,
     },
     "load_times": {
         "at": _AT,
@@ -106,7 +109,8 @@ def make_home(folder: Path, model: Path) -> None:
     with closing(sqlite3.connect(folder / "undercroft.db")) as database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for table in sorted(tables & set(_ROWS)):
-            row = _ROWS[table]
+            columns = {column[1] for column in database.execute(f"PRAGMA table_info({table})")}
+            row = {name: value for name, value in _ROWS[table].items() if name in columns}
             places = ", ".join("?" * len(row))
             database.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", list(row.values()))
         database.commit()

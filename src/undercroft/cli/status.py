@@ -52,10 +52,10 @@ def status(as_json: AsJson = False) -> None:
     for promotion in answer["promotions"]:
         typer.echo()
         print_wrapped(promotion_sentence(promotion))
-    sentence = probes_sentence(answer["probes"], utc_now())
-    if sentence:
-        typer.echo()
-        print_wrapped(sentence)
+    for sentence in (probes_sentence(answer["probes"], utc_now()), ratings_sentence(answer["ratings"])):
+        if sentence:
+            typer.echo()
+            print_wrapped(sentence)
     for said in [*incident_sentences(answer["incidents"], utc_now()), *sink_sentences(answer["alerts"])]:
         typer.echo()
         print_wrapped(said, indent="  ")
@@ -119,6 +119,16 @@ def probes_sentence(probes: Sequence[Mapping[str, Any]], now: datetime) -> str:
             how = run["note"] or f"{run['passed']} of {run['asked']} passed"
             told.append(f"{probe['probe']} {'FAILED: ' if failed else ''}{how}, {ago} ago")
     return f"Standard questions: {'; '.join(told)}." if told else ""
+
+
+def ratings_sentence(ratings: Sequence[Mapping[str, Any]]) -> str:
+    """How users rated the answers of the last day; empty where nobody did.
+
+    Args:
+        ratings: As control tells them.
+    """
+    told = [f"{one['name']} {one['bad']:,} of {one['rated']:,}" for one in ratings]
+    return f"Answers of the last 24 h that users rated bad: {'; '.join(told)}." if told else ""
 
 
 def promotion_sentence(promotion: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What requests took: kept in rows, a batch at a time, and summed up for whoever looks now."""
+"""What requests took, and how they were rated: kept in rows, a batch at a time, and summed up for whoever looks now."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,8 @@ from sqlalchemy import case, delete, func, insert, select
 
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import UndercroftError
+from undercroft.serving import feedback
+from undercroft.serving.feedback import Feedback, Rated
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
 
@@ -74,6 +77,7 @@ class UsageLog:
         self._database = database
         self._retention = timedelta(days=retention_days)
         self._rows: list[dict[str, Any]] = []
+        self._ratings: list[tuple[Feedback, Future[Rated | None]]] = []
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._totals: dict[str, Totals] = {}
@@ -100,6 +104,21 @@ class UsageLog:
                     self._rows.append({name: row.get(name) for name in _COLUMNS})
                 else:
                     self.dropped_rows += 1
+
+    def rate(self, given: Feedback) -> Future[Rated | None]:
+        """Writes a rating with the next batch, after the rows that are there.
+
+        Args:
+            given: What somebody says of an answer.
+
+        Returns:
+            What is known once it is written: whose answer it was, or None where the key has no such request. It raises
+            `UnavailableError` where the database cannot be written.
+        """
+        promised: Future[Rated | None] = Future()
+        with self._lock:
+            self._ratings.append((given, promised))
+        return promised
 
     def totals(self) -> dict[str, dict[str, float]]:
         """Sums by deployment, or by release (``NAME@7``) where a name has them, as plain data."""
@@ -145,11 +164,10 @@ class UsageLog:
         pruned = 0.0
         while True:
             is_last = self._ending.wait(_PAUSE_SECONDS)
-            batch = self._take()
+            batch, ratings = self._take()
             try:
-                if batch:
-                    with self._database.write() as connection:
-                        connection.execute(insert(usage), batch)
+                if batch or ratings:
+                    self._write(batch, ratings)
                 if time.monotonic() - pruned > _PRUNE_SECONDS or not pruned:
                     pruned = time.monotonic()
                     self._prune()
@@ -160,14 +178,37 @@ class UsageLog:
             if is_last and not self._rows:
                 return
 
-    def _take(self) -> list[dict[str, Any]]:
+    def _write(self, batch: list[dict[str, Any]], ratings: list[tuple[Feedback, Future[Rated | None]]]) -> None:
+        """One transaction; whoever rated is told when it is over, not before."""
+        since = self._kept_since()
+        try:
+            with self._database.write() as connection:
+                if batch:
+                    connection.execute(insert(usage), batch)
+                found = [feedback.keep(connection, given, since=since) for given, _ in ratings]
+        except UndercroftError as error:
+            for _, promised in ratings:
+                promised.set_exception(error)
+            raise
+        for (_, promised), rated in zip(ratings, found, strict=True):
+            promised.set_result(rated)
+
+    def _take(self) -> tuple[list[dict[str, Any]], list[tuple[Feedback, Future[Rated | None]]]]:
+        """The next rows; ratings only with the last of them, for they are of rows that came before."""
         with self._lock:
             batch, self._rows = self._rows[:_BATCH_ROWS], self._rows[_BATCH_ROWS:]
-        return batch
+            ratings = []
+            if not self._rows:
+                ratings, self._ratings = self._ratings, ratings
+        # Who does not wait any more was never told that it is kept.
+        return batch, [(given, promised) for given, promised in ratings if promised.set_running_or_notify_cancel()]
+
+    def _kept_since(self) -> str:
+        return to_iso(utc_now() - self._retention)
 
     def _prune(self) -> None:
         with self._database.write() as connection:
-            connection.execute(delete(usage).where(usage.c.at < to_iso(utc_now() - self._retention)))
+            connection.execute(delete(usage).where(usage.c.at < self._kept_since()))
 
 
 def _counted_as(name: object, release: object) -> str:

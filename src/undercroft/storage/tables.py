@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -109,9 +110,20 @@ usage = Table(
     Column("signs", JSON, nullable=True),  # of the answer, while a candidate is tried: is_empty, is_refusal …; no text
     Column("input_language", String(8), nullable=True),  # of some requests, as watch.input_signs tells it; no text
     Column("input_topic", Integer, nullable=True),  # 0 to 15: a hash of its words
+    Column("rating", String(4), nullable=True),  # serving.feedback.Rating, by whoever holds the key; None without one
+    Column("rated_at", String(24), nullable=True),
     Index("ix_usage_at", "at"),
+    Index("ix_usage_request_id", "request_id"),
     Index("ix_usage_deployment_at", "deployment", "at"),
     Index("ix_usage_deployment_release_at", "deployment", "release", "at"),
+    Index(
+        "ix_usage_rated",
+        "deployment",
+        "release",
+        "at",
+        sqlite_where=text("rating IS NOT NULL"),
+        postgresql_where=text("rating IS NOT NULL"),
+    ),
 )
 
 load_times = Table(

@@ -225,6 +225,21 @@ def test_admin_without_control_says_so(door: DoorProcess) -> None:
     assert door.post(ROUTE, CHAT).status == 200
 
 
+def test_a_rating_is_passed_on_with_the_key_that_gave_it(door: DoorProcess, control: Upstream) -> None:
+    """Control is told who rates by the door, which keeps to itself what it can refuse; without control it says so."""
+    control.behaviour = answer_json({"rated": {"deployment": "bot", "release": 7}})
+    given = {"request_id": "req-1", "rating": "bad"}
+    with control:
+        kept = door.post("/v1/feedback", given).json()
+        refused = door.post("/v1/feedback", {**given, "key_id": "key_admin"})
+    away = door.post("/v1/feedback", given)
+    assert kept == {"object": "feedback", **given, "model": "bot", "release": "bot@7"}
+    assert (refused.status, refused.error["param"]) == (400, "key_id")
+    told = [orjson.loads(one.body) for one in control.received if one.path == "/internal/feedback"]
+    assert told == [{**given, "key_id": "key_user"}]
+    assert (away.status, away.error["code"], away.headers["retry-after"]) == (503, "control-away", "2")
+
+
 def test_internal_routes_are_not_reachable(door: DoorProcess, control: Upstream) -> None:
     """What our own processes ask each other is not at the door, for admins neither."""
     with control:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES, forwarded, read
+from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, EMBEDDINGS, FEEDBACK, RERANK, RESPONSES, forwarded, read
 from undercroft.gateway.openai.kinds import Record
 from undercroft.gateway.openai.openapi import openapi_paths
 from undercroft.gateway.openai.payload import payload_for
@@ -135,3 +135,33 @@ def test_what_is_right_reaches_an_engine(messages: list[dict[str, Any]], options
         sent = orjson.loads(payload_for(CHAT, data, body)(ReplicaEntry("rep_1", "/s", None, None, 1, protocol)))
         assert {message["role"] for message in sent["messages"]} <= {"system", "user", "assistant", "tool"}
         assert len(sent["messages"]) == len(messages)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "param"),
+    [
+        ({"rating": "ok"}, "invalid-field", "rating"),
+        ({"rating": None}, "invalid-field", "rating"),
+        ({"rating": 1}, "invalid-field", "rating"),
+        ({"request_id": ""}, "invalid-field", "request_id"),
+        ({"request_id": "a b"}, "invalid-field", "request_id"),
+        ({"request_id": "r" * 65}, "invalid-field", "request_id"),
+        ({"comment": "Anna was rude"}, "refused-field", "comment"),
+        ({"ratng": "good"}, "unknown-field", "ratng"),
+        ({"key_id": "key_other"}, "unknown-field", "key_id"),
+    ],
+)
+def test_feedback_is_an_id_and_a_rating(changes: dict[str, Any], code: str, param: str) -> None:
+    """Anything else is refused by name, and a text is not repeated: it may tell of a person."""
+    good = {"request_id": "req-1", "rating": "bad"}
+    assert read(FEEDBACK, orjson.dumps(good)) == good
+    with pytest.raises(DoorError) as caught:
+        read(FEEDBACK, orjson.dumps({**good, **changes}))
+    assert (caught.value.code, caught.value.param) == (code, param)
+    assert "Anna" not in caught.value.message
+
+
+def test_feedback_without_a_rating_is_none() -> None:
+    """Both fields are needed."""
+    with pytest.raises(DoorError, match="rating: missing"):
+        read(FEEDBACK, b'{"request_id": "req-1"}')

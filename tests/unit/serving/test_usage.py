@@ -1,4 +1,4 @@
-"""Usage: rows in batches, sums at once."""
+"""Usage: rows in batches, sums at once, ratings after the rows that they are of."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from undercroft.core.clock import to_iso, utc_now
+from undercroft.core.errors import UnavailableError
+from undercroft.serving.feedback import Feedback, Rated, Rating
 from undercroft.serving.usage import UsageLog
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
@@ -94,3 +96,39 @@ def test_old_rows_are_dropped(database: Database) -> None:
     log.begin()
     log.end()
     assert count(database) == 1
+
+
+def test_a_rating_finds_the_row_that_came_just_before_it(database: Database) -> None:
+    """However many rows are still to be written; what nobody asked is told apart."""
+    log = UsageLog(database, retention_days=30)
+    log.add([row(request_id="r1", release=7), *(row() for _ in range(25_000))])
+    known = log.rate(Feedback("r1", "key_a", Rating.BAD))
+    unknown = log.rate(Feedback("r2", "key_a", Rating.BAD))
+    log.begin()
+    log.end()
+    assert known.result(0) == Rated("bot", 7)
+    assert unknown.result(0) is None
+    with database.read() as connection:
+        assert connection.execute(select(usage.c.rating).where(usage.c.request_id == "r1")).scalar_one() == "bad"
+
+
+def test_a_request_that_is_older_than_the_retention_is_not_rated(database: Database) -> None:
+    """Also where its row has not been dropped yet."""
+    log = UsageLog(database, retention_days=30)
+    log.begin()
+    log.add([row(request_id="r1", at=to_iso(utc_now() - timedelta(days=31)))])
+    assert log.rate(Feedback("r1", "key_a", Rating.BAD)).result(30) is None
+    log.end()
+
+
+def test_whoever_rates_is_told_where_it_cannot_be_kept(database: Database) -> None:
+    """An error instead of a rating that is lost in silence; the writer goes on."""
+    with database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE usage RENAME TO elsewhere")
+        connection.exec_driver_sql("CREATE TABLE usage (id INTEGER PRIMARY KEY, at TEXT, deployment TEXT)")
+    log = UsageLog(database, retention_days=30)
+    promised = log.rate(Feedback("r1", "key_a", Rating.BAD))
+    log._thread.start()
+    with pytest.raises(UnavailableError, match="cannot use the database"):
+        promised.result(30)
+    log.end()

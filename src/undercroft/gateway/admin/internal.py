@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict
 
 from undercroft.core.errors import UndercroftError
 from undercroft.gateway import metrics
 from undercroft.gateway.admin.control_metrics import control_families, incident_families
 from undercroft.gateway.admin.parts import ControlParts, Parts
+from undercroft.serving.feedback import Feedback, Rating
 from undercroft.watch.incidents import incident_store
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
 
 _ACK_SECONDS = 5.0
+# A rating may be here before the row of its request, which comes with the next batch of its door.
+_ROW_SECONDS = 2.0
+
+
+class GivenFeedback(BaseModel):
+    """What a door passes on; the key is the one that it checked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_id: str
+    key_id: str
+    rating: Rating
 
 
 @router.get("/status")
@@ -48,6 +63,17 @@ async def _issued(parts: Parts, *, is_for_probes: bool) -> dict[str, Any]:
     version = await asyncio.to_thread(parts.reconciler.refresh)
     await parts.doors.wait_for(version, timeout_seconds=_ACK_SECONDS)
     return {"key": secret}
+
+
+@router.post("/feedback")
+async def take_feedback(given: GivenFeedback, parts: Parts) -> dict[str, Any]:
+    """Keeps what a user says of an answer; says whose it was, or null where the key has no such request."""
+    feedback = Feedback(given.request_id, given.key_id, given.rating)
+    deadline = time.monotonic() + _ROW_SECONDS
+    while True:
+        rated = await asyncio.wrap_future(parts.usage.rate(feedback))
+        if rated is not None or time.monotonic() > deadline:
+            return {"rated": rated.to_dict() if rated is not None else None}
 
 
 @router.post("/metrics")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
@@ -12,12 +13,14 @@ from fastapi import Depends, Request
 import undercroft
 from undercroft.catalog.licences import load_licences
 from undercroft.catalog.uses import parse_use
+from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.gateway.admin.local_keys import LocalKeys
 from undercroft.gateway.doors import DoorLink
 from undercroft.registry.licences import LicenceGate
 from undercroft.serving.backups import read_state
+from undercroft.serving.feedback import ratings_since
 from undercroft.serving.listening import url_of
 from undercroft.serving.reconciler import Reconciler
 from undercroft.serving.status import deployments_status, ledger_status, promotions_status
@@ -27,6 +30,9 @@ from undercroft.watch.incidents import incident_store, outbox
 from undercroft.watch.probes.history import last_run
 from undercroft.watch.probes.probe_files import probe_names
 from undercroft.watch.sinks.all import configured
+
+# Whose ratings are summed up.
+_RATINGS = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,12 @@ class ControlParts:
             "promotions": promotions_status(names),
             **self._incidents(),
             "probes": self._probes(),
+            "ratings": self._ratings(),
         }
+
+    def _ratings(self) -> list[dict[str, Any]]:
+        with self.database.read() as connection:
+            return [one.to_dict() for one in ratings_since(connection, to_iso(utc_now() - _RATINGS))]
 
     def _probes(self) -> list[dict[str, Any]]:
         with self.database.read() as connection:

@@ -33,6 +33,7 @@ from undercroft.gateway.door.connection import ConnectionLimits, Listener
 from undercroft.gateway.door.control_link import ControlLink
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
+from undercroft.gateway.door.feedback import take_feedback
 from undercroft.gateway.door.proxy import ControlProxy
 from undercroft.gateway.door.readiness import readiness
 from undercroft.gateway.door.routes import Entrance, Own, Route, find_route
@@ -182,6 +183,8 @@ class Door:
             exchange.respond(status, orjson.dumps(body))
         elif what is Own.METRICS:
             exchange.respond(200, await self._metrics(), metrics.CONTENT_TYPE)
+        elif what is Own.FEEDBACK:
+            await take_feedback(self._proxy, exchange)
         elif what is Own.CONTROL:
             await self._proxy.forward(exchange)
         else:

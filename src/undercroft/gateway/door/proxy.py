@@ -1,4 +1,4 @@
-"""Passes admin requests on to control, over its Unix socket, with the name of who is asking."""
+"""Requests to control, over its Unix socket: those of admins with the name of who is asking, and the door's own."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ControlProxy:
             await connection.pipe(exchange.pass_on)
             exchange.end()
         except UpstreamError as error:
-            raise _away(error) from error
+            raise away(error) from error
         finally:
             self._pool.give_back(connection)
 
@@ -91,7 +91,7 @@ class ControlProxy:
         try:
             return await self._pool.request(request, whole=False)
         except UpstreamError as error:
-            raise _away(error) from error
+            raise away(error) from error
 
 
 def exchange_request(exchange: Exchange) -> bytes:
@@ -115,12 +115,13 @@ def exchange_request(exchange: Exchange) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + exchange.body
 
 
-def _away(error: UpstreamError) -> DoorError:
+def away(error: UpstreamError) -> DoorError:
+    """HTTP 503: control does not answer."""
     about = "is not running" if isinstance(error, ConnectError) else f"did not answer: {error}"
     return DoorError(
         503,
         "control-away",
-        f"control, which answers the admin routes, {about}; models go on answering. 'undercroft status' says more",
+        f"control, which this route needs, {about}; models go on answering. 'undercroft status' says more",
         source="door",
         retry_after_seconds=2,
     )

@@ -4,6 +4,7 @@ path                        who may      answered by
 ──────────────────────────  ───────────  ───────────────────────────────────
 /  /healthz  /readyz        everybody    the door
 /v1/…  /rerank  /metrics    any key      the door
+/v1/feedback                any key      the door, once control has kept it
 /openapi.json               any key      control
 /admin/…                    admin keys   control
 """
@@ -41,6 +42,7 @@ class Own(Enum):
     ALIVE = auto()
     READY = auto()
     METRICS = auto()
+    FEEDBACK = auto()
     CONTROL = auto()
 
 
@@ -77,6 +79,7 @@ _ROUTES: dict[str, Route] = {
     "/v1/rerank": Route("/v1/rerank", _POST, Entrance.KEY, rerank),
     "/v2/rerank": Route("/v1/rerank", _POST, Entrance.KEY, rerank),
     "/rerank": Route("/v1/rerank", _POST, Entrance.KEY, rerank),
+    "/v1/feedback": Route("/v1/feedback", _POST, Entrance.KEY, Own.FEEDBACK),
     "/openapi.json": Route("/openapi.json", _GET, Entrance.KEY, Own.CONTROL),
 }
 _SHOW_MODEL = Route("/v1/models", _GET, Entrance.KEY, show_model)

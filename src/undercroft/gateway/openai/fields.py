@@ -395,6 +395,17 @@ RESPONSES = Record(
     },
 )
 
+# Not OpenAI's.
+FEEDBACK = Record(
+    {
+        "request_id": Field(
+            Text(1, 64, re.compile(r"[A-Za-z0-9._-]+")), "What X-Request-Id said in the head of the answer.", True
+        ),
+        "rating": Field(Choice(("good", "bad")), "Of the answer; a later one takes the place of an earlier.", True),
+    },
+    dict.fromkeys(("comment", "message", "reason", "text"), "no text is kept, for it may hold personal data"),
+)
+
 
 def read(table: Record, body: bytes) -> dict[str, Any]:
     """Reads and checks a request's body.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES
+from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, EMBEDDINGS, FEEDBACK, RERANK, RESPONSES
 from undercroft.gateway.openai.kinds import Record
 
 _ERROR = {
@@ -34,6 +35,13 @@ _FAILURES = {
     "503": "No replica in time; Retry-After says when to try again.",
     "504": "The engine said nothing for too long.",
 }
+_FEEDBACK_FAILURES = {
+    "400": _FAILURES["400"],
+    "401": _FAILURES["401"],
+    "404": "This key has no such request, or it is too old.",
+    "413": _FAILURES["413"],
+    "503": "The control process, which keeps it, is away; Retry-After says when to try again.",
+}
 _POSTS: tuple[tuple[str, str, Record, bool], ...] = (
     ("/v1/chat/completions", "Answer a conversation", CHAT, True),
     ("/v1/completions", "Go on with a text", COMPLETIONS, True),
@@ -48,6 +56,9 @@ def openapi_paths() -> dict[str, Any]:
     paths: dict[str, Any] = {
         path: {"post": _post(summary, table, can_stream)} for path, summary, table, can_stream in _POSTS
     }
+    paths["/v1/feedback"] = {
+        "post": _post("Say whether an answer was good or bad", FEEDBACK, can_stream=False, failures=_FEEDBACK_FAILURES)
+    }
     paths["/v1/models"] = {"get": _get("List the models that this key may use")}
     paths["/v1/models/{model}"] = {
         "get": _get("Show a model")
@@ -56,7 +67,7 @@ def openapi_paths() -> dict[str, Any]:
     return paths
 
 
-def _post(summary: str, table: Record, can_stream: bool) -> dict[str, Any]:
+def _post(summary: str, table: Record, can_stream: bool, failures: Mapping[str, str] = _FAILURES) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if can_stream:
         content["text/event-stream"] = {"schema": {"type": "string"}}
@@ -64,7 +75,7 @@ def _post(summary: str, table: Record, can_stream: bool) -> dict[str, Any]:
         "summary": summary,
         "tags": ["v1"],
         "requestBody": {"required": True, "content": {"application/json": {"schema": table.schema()}}},
-        "responses": {"200": {"description": "The answer.", "content": content}, **_failures(_FAILURES)},
+        "responses": {"200": {"description": "The answer.", "content": content}, **_failures(failures)},
     }
 
 
@@ -78,6 +89,6 @@ def _get(summary: str) -> dict[str, Any]:
     }
 
 
-def _failures(known: dict[str, str]) -> dict[str, Any]:
+def _failures(known: Mapping[str, str]) -> dict[str, Any]:
     content = {"application/json": {"schema": _ERROR}}
     return {status: {"description": about, "content": content} for status, about in known.items()}
