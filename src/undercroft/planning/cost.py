@@ -117,7 +117,7 @@ def cost_of(machines: Machines, pace: Pace, workload: Workload, users: int, assu
     tokens = _tokens_per_request(workload)
     capacity = machines.count * 86400 / seconds_per_request(pace, workload)
     busy = min(1.0, requests / capacity)
-    price = None if machines.price_usd is None else machines.price_usd * machines.count * assumed.dollar_rate
+    price = price_of(machines, assumed)
     bill = None if price is None else _bill(machines, price, busy, assumed)
     full = None if price is None else _bill(machines, price, 1.0, assumed)
     request_in_cloud = _cloud_price(workload, assumed)
@@ -139,6 +139,11 @@ def cost_of(machines: Machines, pace: Pace, workload: Workload, users: int, assu
         even_cloud_months=_even_months(price, bill, cloud_month),
         even_rent_months=None if rent_month is None else _even_months(price, bill, rent_month),
     )
+
+
+def price_of(machines: Machines, assumed: Assumptions) -> float | None:
+    """Money for all machines; None is not known."""
+    return None if machines.price_usd is None else machines.price_usd * machines.count * assumed.dollar_rate
 
 
 def seconds_per_request(pace: Pace, workload: Workload) -> float:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from undercroft.catalog.families import CatalogueModel
 from undercroft.core.units import format_bytes
 from undercroft.hardware.devices import Device
 from undercroft.planning.assumptions import Assumptions, CloudPrice, cloud_price, with_cloud
-from undercroft.planning.cost import Cost, Machines, cost_of
+from undercroft.planning.cost import Cost, Machines, cost_of, price_of
 from undercroft.planning.memory_vllm import HOST_BYTES, is_large, share_of, sharing
 from undercroft.planning.needs import Need
 from undercroft.planning.sketches import FORMATS, LLAMACPP, QUANTIZATIONS, VLLM, Sketch, Sketches
-from undercroft.planning.speed import Pace, pace_of_job, present_tokens
+from undercroft.planning.speed import Pace, first_token_seconds, pace_of_job, present_tokens
 from undercroft.planning.step_lines import StepLine, step_line
 from undercroft.planning.steps import Job, Part, decode_seconds, job_of
 from undercroft.planning.targets import Target
@@ -36,9 +37,9 @@ _Why = str | tuple[str, int]
 _Failures = dict[tuple[str, str], _Why]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Candidate:
-    """A model in a quantization on machines that satisfy the need.
+    """A model in a quantization on machines that satisfy the need; of thousands only the first few are looked at.
 
     Args:
         model: Of the catalogue.
@@ -46,8 +47,10 @@ class Candidate:
         quantization: The best that satisfies it.
         device: Of the catalogue.
         count: Accelerators in one machine, or machines where the device is a whole computer.
-        pace: Of one machine.
-        cost: Of all.
+        job: The model on one machine.
+        machines: What is bought.
+        users: Of all machines together.
+        assumed: For the cost.
         needs_acceptance: Somebody has to accept the licence for this use.
         spare_ratio: What of the memory stays free, of 1.
     """
@@ -57,10 +60,27 @@ class Candidate:
     quantization: str
     device: Device
     count: int
-    pace: Pace
-    cost: Cost
+    job: Job
+    machines: Machines
+    users: int
+    assumed: Assumptions
     needs_acceptance: bool
     spare_ratio: float
+
+    @property
+    def price(self) -> float | None:
+        """Of all machines, in the currency of the assumptions; None is not known."""
+        return price_of(self.machines, self.assumed)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """Of one machine."""
+        return pace_of_job(self.job)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Of all machines."""
+        return cost_of(self.machines, self.pace, self.job.workload, self.users, self.assumed)
 
     @property
     def stored_as(self) -> str:
@@ -88,6 +108,7 @@ class Place:
         self.formats = _formats(device)
         self._parts: dict[tuple[str, int], tuple[Part, ...]] = {}
         self._assumed: dict[CloudPrice, Assumptions] = {}
+        self.machines = {count: self._bought(count) for count in COUNTS}
         self.reasons = self._unsuited()
         self.counts = [count for count in COUNTS if not self._too_much(count)]
 
@@ -113,7 +134,7 @@ class Place:
         return reasons + self._too_much(1)
 
     def _too_much(self, count: int) -> list[tuple[str, str]]:
-        need, machines = self.need, self.machines(count)
+        need, machines = self.need, self.machines[count]
         reasons = []
         if need.budget_usd is not None and machines.price_usd is None:
             reasons.append(("price not known", _why_unpriced(self.device)))
@@ -125,8 +146,7 @@ class Place:
             reasons.append(("power", f"takes {machines.watts * machines.count:,.0f} W"))
         return reasons
 
-    def machines(self, count: int) -> Machines:
-        """What is bought."""
+    def _bought(self, count: int) -> Machines:
         target = self.targets[count]
         rent = self.device.rent.usd if self.device.rent is not None else None
         cards = 1 if self.is_computer else count
@@ -160,12 +180,20 @@ class Place:
                 engines = engines if can_share else [engine for engine in engines if engine != VLLM]
             for engine in engines:
                 for sketch, used in self._quick_enough(sketches, engine, count, fitted, failed):
-                    pace = pace_of_job(self._job(sketches, sketch, count))
-                    if self._satisfies(pace, engine, failed):
-                        work, assumed, spare = sketch.workload, self._assumed_for(sketch), round(1 - used, 3)
-                        cost = cost_of(self.machines(count), pace, work, self.need.users, assumed)
+                    job = self._job(sketches, sketch, count)
+                    if self._is_answering(job, failed):
                         return Candidate(
-                            model, engine, work.quantization, self.device, count, pace, cost, needs_acceptance, spare
+                            model=model,
+                            engine=engine,
+                            quantization=job.workload.quantization,
+                            device=self.device,
+                            count=count,
+                            job=job,
+                            machines=self.machines[count],
+                            users=self.need.users,
+                            assumed=self._assumed_for(sketch),
+                            needs_acceptance=needs_acceptance,
+                            spare_ratio=round(1 - used, 3),
                         )
         return self._told(sketches, failed)
 
@@ -181,7 +209,7 @@ class Place:
         """Whether so many do, where fewer do no better: computers that share users, cards that share layers."""
         tried: _Failures = {}
         found = any(
-            self._satisfies(pace_of_job(self._job(sketches, sketch, count)), engine, tried)
+            self._is_answering(self._job(sketches, sketch, count), tried)
             for engine in engines
             for sketch, _ in self._quick_enough(sketches, engine, count, set(), tried)
         )
@@ -193,7 +221,7 @@ class Place:
         engine = (self.engines or [LLAMACPP])[0]
         for count in self._different(self.counts or COUNTS[:1]):
             for sketch, _ in self._quick_enough(sketches, engine, count, set(), failed):
-                self._satisfies(pace_of_job(self._job(sketches, sketch, count)), engine, failed)
+                self._is_answering(self._job(sketches, sketch, count), failed)
                 break
 
     def _told(self, sketches: Sketches, failed: _Failures) -> list[tuple[str, str]]:
@@ -315,15 +343,15 @@ class Place:
             parts = self._parts[engine, count] = job_of(shape, sketch.workload, target, layers).parts
         return Job(shape, sketch.workload, sketch.traffic, parts, target.link_bandwidth)
 
-    def _satisfies(self, pace: Pace, engine: str, failed: _Failures) -> bool:
-        wanted, longest = self.need.tokens_per_second, self.need.first_token_seconds
-        if wanted is not None and 0 < pace.decode_user < wanted:
-            failed["tokens a second", engine] = f"{pace.decode_user:.2g} a second for each user, {wanted:g} are needed"
-            return False
-        if longest is not None and pace.first_token > longest:
-            failed["first token", engine] = f"after {pace.first_token:.2g} s, {longest:g} s are wanted"
-            return False
-        return True
+    def _is_answering(self, job: Job, failed: _Failures) -> bool:
+        """Whether the first token of an answer comes early enough; its others were looked at before."""
+        longest = self.need.first_token_seconds
+        if longest is None:
+            return True
+        after = first_token_seconds(job)
+        if after > longest:
+            failed["first token", job.workload.engine] = f"after {after:.2g} s, {longest:g} s are wanted"
+        return after <= longest
 
 
 def _formats(device: Device) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from undercroft.catalog.shapes import ModelShape
 from undercroft.planning.speed_constants import PROMPT_COLUMNS
@@ -15,8 +15,7 @@ _STEP_PAIR, _STEP_PRODUCT = 3650.0, 18.5
 _PROMPT_PAIR, _PROMPT_PRODUCT = 500.0, 7.2
 
 
-@dataclass(frozen=True, slots=True)
-class StepWork:
+class StepWork(NamedTuple):
     """What one step asks of a processor.
 
     Args:
@@ -56,8 +55,7 @@ def prompt_attention(shape: ModelShape, prompt_tokens: int) -> float:
     return prompt_attention_pairs(shape, prompt_tokens) * (_PROMPT_PAIR + _PROMPT_PRODUCT * width)
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(NamedTuple):
     """What a processor does in a second.
 
     Args:
@@ -72,8 +70,7 @@ class Rates:
     operations: float
 
 
-@dataclass(frozen=True, slots=True)
-class StepTime:
+class StepTime(NamedTuple):
     """Seconds of a step by what takes them.
 
     Args:

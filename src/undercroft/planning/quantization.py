@@ -162,9 +162,12 @@ def quantized(tensors: Sequence[TensorShape], mix: str, model: ModelShape) -> tu
         mix: Key of `MIXES`.
         model: Whose heads, experts and layers the rules ask for.
     """
-    types = quantized_types(tensors, kinds_of(tensors), mix, model)
-    pairs = zip(tensors, types, strict=True)
-    return tuple(StoredTensor(tensor.name, tensor.shape, name, size) for tensor, (name, size) in pairs)
+    kinds = kinds_of(tensors)
+    chooser = TypeChooser(mix, kinds, model)
+    return tuple(
+        StoredTensor(tensor.name, tensor.shape, *chooser.stored_as(tensor, kind))
+        for tensor, kind in zip(tensors, kinds, strict=True)
+    )
 
 
 def kinds_of(tensors: Sequence[TensorShape]) -> tuple[str, ...]:
@@ -172,37 +175,45 @@ def kinds_of(tensors: Sequence[TensorShape]) -> tuple[str, ...]:
     return tuple(_category(tensor.name) if _is_quantized(tensor) else "" for tensor in tensors)
 
 
-def quantized_types(
-    tensors: Sequence[TensorShape], kinds: Sequence[str], mix: str, model: ModelShape
-) -> list[tuple[str, int]]:
-    """Type and bytes of each tensor in a file of a mix; one object for all of one type and shape.
+class TypeChooser:
+    """Chooses type and bytes of one tensor of a network after the other, as llama.cpp's quantizer does.
 
     Args:
-        tensors: Of the network, in the order of its blocks.
-        kinds: From `kinds_of`.
         mix: Key of `MIXES`.
+        kinds: Of all tensors of the network, from `kinds_of`.
         model: Whose heads, experts and layers the rules ask for.
     """
-    base = MIXES[known_mix(mix)]
-    state = _State(mix=known_mix(mix), base=base, model=model, kinds=kinds)
-    has_rules = base not in _PLAIN
-    counted = _COUNTED | {"gate", "up"} if state.mix == "IQ3_XS" else _COUNTED
-    sizes: dict[tuple[str, tuple[int, ...]], tuple[str, int]] = {}
-    chosen: dict[tuple[str, tuple[int, ...]], tuple[str, int]] = {}
-    stored = []
-    for tensor, kind in zip(tensors, kinds, strict=True):
-        shape = tensor.shape
-        found = chosen.get((kind, shape))
+
+    def __init__(self, mix: str, kinds: Sequence[str], model: ModelShape) -> None:
+        known = known_mix(mix)
+        self._base = MIXES[known]
+        self._state = _State(mix=known, base=self._base, model=model, kinds=kinds)
+        self._has_rules = self._base not in _PLAIN
+        self._counted = _COUNTED | {"gate", "up"} if known == "IQ3_XS" else _COUNTED
+        self._chosen: dict[tuple[str, tuple[int, ...]], tuple[str, int]] = {}
+
+    def goes_by_order(self, kind: str) -> bool:
+        """Whether tensors of a kind and one shape may differ: all of those are to be asked for, in their order."""
+        return self._has_rules and kind in self._counted
+
+    def stored_as(self, tensor: TensorShape, kind: str) -> tuple[str, int]:
+        """Type and bytes of the next tensor."""
+        if self.goes_by_order(kind):
+            return self._sized(self._state.choose(tensor, kind), tensor.shape)
+        found = self._chosen.get((kind, tensor.shape))
         if found is None:
-            wanted = state.choose(tensor, kind) if has_rules and kind else base if kind else "F32"
-            found = sizes.get((wanted, shape))
-            if found is None:
-                type_name = _fitting(wanted, shape[0]) if has_rules and kind else wanted
-                found = sizes[wanted, shape] = (type_name, tensor_bytes(type_name, shape))
-            if kind not in counted:
-                chosen[kind, shape] = found
-        stored.append(found)
-    return stored
+            if not kind:
+                found = ("F32", tensor_bytes("F32", tensor.shape))
+            elif not self._has_rules:
+                found = (self._base, tensor_bytes(self._base, tensor.shape))
+            else:
+                found = self._sized(self._state.choose(tensor, kind), tensor.shape)
+            self._chosen[kind, tensor.shape] = found
+        return found
+
+    def _sized(self, wanted: str, shape: tuple[int, ...]) -> tuple[str, int]:
+        type_name = _fitting(wanted, shape[0])
+        return type_name, tensor_bytes(type_name, shape)
 
 
 def _is_quantized(tensor: TensorShape) -> bool:
@@ -251,7 +262,7 @@ class _State:
 
     def __post_init__(self) -> None:
         self.is_tied = "output" not in self.kinds
-        self.values = sum(kind in {"value", "qkv"} for kind in self.kinds)
+        self.values = self.kinds.count("value") + self.kinds.count("qkv")
 
     @property
     def experts(self) -> int:

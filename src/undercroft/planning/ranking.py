@@ -132,7 +132,7 @@ def _tried(
 
 
 def _order(candidate: Candidate) -> tuple[float, int, int, str, str]:
-    price = candidate.cost.price if candidate.cost.price is not None else float("inf")
+    price = candidate.price if candidate.price is not None else float("inf")
     quality = _QUALITY[candidate.quantization]
     return (price, -parameters_of(candidate.model), quality, candidate.model.name, candidate.device.id)
 

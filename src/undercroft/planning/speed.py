@@ -83,7 +83,7 @@ def pace_of_job(job: Job, learnt: Corrections | None = None) -> Pace:
         learnt: From pairs of forecast and measurement; None for nothing.
     """
     workload = job.workload
-    prompt = max(1, min(workload.prompt_tokens, workload.context_tokens))
+    prompt = _prompt_tokens(workload)
     prompt_time = prompt_seconds(job, prompt) / _correction(job, Quantity.PREFILL_TOKENS, learnt).factor
     if _generates_nothing(job):
         return Pace(0.0, 0.0, 0.0, prompt / prompt_time, prompt_time + constants.DOOR_SECONDS.value)
@@ -92,6 +92,16 @@ def pace_of_job(job: Job, learnt: Corrections | None = None) -> Pace:
     together = alone if slots == 1 else answers.seconds(slots, context)
     first = prompt_time + alone + constants.DOOR_SECONDS.value
     return Pace(1 / alone, 1 / together, workload.slots / together, prompt / prompt_time, first)
+
+
+def first_token_seconds(job: Job) -> float:
+    """The same of `pace_of_job`, alone and without what was learnt."""
+    alone = 0.0 if _generates_nothing(job) else decode_seconds(job, 1, present_tokens(job.workload))
+    return prompt_seconds(job, _prompt_tokens(job.workload)) + alone + constants.DOOR_SECONDS.value
+
+
+def _prompt_tokens(workload: Workload) -> int:
+    return max(1, min(workload.prompt_tokens, workload.context_tokens))
 
 
 def forecast_speed(
@@ -120,7 +130,7 @@ def forecast_speed(
     context, slots = present_tokens(workload), workload.slots
     decoding = _correction(job, Quantity.DECODE_TOKENS, learnt, decode_terms(job, 1, context))
     prefilling = _correction(job, Quantity.PREFILL_TOKENS, learnt)
-    prompt = max(1, min(workload.prompt_tokens, workload.context_tokens))
+    prompt = _prompt_tokens(workload)
     prefill = _rate(lambda levels: prompt / prompt_seconds(job, prompt, levels), prefilling)
     load = _load(job, target, memory, _correction(job, Quantity.LOAD_SECONDS, learnt))
     lines = explain(job, context, prompt, load, (decoding, prefilling))

@@ -5,14 +5,13 @@ Of one model in several quantizations only what is read differs, so all that is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from undercroft.planning.steps import BEST, Job, bandwidth, decode_seconds, shortfall_scale
 from undercroft.planning.traffic import Traffic, distinct_experts_share
 
 
-@dataclass(frozen=True, slots=True)
-class StepLine:
+class StepLine(NamedTuple):
     """The line of one model on one accelerator, or on several that share each layer.
 
     Args:
@@ -29,14 +28,7 @@ class StepLine:
 
     def seconds(self, traffic: Traffic) -> float:
         """Of a step of the network in a quantization that is multiplied in the same type of numbers."""
-        return self.fixed + self._reading(traffic)
-
-    def _reading(self, traffic: Traffic) -> float:
-        read = traffic.dense_load.size_bytes + traffic.dense_load.unpacking_bytes * self.scale
-        if self.experts_share:
-            experts = traffic.expert_load
-            read += self.experts_share * (experts.size_bytes + experts.unpacking_bytes * self.scale)
-        return read / self.reach
+        return self.fixed + _read_bytes(traffic, self.scale, self.experts_share) / self.reach
 
 
 def step_line(job: Job, sequences: int, context_tokens: float) -> StepLine:
@@ -48,7 +40,19 @@ def step_line(job: Job, sequences: int, context_tokens: float) -> StepLine:
         context_tokens: Present in the cache of each.
     """
     (part,) = job.parts
-    experts = distinct_experts_share(job.shape, sequences)
-    line = StepLine(0.0, bandwidth(part, BEST), shortfall_scale(part.pool), experts)
-    fixed = decode_seconds(job, sequences, context_tokens) - line.seconds(job.traffic)
-    return StepLine(fixed, line.reach, line.scale, experts)
+    experts, reach, scale = (
+        distinct_experts_share(job.shape, sequences),
+        bandwidth(part, BEST),
+        shortfall_scale(part.pool),
+    )
+    reading = _read_bytes(job.traffic, scale, experts) / reach
+    return StepLine(decode_seconds(job, sequences, context_tokens) - reading, reach, scale, experts)
+
+
+def _read_bytes(traffic: Traffic, scale: float, experts_share: float) -> float:
+    """What takes as long as reading so much: the weights of a step, and what unpacking them costs."""
+    read = traffic.dense_load.size_bytes + traffic.dense_load.unpacking_bytes * scale
+    if experts_share:
+        experts = traffic.expert_load
+        read += experts_share * (experts.size_bytes + experts.unpacking_bytes * scale)
+    return read

@@ -14,10 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class StepTerms:
+class StepTerms(NamedTuple):
     """Seconds of one step by what takes them.
 
     Args:

@@ -9,6 +9,7 @@ the other.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from undercroft.catalog.shapes import ModelShape
 from undercroft.planning import speed_constants as constants
@@ -73,8 +74,7 @@ class Part:
     threads: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A model with its workload, placed.
 
     Args:
@@ -129,7 +129,9 @@ def at(rate: Rate, level: int) -> float:
 
 def decode_seconds(job: Job, sequences: int, context_tokens: float, levels: Levels = BEST) -> float:
     """Seconds of one step that gives each sequence one token; see `decode_terms`."""
-    return decode_terms(job, sequences, context_tokens, levels).total
+    if len(job.parts) > 1:
+        return decode_terms(job, sequences, context_tokens, levels).total
+    return _part_terms(job, job.parts[0], sequences, context_tokens, levels).total + _once(job, sequences, levels)
 
 
 def decode_terms(job: Job, sequences: int, context_tokens: float, levels: Levels = BEST) -> StepTerms:
@@ -141,18 +143,15 @@ def decode_terms(job: Job, sequences: int, context_tokens: float, levels: Levels
         context_tokens: Present in the cache of each.
         levels: Of the constants.
     """
-    sampling = at(constants.SAMPLING_SECONDS_PER_TOKEN, -levels.overhead) * job.shape.vocabulary * sequences
-    once = sampling + at(constants.STEP_SECONDS, -levels.overhead)
     parts = [_part_terms(job, part, sequences, context_tokens, levels) for part in job.parts]
-    if len(parts) == 1:
-        only = parts[0]
-        return StepTerms(only.reading, only.arithmetic, only.attention, only.overhead + once)
-    return StepTerms(
-        sum(part.reading for part in parts),
-        sum(part.arithmetic for part in parts),
-        sum(part.attention for part in parts),
-        sum(part.overhead for part in parts) + once,
-    )
+    reading, arithmetic, attention, overhead = map(sum, zip(*parts, strict=True))
+    return StepTerms(reading, arithmetic, attention, overhead + _once(job, sequences, levels))
+
+
+def _once(job: Job, sequences: int, levels: Levels) -> float:
+    """Seconds of a step that are the same wherever its layers lie: sampling, and the server's loop."""
+    sampling = at(constants.SAMPLING_SECONDS_PER_TOKEN, -levels.overhead) * job.shape.vocabulary * sequences
+    return sampling + at(constants.STEP_SECONDS, -levels.overhead)
 
 
 def _part_terms(job: Job, part: Part, sequences: int, context_tokens: float, levels: Levels) -> StepTerms:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from undercroft.core.errors import InvalidError
 from undercroft.hardware.devices import Device
@@ -156,7 +156,8 @@ def target_of_device(device: Device, count: int = 1, *, host_price_usd: float | 
     if is_computer(device):
         return _computer(device)
     host = host_for(device, count)
-    pools = tuple(_card_pool(device, index) for index in range(count))
+    card = _card_pool(device)
+    pools = tuple(replace(card, id=f"gpu{index}") for index in range(count))
     host_price = host.price_usd if host_price_usd is None else host_price_usd
     price = None if device.purchase is None else device.purchase.usd * count + host_price
     return Target(
@@ -242,11 +243,11 @@ def _computer_price(device: Device) -> float | None:
     return device.purchase.usd + around.get(device.purchase.what, 0.0)
 
 
-def _card_pool(device: Device, index: int) -> Pool:
+def _card_pool(device: Device) -> Pool:
     usable = device.reported_bytes or int(device.memory_bytes * 0.97)
     context = _LARGE_CONTEXT_BYTES if device.memory_bytes > _LARGE_CARD_BYTES else _SMALL_CONTEXT_BYTES
     return Pool(
-        id=f"gpu{index}",
+        id="gpu0",
         name=device.name,
         kind="gpu",
         total_bytes=usable,

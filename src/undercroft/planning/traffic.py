@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from undercroft.catalog.shapes import ModelShape, StoredTensor
 from undercroft.core.errors import InvalidError
@@ -82,8 +83,7 @@ class Matrices:
     elements: int
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """Matrices of several types added up, so that a step is arithmetic on a few sums.
 
     Args:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from undercroft.catalog.shapes import ModelShape, StoredTensor
-from undercroft.planning.quantization import kinds_of, quantized_types
+from undercroft.planning.quantization import TypeChooser, kinds_of
 from undercroft.planning.weights import ShapeKey, TensorShape, block_of, tensor_shapes
 
 TABLES = -1
@@ -37,13 +37,13 @@ class _Template:
         tensors: In the order of its blocks, the tables first.
         kinds: Of each.
         spans: Begin and end of the tables, then of each block.
-        shapes: Of the tensors of each span.
+        patterns: Of each span the first one whose tensors have the same kinds and shapes.
     """
 
     tensors: tuple[TensorShape, ...]
     kinds: tuple[str, ...]
     spans: tuple[tuple[int, int], ...]
-    shapes: tuple[tuple[tuple[int, ...], ...], ...]
+    patterns: tuple[int, ...]
 
 
 def groups_of(model: ModelShape, quantization: str) -> tuple[Group, ...]:
@@ -62,16 +62,31 @@ def groups_of(model: ModelShape, quantization: str) -> tuple[Group, ...]:
 @lru_cache(maxsize=1024)
 def _groups(key: ShapeKey, quantization: str) -> tuple[Group, ...]:
     template = _template(key)
-    types = quantized_types(template.tensors, template.kinds, quantization, key.model)
-    alike: dict[object, list[int]] = {}
-    for index, (begin, end) in enumerate(template.spans):
-        alike.setdefault((template.shapes[index], tuple(types[begin:end])), []).append(index)
+    tensors, kinds = template.tensors, template.kinds
+    chooser = TypeChooser(quantization, kinds, key.model)
+    # Of blocks of one pattern only tensors that go by their order can differ.
+    ordered = {
+        pattern: [
+            place for place, kind in enumerate(kinds[slice(*template.spans[pattern])]) if chooser.goes_by_order(kind)
+        ]
+        for pattern in set(template.patterns)
+    }
+    alike: dict[object, tuple[list[int], dict[int, tuple[str, int]]]] = {}
+    for index, ((begin, _), pattern) in enumerate(zip(template.spans, template.patterns, strict=True)):
+        places = [begin + place for place in ordered[pattern]]
+        types = [chooser.stored_as(tensors[place], kinds[place]) for place in places]
+        own = alike.setdefault((pattern, tuple(types)), ([], dict(zip(places, types, strict=True))))
+        own[0].append(index)
     found = []
-    for spans in alike.values():
+    for spans, types_of in alike.values():
         begin, end = template.spans[spans[0]]
         stored = [
-            StoredTensor(tensor.name, tensor.shape, *types[index])
-            for index, tensor in enumerate(template.tensors[begin:end], begin)
+            StoredTensor(
+                tensors[place].name,
+                tensors[place].shape,
+                *(types_of.get(place) or chooser.stored_as(tensors[place], kinds[place])),
+            )
+            for place in range(begin, end)
         ]
         found.append(Group(tuple(sorted(stored, key=lambda tensor: tensor.name)), tuple(span - 1 for span in spans)))
     return tuple(found)
@@ -86,6 +101,8 @@ def _template(key: ShapeKey) -> _Template:
         begins[block_of(tensor.name) + 2] += 1
     for index in range(1, len(begins)):
         begins[index] += begins[index - 1]
-    spans = tuple(pairwise(begins))
-    shapes = tuple(tuple(tensor.shape for tensor in ordered[begin:end]) for begin, end in spans)
-    return _Template(ordered, kinds_of(ordered), spans, shapes)
+    spans, kinds = tuple(pairwise(begins)), kinds_of(ordered)
+    described = [(kind, tensor.shape) for kind, tensor in zip(kinds, ordered, strict=True)]
+    first: dict[object, int] = {}
+    patterns = tuple(first.setdefault(tuple(described[begin:end]), index) for index, (begin, end) in enumerate(spans))
+    return _Template(ordered, kinds, spans, patterns)

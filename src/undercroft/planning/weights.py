@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from undercroft.catalog.shapes import LatentAttention, ModelShape
 
@@ -29,8 +29,7 @@ _WIDE_HEAD_NORMS = frozenset({"olmo2", "olmoe"})
 _ENCODER_NORMS = frozenset({"bert", "nomic-bert", "xlm-roberta", "jina-bert-v2", "nomic-bert-moe"})
 
 
-@dataclass(frozen=True, slots=True)
-class TensorShape:
+class TensorShape(NamedTuple):
     """A tensor without its numbers.
 
     Args:

@@ -23,7 +23,7 @@ def choices_plot(candidates: Sequence[Candidate]) -> Drawing:
     Args:
         candidates: One or more.
     """
-    priced = [(parameters_of(c), c.cost.price, c) for c in candidates if c.cost.price]
+    priced = [(parameters_of(c), c.price, c) for c in candidates if c.price]
     best = larger_ones(candidates)
     described = "; ".join(
         f"{format_count(size)} parameters from {money(price, c.cost.currency)} ({c.model.name} on {device_text(c)})"
@@ -61,7 +61,7 @@ def larger_ones(candidates: Iterable[Candidate]) -> list[Priced]:
     Returns:
         Parameters of the model, price, candidate.
     """
-    priced = [(parameters_of(c), c.cost.price, c) for c in candidates if c.cost.price is not None]
+    priced = [(parameters_of(c), c.price, c) for c in candidates if c.price is not None]
     best: list[Priced] = []
     for entry in sorted(priced, key=lambda p: (p[1], -p[0])):
         if not best or entry[0] > best[-1][0]:
