@@ -212,6 +212,9 @@ def _print_evidence(evidence: Mapping[str, Any], plan: Plan) -> None:
         print_wrapped(
             f"  requests: candidate {requests['candidate']}, production {requests['production']}", indent="    "
         )
+    ratings = evidence.get("ratings") or {}
+    if any(ratings.values()):
+        print_wrapped(f"  ratings: candidate {ratings['candidate']}, production {ratings['production']}", indent="    ")
     if evidence.get("likeness") is not None:
         print_wrapped(f"  answers like production's: {evidence['likeness']:.2f} of 1", indent="    ")
     seen = [one for one in findings or () if one["candidate"] is not None or one["production"] is not None]

@@ -123,12 +123,13 @@ def test_evidence_is_shown_as_it_was_found(capsys: pytest.CaptureFixture[str]) -
     evidence = {
         "probes": {"candidate": 0.5, "production": 1.0, "failed": ["refund-thai"], "problem": ""},
         "requests": {"candidate": 12, "production": 90},
+        "ratings": {"candidate": 3, "production": 41},
         "findings": [found, slow, unseen],
     }
     print_promotion(promotion(State.REVERTED, Plan(canary_ratio=0.1), evidence=evidence, ended_at=_AT))
     shown = capsys.readouterr().out
     assert "candidate 0.50, production 1.00; newly failed: refund-thai" in shown
-    assert "candidate 12, production 90" in shown
+    assert "requests: candidate 12, production 90\n  ratings: candidate 3, production 41\n" in shown
     assert [line.split() for line in shown.splitlines() if line.startswith(("errors", "first token"))] == [
         ["errors", "0.25", "0", "0.02", "worse"],
         ["first", "token", "0.4", "0.2", "1.5", "times", "open"],

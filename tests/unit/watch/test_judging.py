@@ -13,7 +13,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
 from undercroft.watch.promotion.evidence import make_arm, read_arm
-from undercroft.watch.promotion.judging import Arm, Opinion, Rules, check_rules, failures_sentence, judge
+from undercroft.watch.promotion.judging import Arm, Opinion, Rules, Share, check_rules, failures_sentence, judge
 
 
 def row(**others: Any) -> dict[str, Any]:
@@ -76,6 +76,33 @@ def test_each_measure_finds_what_it_is_for(measure: str, bad: dict[str, Any]) ->
     assert not others
 
 
+def test_answers_that_users_dislike_are_found_by_their_ratings() -> None:
+    """However good they look; not where production is disliked as much, and not of a few ratings."""
+    rules, looks_good = Rules.model_validate({}), [row()] * 60
+    for mine, other, opinion in (
+        # As the guide says: with a tenth of the users, and a tenth of the ratings of production bad.
+        (Share(11, 12), Share(11, 108), Opinion.WORSE),
+        (Share(22, 36), Share(32, 324), Opinion.WORSE),
+        (Share(56, 139), Share(125, 1251), Opinion.WORSE),
+        (Share(55, 138), Share(124, 1242), Opinion.OPEN),
+        (Share(18, 20), Share(18, 20), Opinion.OPEN),
+        (Share(3, 3), Share(0, 3), Opinion.OPEN),
+        (Share(), Share(2, 20), Opinion.OPEN),
+    ):
+        found = judge(rules, make_arm(looks_good, mine), make_arm(looks_good, other))
+        assert [one.opinion for one in found if one.measure == "disliked"] == [opinion]
+        assert Opinion.WORSE not in [one.opinion for one in found if one.measure != "disliked"]
+
+
+def test_a_candidate_that_nobody_sees_is_not_judged_by_ratings() -> None:
+    """Users of a shadow rate answers of production only: there is nothing to compare, and alpha is for the others."""
+    arms = make_arm([row()]), make_arm([row()], Share(5, 5))
+    shown, shadow = (judge(Rules.model_validate({}), *arms, is_shown=is_shown) for is_shown in (True, False))
+    assert "disliked" in [one.measure for one in shown]
+    assert "disliked" not in [one.measure for one in shadow]
+    assert len(shadow) == len(shown) - 1
+
+
 def test_equal_releases_are_hardly_ever_told_apart() -> None:
     """Of many pairs that are the same, looked at after every tenth request, at most alpha are called worse."""
     rng = random.Random(11)
@@ -97,7 +124,7 @@ def test_equal_releases_are_hardly_ever_told_apart() -> None:
 
 def test_enough_good_answers_prove_that_nothing_is_worse() -> None:
     """With many requests every rule says fine, so that a hold need not rest on doubt."""
-    many = make_arm([row(signs=signs(is_invalid=False))] * 3000)
+    many = make_arm([row(signs=signs(is_invalid=False))] * 3000, Share(300, 3000))
     assert set(opinions(Rules.model_validate({}), many, many).values()) == {Opinion.FINE}
 
 
@@ -128,6 +155,29 @@ def test_all_requests_count_and_the_newest_are_judged(tmp_path: Path) -> None:
         arm = read_arm(connection, "bot", 2, "2026-01-01T00:00:00.000Z")
     assert arm.requests == 20_007
     assert (arm.shares["errors"].hits, arm.shares["cut"].hits) == (0, 20_000)
+
+
+def test_ratings_are_those_of_users_of_the_release_in_that_time(tmp_path: Path) -> None:
+    """Also of an answer that somebody left in the middle; not of standard questions, earlier ones, other releases."""
+    database = Database(tmp_path / "undercroft.sqlite")
+    plain = {"at": "2026-01-02T00:00:00.000Z", "request_id": "r", "deployment": "bot", "release": 2, "route": "/"}
+    rated = [
+        {"rating": "bad"},
+        {"rating": "good"},
+        {"rating": None},
+        {"rating": "bad", "status": 499},
+        {"rating": "bad", "key_id": "key_probe"},
+        {"rating": "bad", "at": "2025-12-31T23:59:59.999Z"},
+        {"rating": "bad", "release": 1},
+    ]
+    with database.write() as connection:
+        connection.execute(insert(usage), [{**plain, **row(), **one} for one in rated])
+    with database.read() as connection:
+        arm = read_arm(connection, "bot", 2, "2026-01-01T00:00:00.000Z")
+        empty = read_arm(connection, "bot", 3, "2026-01-01T00:00:00.000Z")
+    database.close()
+    assert arm.shares["disliked"] == Share(2, 3)
+    assert empty.shares["disliked"] == Share(0, 0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.watch.test_judging import row
 from undercroft.serving.promotions import Plan, State
 from undercroft.watch.promotion.evidence import make_arm
-from undercroft.watch.promotion.judging import Rules, judge
+from undercroft.watch.promotion.judging import Rules, Share, judge
 from undercroft.watch.promotion.promotion_steps import (
     Candidate,
     Scores,
@@ -148,6 +148,18 @@ def test_undecided_is_as_the_rules_say() -> None:
     assert trying(61, 100) is Step.FINISH
     assert trying(61, 100, careful) is Step.WAIT
     assert trying(301, 100, careful) is Step.REVERT
+
+
+def test_what_nobody_asked_for_or_rated_is_no_doubt() -> None:
+    """Where no JSON was asked for and nobody rated, the other rules decide; ratings of one side are an open question."""
+    careful = Rules.model_validate({"undecided": "revert"})
+    seen, plain = candidate(waited=61), make_arm([row()] * 3000)
+    for production, expected in ((plain, Step.FINISH), (make_arm([row()] * 3000, Share(0, 5)), Step.WAIT)):
+        found = after_trying(PLAN, careful, seen, plain, production, judge(careful, plain, production))
+        assert found.step is expected
+    nothing = Rules.model_validate({"undecided": "revert", "min_requests": 0})
+    empty = make_arm([])
+    assert after_trying(PLAN, nothing, seen, empty, empty, judge(nothing, empty, empty)).step is Step.WAIT
 
 
 def test_too_few_requests_for_too_long_send_it_back() -> None:

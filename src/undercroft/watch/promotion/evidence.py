@@ -9,8 +9,9 @@ from statistics import fmean
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, String, func, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Row, String, case, func, select, type_coerce
 
+from undercroft.serving.feedback import Rating
 from undercroft.storage.tables import usage
 from undercroft.watch.promotion.judging import Arm, Share, Times
 
@@ -32,39 +33,42 @@ _COLUMNS = (
     type_coerce(usage.c.signs, String).label("signs"),
 )
 _NAMES = tuple(column.name for column in _COLUMNS)
+_UNRATED = Share()
 _SIGNS = {"empty": "is_empty", "refusals": "is_refusal", "invalid": "is_invalid", "cut": "is_cut"}
 
 
 def read_arm(connection: Connection, name: str, number: int, since: str) -> Arm:
-    """What was seen of a release: how many requests, and of the newest of them how they went.
+    """What was seen of a release: how many requests, of the newest of them how they went, of all how they were rated.
 
     Args:
         name: Of the release.
         number: Of the release.
         since: ISO 8601, UTC.
     """
-    place = (
+    users = (
         usage.c.deployment == name,
         usage.c.release == number,
         usage.c.at >= since,
         usage.c.key_id != _PROBE_KEY,
-        usage.c.status != _CLIENT_GONE,
     )
+    place = (*users, usage.c.status != _CLIENT_GONE)
     query = select(*_COLUMNS).where(*place).order_by(usage.c.id.desc()).limit(_ROWS)
     known: dict[str | None, Any] = {None: None}
-    arm = make_arm([_plain(row, known) for row in reversed(connection.execute(query).all())])
+    rows = [_plain(row, known) for row in reversed(connection.execute(query).all())]
+    arm = make_arm(rows, _disliked(connection, users))
     if arm.requests < _ROWS:
         return arm
     return replace(arm, requests=connection.execute(select(func.count()).where(*place)).scalar_one())
 
 
-def make_arm(rows: Sequence[Mapping[str, Any]]) -> Arm:
+def make_arm(rows: Sequence[Mapping[str, Any]], disliked: Share = _UNRATED) -> Arm:
     """The arm of some requests.
 
     Args:
         rows: In the order in which they ended: ``status``, ``completion_tokens``, ``first_token_seconds``,
             ``queue_seconds``, ``total_seconds``, ``signs``, ``key_id``. Copies (``key_shadow``) have no times: they
             wait behind everybody else and do not come as a stream.
+        disliked: Of the ratings by users, those that are bad.
     """
     timed = [row for row in rows if row["key_id"] != SHADOW_KEY]
     answered = [row for row in rows if row["status"] < 400 and row["signs"] is not None]
@@ -72,6 +76,7 @@ def make_arm(rows: Sequence[Mapping[str, Any]]) -> Arm:
         "errors": Share(sum(row["status"] >= 500 for row in rows), len(rows)),
         # By the engine: a longer prompt leaves less room, for one.
         "refused": Share(sum(400 <= row["status"] < 500 for row in rows), len(rows)),
+        "disliked": disliked,
     }
     for measure, sign in _SIGNS.items():
         told = [row["signs"][sign] for row in answered if row["signs"].get(sign) is not None]
@@ -92,6 +97,13 @@ def make_arm(rows: Sequence[Mapping[str, Any]]) -> Arm:
         failures_in_a_row=in_a_row,
         likeness=fmean(alike) if alike else None,
     )
+
+
+def _disliked(connection: Connection, users: Sequence[ColumnElement[bool]]) -> Share:
+    """Of all ratings, for few users rate, and late; also of answers that somebody had read enough of to leave them."""
+    bad = func.sum(case((usage.c.rating == Rating.BAD.value, 1), else_=0))
+    hits, rated = connection.execute(select(bad, func.count()).where(*users, usage.c.rating.is_not(None))).one()
+    return Share(hits or 0, rated)
 
 
 def _first_token(row: Mapping[str, Any]) -> float | None:

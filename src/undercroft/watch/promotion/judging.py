@@ -35,6 +35,7 @@ class Rules(BaseModel):
     refusals_worse_by: float | None = Field(0.1, ge=0, lt=1, description="Refusals: share of the answers.")
     invalid_worse_by: float | None = Field(0.05, ge=0, lt=1, description="Not the JSON that was asked for: share.")
     cut_worse_by: float | None = Field(0.1, ge=0, lt=1, description="Answers cut at their limit: share.")
+    disliked_worse_by: float | None = Field(0.1, ge=0, lt=1, description="Answers rated bad: share of the ratings.")
     first_token_worse_ratio: float | None = Field(1.5, gt=1, le=1000, description="Time to the first token.")
     token_seconds_worse_ratio: float | None = Field(1.5, gt=1, le=1000, description="Seconds a token after that.")
     undecided: Literal["promote", "revert"] = Field(
@@ -94,7 +95,7 @@ class Arm:
 
     Args:
         requests: That it answered, well or badly.
-        shares: ``errors``, ``refused``, ``empty``, ``refusals``, ``invalid``, ``cut``.
+        shares: ``errors``, ``refused``, ``empty``, ``refusals``, ``invalid``, ``cut``, ``disliked``.
         times: ``first_token``, ``token_seconds``.
         failures_in_a_row: The last so many answers were errors, refusals of the engine, empty or invalid.
         likeness: Of its answers to those that users got of the same requests, 0.0 to 1.0; None without copies.
@@ -135,6 +136,11 @@ class Finding:
     limit: float
     opinion: Opinion
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether there is anything to compare: a value of either release."""
+        return self.candidate is not None or self.production is not None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; an interval without an end has None there."""
         return {
@@ -167,6 +173,7 @@ _SHARES = {
     "refusals": "refusals_worse_by",
     "invalid": "invalid_worse_by",
     "cut": "cut_worse_by",
+    "disliked": "disliked_worse_by",
 }
 _TIMES = {"first_token": "first_token_worse_ratio", "token_seconds": "token_seconds_worse_ratio"}
 _WORDS = {
@@ -176,18 +183,22 @@ _WORDS = {
     "refusals": "refusals",
     "invalid": "answers that are not the JSON that was asked for",
     "cut": "answers cut at their limit",
+    "disliked": "answers that users rated bad",
     "first_token": "time to the first token",
     "token_seconds": "time a token",
 }
 
 
-def judge(rules: Rules, candidate: Arm, production: Arm) -> list[Finding]:
+def judge(rules: Rules, candidate: Arm, production: Arm, *, is_shown: bool = True) -> list[Finding]:
     """What each rule that is on says now.
 
     ``alpha`` is split evenly over the rules, and over the two releases that each compares.
+
+    Args:
+        is_shown: Users see answers of the candidate; else nobody can rate them, and that rule is off.
     """
     used = [(measure, getattr(rules, name)) for measure, name in {**_SHARES, **_TIMES}.items()]
-    used = [(measure, limit) for measure, limit in used if limit is not None]
+    used = [(measure, limit) for measure, limit in used if limit is not None and (is_shown or measure != "disliked")]
     alpha = rules.alpha / max(1, len(used)) / 2
     return [
         _judge_share(measure, limit, candidate, production, alpha)

@@ -209,10 +209,11 @@ class Promoter:
             mine = read_arm(connection, promotion.name, promotion.to_number, promotion.changed_at)
             number = promotion.from_number
             other = read_arm(connection, promotion.name, number or 0, promotion.changed_at)
-        findings = judge(rules, mine, other)
+        findings = judge(rules, mine, other, is_shown=not promotion.plan.is_shadow)
         evidence = {
             **promotion.evidence,
             "requests": {"candidate": mine.requests, "production": other.requests},
+            "ratings": {"candidate": mine.shares["disliked"].trials, "production": other.shares["disliked"].trials},
             "failures_in_a_row": mine.failures_in_a_row,
             "likeness": mine.likeness,
             "findings": [finding.to_dict() for finding in findings],

@@ -184,7 +184,9 @@ def after_trying(
         return Next(Step.REVERT, "; ".join(finding.sentence() for finding in worse))
     has_enough = mine.requests >= rules.min_requests
     if candidate.waited_seconds >= plan.hold_seconds and has_enough and candidate.state == "ready":
-        is_fine = all(finding.opinion is Opinion.FINE for finding in findings)
+        # What neither release has given anything to see of (JSON, ratings) is no doubt about the candidate.
+        seen = [finding.opinion for finding in findings if finding.is_seen]
+        is_fine = bool(seen) and all(opinion is Opinion.FINE for opinion in seen)
         if is_fine or rules.undecided == "promote":
             how = "every rule was kept" if is_fine else "nothing speaks against it"
             return Next(Step.FINISH, f"{how} in {mine.requests:,} requests")
