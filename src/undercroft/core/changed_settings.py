@@ -14,10 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from undercroft.core.environment import PREFIX
-from undercroft.core.settings import Loaded, setting_names
+from undercroft.core.settings import Loaded, is_secret_file, setting_names
 
-# Every other setting that ends in _file names a file with a secret.
-_PUBLIC_FILES = frozenset({"tls_cert_file", "ca_file"})
 _HIDDEN, _CHANGED = "set", "changed"
 
 
@@ -132,7 +130,7 @@ def evidence_of(change: SettingsChange, file_sentence: str, version: str) -> str
 
 
 def _told(key: str, value: Any) -> Any:
-    if value is None or not key.endswith("_file") or key in _PUBLIC_FILES:
+    if value is None or not is_secret_file(key):
         return _without_secrets(value)
     return _HIDDEN
 

@@ -353,6 +353,15 @@ def setting_names() -> list[str]:
     return [f"{section}.{key}" for section, kind in section_types().items() for key in kind.model_fields]
 
 
+# Every other setting that ends in _file names a file with a secret.
+_PUBLIC_FILES = frozenset({"tls_cert_file", "ca_file"})
+
+
+def is_secret_file(key: str) -> bool:
+    """Whether a setting names a file that holds a secret; ``key`` is its name within its section."""
+    return key.endswith("_file") and key not in _PUBLIC_FILES
+
+
 def load_settings(config_file: Path, flags: Mapping[str, Any] | None = None) -> Loaded:
     """Reads the settings.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from undercroft.core.settings import Settings
+from undercroft.core.settings import Settings, is_secret_file, setting_names
 from undercroft.serving.doctor.findings import Check, Verdict, fail, fine, warn
 from undercroft.serving.doctor.scene import Scene
 
@@ -126,9 +126,10 @@ def walk_home(root: Path) -> Iterator[Entry]:
 def find_secrets(settings: Settings) -> list[tuple[str, Entry | None, str]]:
     """The files with secrets that the settings name."""
     named = {
-        "gateway.tls_key_file": settings.gateway.tls_key_file,
-        "registry.hub_token_file": settings.registry.hub_token_file,
-        "backup.key_file": settings.backup.key_file,
+        name: getattr(getattr(settings, section), key)
+        for name in setting_names()
+        for section, _, key in [name.partition(".")]
+        if is_secret_file(key)
     }
     return [(setting, look_at(path), str(path)) for setting, path in named.items() if path is not None]
 

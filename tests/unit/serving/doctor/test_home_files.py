@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from undercroft.core.home import Home
-from undercroft.core.settings import GatewaySettings, RegistrySettings, Settings
+from undercroft.core.settings import AlertSettings, BackupSettings, GatewaySettings, RegistrySettings, Settings
 from undercroft.serving.doctor.home_files import (
     Entry,
     find_secrets,
@@ -92,3 +92,19 @@ def test_secrets_that_others_can_read_or_nobody_can_find(tmp_path: Path) -> None
     token.touch(mode=0o600)
     assert [v.level for v in judge_secrets(find_secrets(settings))] == ["ok"]
     assert [v.level for v in judge_secrets(find_secrets(Settings()))] == ["ok"]
+
+
+def test_every_setting_with_a_secret_is_looked_at(tmp_path: Path) -> None:
+    """Files of alerts and backups are found as well; certificates, which hold no secret, are not."""
+    file = tmp_path / "file"
+    settings = Settings(
+        alerts=AlertSettings(slack_url_file=file, email_password_file=file, ca_file=file),
+        backup=BackupSettings(key_file=file, credentials_file=file),
+        gateway=GatewaySettings(tls_cert_file=file),
+    )
+    assert [name for name, _, _ in find_secrets(settings)] == [
+        "backup.credentials_file",
+        "backup.key_file",
+        "alerts.slack_url_file",
+        "alerts.email_password_file",
+    ]
