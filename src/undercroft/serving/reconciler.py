@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
 
 import structlog
 from sqlalchemy import Connection, insert, select
@@ -25,7 +24,7 @@ from undercroft.engines.contract import Engine, EngineRecord, ReplicaState
 from undercroft.engines.failures import is_out_of_memory
 from undercroft.registry import models as registry
 from undercroft.registry.upkeep import verify
-from undercroft.serving import accuracy, entries, specs
+from undercroft.serving import entries, specs
 from undercroft.serving.admission import Admission
 from undercroft.serving.allocation import Allocator, Usage
 from undercroft.serving.courses import Course, as_shrunk, carry_on, shrunk_note
@@ -33,6 +32,7 @@ from undercroft.serving.decisions import Seen, Wanted, backoff_seconds, decide
 from undercroft.serving.deployments import Deployment
 from undercroft.serving.forecasting import MachineForecaster
 from undercroft.serving.ledger import Ledger
+from undercroft.serving.measuring import Measuring
 from undercroft.serving.replica import Deadlines, Replica, ReplicaView
 from undercroft.serving.restarting import stop_replicas
 from undercroft.serving.served import (
@@ -47,7 +47,7 @@ from undercroft.serving.served import (
 from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, NameEntry, Snapshot, read_kept
 from undercroft.storage import journal
 from undercroft.storage.database import Database
-from undercroft.storage.tables import load_times, quarantined_requests
+from undercroft.storage.tables import quarantined_requests
 
 _log = structlog.get_logger("reconciler")
 
@@ -107,7 +107,7 @@ class Reconciler:
         self._to_release: list[tuple[int, Replica]] = []
         self._checked_models: set[str] = set()
         self._checking: set[str] = set()
-        self._learnt_at: dict[str, str] = {}
+        self._measuring = Measuring(database, self._allocator)
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
 
     # Called from other threads.
@@ -307,12 +307,12 @@ class Reconciler:
                 course.note = ""
                 if view.load_seconds is not None and course.load_seconds != view.load_seconds:
                     course.load_seconds = view.load_seconds
-                    self._keep_load(replica)
+                    self._measuring.loaded(view)
                 if view.ready_since is not None and now - view.ready_since > _STABLE_SECONDS:
                     course.failures = 0
             elif view.state in {ReplicaState.FAILED, ReplicaState.STOPPED}:
                 self._replicas.remove(replica)
-                self._learn(replica)
+                self._measuring.served([view])
                 if view.state is ReplicaState.FAILED:
                     course.failures += 1
                     course.restarts += 1
@@ -510,42 +510,7 @@ class Reconciler:
     def learn(self) -> None:
         """Compares what ran since the last time with its forecasts; called once an hour."""
         with self._lock:
-            for replica in self._replicas:
-                self._learn(replica)
-
-    def _learn(self, replica: Replica) -> None:
-        view, forecast = replica.view, self._allocator.forecast_of(replica.view.spec.replica_id)
-        if forecast is None or view.ready_since is None:
-            return
-        since = self._learnt_at.get(view.spec.replica_id) or to_iso(
-            utc_now() - timedelta(seconds=time.monotonic() - view.ready_since)
-        )
-        self._learnt_at[view.spec.replica_id] = to_iso(utc_now())
-        with self._database.write() as connection:
-            did = accuracy.served(connection, view.spec.replica_id, since)
-            if did.requests:
-                seen = accuracy.in_service(forecast, view.peak, did)
-                accuracy.keep(connection, seen, deployment=view.spec.name, model_digest=view.spec_digest)
-                self._allocator.forecaster.learnt()
-
-    def _keep_load(self, replica: Replica) -> None:
-        view = replica.view
-        forecast = self._allocator.forecast_of(view.spec.replica_id)
-        with self._database.write() as connection:
-            connection.execute(
-                insert(load_times).values(
-                    at=to_iso(utc_now()),
-                    deployment=view.spec.name,
-                    model_digest=view.spec_digest,
-                    load_seconds=view.load_seconds,
-                    warm_up_seconds=view.warm_up.seconds if view.warm_up else 0.0,
-                    memory_bytes=view.memory.private_bytes + view.memory.file_bytes if view.memory else 0,
-                )
-            )
-            if forecast is not None:
-                seen = accuracy.at_load(forecast, view.memory, view.load_seconds)
-                accuracy.keep(connection, seen, deployment=view.spec.name, model_digest=view.spec_digest)
-                self._allocator.forecaster.learnt()
+            self._measuring.served(replica.view for replica in self._replicas)
 
     def _course(self, name: str) -> Course:
         if name not in self._courses:
@@ -555,14 +520,7 @@ class Reconciler:
     def _new_course(self, name: str) -> Course:
         deployment = next((d for d in self._wanted if d.name == name), None)
         is_loaded = deployment is not None and deployment.settings.load == "always"
-        with self._database.read() as connection:
-            row = connection.execute(
-                select(load_times.c.load_seconds, load_times.c.warm_up_seconds)
-                .where(load_times.c.deployment == name)
-                .order_by(load_times.c.id.desc())
-                .limit(1)
-            ).first()
-        known = row.load_seconds + row.warm_up_seconds if row else None
+        known = self._measuring.load_seconds(name)
         created_at = deployment.created_at if deployment is not None else ""
         return Course(is_loaded=is_loaded, last_used=time.time(), load_seconds=known, created_at=created_at)
 
