@@ -7,14 +7,16 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.server import Server, kill, wait_for
-from tests.support.steady import Answer, Steady, ask
+from tests.support.steady import Answer, Steady, ask, rate
 from undercroft.core.home import Home
+from undercroft.serving import promotions
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
 
@@ -179,6 +181,37 @@ def test_a_worse_candidate_is_sent_back(shared: Server, tmp_path: Path, how: str
     assert ended["state"] == "reverted", ended
     assert reason in ended["note"]
     assert users.failed == []
+    assert live(shared) == before
+
+
+@pytest.mark.long
+def test_a_candidate_that_users_dislike_is_sent_back(shared: Server, tmp_path: Path) -> None:
+    """It answers as well as production as far as a form shows; users of both rate some answers, its own as bad, and the
+    journal says that it was sent back for that, with the ratings."""
+    (tmp_path / "rules.yaml").write_text("min_requests: 2000\n")
+    before, number = live(shared), make(shared, "temperature=0,top_k=1")
+    options = ("--canary", "50%", "--rules", str(tmp_path / "rules.yaml"), "--no-wait")
+    shared.run("release", "promote", f"{NAME}@{number}", *options)
+    told: list[int] = []
+
+    def ask_and_rate(user: int) -> None:
+        answer = ask(shared, NAME, f"user-{user}")
+        told.append(rate(shared, answer, "good" if answer.release == before else "bad"))
+
+    def is_ended() -> dict[str, Any] | None:
+        with ThreadPoolExecutor(8) as users:
+            list(users.map(ask_and_rate, range(len(told), len(told) + 8)))
+        with Database(Home(shared.home).database_file).read() as connection:
+            last = promotions.list_of(connection, NAME, limit=1)[0]
+        return last.to_dict() if last.ended_at is not None else None
+
+    ended = wait_for(is_ended, "it to be sent back")
+    assert set(told) == {200}
+    assert (ended["to"], ended["state"]) == (number, "reverted"), ended
+    assert "answers that users rated bad: 100.0 % against 0.0 %" in ended["note"]
+    assert ended["evidence"]["ratings"]["candidate"] >= 5
+    (entry,) = shared.json("journal", "search", "--action", "release.reverted", "--subject", f"{NAME}@{number}")
+    assert entry["after"]["evidence"]["ratings"] == ended["evidence"]["ratings"]
     assert live(shared) == before
 
 

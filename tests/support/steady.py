@@ -29,6 +29,7 @@ class Answer:
         release: The header ``x-undercroft-release``; empty where there is none.
         tokens: Of the answer; count.
         text: The answer, or why there is none.
+        request_id: As ``X-Request-Id`` says it; empty where the connection broke.
     """
 
     user: str
@@ -37,6 +38,7 @@ class Answer:
     release: str
     tokens: int
     text: str
+    request_id: str = ""
 
 
 def ask(server: Server, model: str, user: str = "", text: str = "Where is my order AB-1234?", **fields: Any) -> Answer:
@@ -55,11 +57,23 @@ def ask(server: Server, model: str, user: str = "", text: str = "Where is my ord
     except requests.RequestException as error:
         return Answer(user, asked_at, 0, "", 0, f"{type(error).__name__}: {error}")
     release = response.headers.get("x-undercroft-release", "")
+    request_id = response.headers.get("x-request-id", "")
     if response.status_code != 200:
-        return Answer(user, asked_at, response.status_code, release, 0, response.text)
+        return Answer(user, asked_at, response.status_code, release, 0, response.text, request_id)
     found = response.json()
     tokens, said = found["usage"]["completion_tokens"], found["choices"][0]["message"]["content"]
-    return Answer(user, asked_at, 200, release, tokens, said or "")
+    return Answer(user, asked_at, 200, release, tokens, said or "", request_id)
+
+
+def rate(server: Server, answer: Answer, rating: str) -> int:
+    """What a user says of an answer; the status of the reply."""
+    reply = requests.post(
+        f"{server.url}/v1/feedback",
+        headers={"Authorization": f"Bearer {server.key}"},
+        json={"request_id": answer.request_id, "rating": rating},
+        timeout=_PATIENCE_SECONDS,
+    )
+    return reply.status_code
 
 
 class Steady:

@@ -151,7 +151,7 @@ def test_undecided_is_as_the_rules_say() -> None:
 
 
 def test_what_nobody_asked_for_or_rated_is_no_doubt() -> None:
-    """Where no JSON was asked for and nobody rated, the other rules decide; ratings of one side are an open question."""
+    """Where no JSON was asked for and nobody rated, the other rules decide; ratings of one side are a question."""
     careful = Rules.model_validate({"undecided": "revert"})
     seen, plain = candidate(waited=61), make_arm([row()] * 3000)
     for production, expected in ((plain, Step.FINISH), (make_arm([row()] * 3000, Share(0, 5)), Step.WAIT)):
