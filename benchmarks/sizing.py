@@ -13,21 +13,22 @@ values added. See ``docs/benchmarks.md``.
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xllamacpp.memory import estimate_gpu_layers
-
 from benchmarks import sizing_files
-from benchmarks.processes import MissingError
+from benchmarks.processes import ROOT, MissingError
 from benchmarks.reporting import Report, Value, arguments
 from benchmarks.sizing_engine import THREADS, Measured, measure
 from benchmarks.sizing_models import FULL, HELD_BACK, QUICK, Load, shape_of
 from undercroft.catalog.shapes import ModelShape
+from undercroft.engines.openmp import with_library
 from undercroft.hardware.processors import compute_threads
 from undercroft.planning.forecasts import MemoryForecast, Workload
 from undercroft.planning.memory import forecast_memory
@@ -169,12 +170,21 @@ def peer_forecasts(path: Path, file_bytes: int, model: ModelShape, load: Load) -
     cache = sum(term.size_bytes for term in forecast.terms if term.name == "kv cache")
     found = {_SIMPLE: file_bytes + cache}
     if not model.is_encoder:
-        card = {"name": "CUDA", "memory_free": _LARGE_BYTES, "memory_min": 0}
-        estimate = estimate_gpu_layers(
-            [card], str(path), [], load.context_tokens * load.slots, 512, load.slots, load.cache_type
-        )
-        found[_OLLAMA] = int(estimate.total_size)
+        found[_OLLAMA] = _ollama_forecast(path, load)
     return found
+
+
+def _ollama_forecast(path: Path, load: Load) -> int:
+    """In a process of its own, which finds OpenMP on minimal systems, too."""
+    command = [sys.executable, "-m", "benchmarks.sizing_ollama", str(path), str(load.context_tokens), str(load.slots)]
+    with tempfile.TemporaryDirectory() as folder:
+        environment = with_library(dict(os.environ), Path(folder))
+        done = subprocess.run(
+            [*command, load.cache_type], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise MissingError(f"the estimator ended: {done.stderr.strip()[-300:]}")
+    return int(done.stdout)
 
 
 def error_of(pair: tuple[int, int]) -> float:

@@ -149,7 +149,8 @@ def _prompt_tokens(model: ModelShape, load: Load, turns: int) -> int:
     if load.is_filled:
         return most
     wanted = _PROMPT_TOKENS if load.slots == 1 else max(_SHORTEST_TOKENS, _PROMPTS_TOKENS // load.slots)
-    return min(wanted, most)
+    # A snapshot keeps the cells of a window that are taken: a shorter prompt does not show what it comes to.
+    return min(max(wanted, model.window_tokens + _TURN_TOKENS if model.window_layers else 0), most)
 
 
 def _requests(model: ModelShape, tokens: int, turns: int, slot: int) -> list[tuple[str, dict[str, Any]]]:

@@ -8,8 +8,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import xllamacpp
-
 ENGINE_KEY = "engine-key"
 
 
@@ -45,7 +43,14 @@ class RealEngine:
 
     def __enter__(self) -> RealEngine:
         given = self.request
-        command = [sys.executable, "-m", "tests.support.real_engine", str(given.model), str(given.socket), given.name]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.real_engine_server",
+            str(given.model),
+            str(given.socket),
+            given.name,
+        ]
         command += [given.task, str(given.slots), str(given.context_tokens), *map(str, given.adapters)]
         log = given.socket.with_suffix(".log")
         with log.open("wb") as output:
@@ -65,31 +70,3 @@ class RealEngine:
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
-
-
-def serve(model: str, socket: str, name: str, task: str, slots: str, context_tokens: str, *adapters: str) -> None:
-    """Runs the server until the process is ended."""
-    params = xllamacpp.CommonParams()
-    params.model.path = model
-    params.model_alias = {name}
-    params.n_parallel = int(slots)
-    params.n_ctx = int(context_tokens) * int(slots)
-    params.cpuparams.n_threads = 1
-    params.hostnames = [socket]
-    params.api_keys = [ENGINE_KEY]
-    params.warmup = False
-    if task != "generate":
-        params.embedding = True
-        params.n_batch = params.n_ubatch = int(context_tokens)
-    if task == "rerank":
-        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
-    if adapters:
-        params.lora_init_without_apply = True
-        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in adapters]
-    server = xllamacpp.Server(params)
-    while server.listening_address:
-        time.sleep(3600)
-
-
-if __name__ == "__main__":
-    serve(*sys.argv[1:])

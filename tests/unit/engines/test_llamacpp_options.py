@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import mmap
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 from tests.support import fake_llama_server
 from undercroft.core.errors import InvalidError
-from undercroft.engines import llamacpp_options, llamacpp_server
+from undercroft.engines import llamacpp_options
 from undercroft.engines.contract import Adapter, EngineSpec, Task
 from undercroft.engines.llamacpp import model_files, warm_up_request
 
@@ -78,13 +81,14 @@ def test_wheel_and_binary_say_the_same(spec: EngineSpec) -> None:
 def test_wheel_takes_every_field() -> None:
     """Every field exists in the wheel's object and keeps its value."""
     options = wheel(FULL)
-    params = llamacpp_server.parameters(options, "the key")
-    fields = options["fields"]
-    assert isinstance(fields, dict)
-    assert {name: getattr(params, name) for name in fields} == fields
-    assert params.api_keys == ["the key"]
-    assert params.model.path == "/models/m.gguf"
-    assert [(adapter.path, adapter.scale) for adapter in params.lora_adapters] == [("/a.gguf", 0.0)]
+    command = [sys.executable, "-m", "tests.support.engine_parameters", "the key"]
+    done = subprocess.run(command, input=json.dumps(options), capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == {
+        "fields": options["fields"],
+        "api_keys": ["the key"],
+        "model": "/models/m.gguf",
+        "adapters": [["/a.gguf", 0.0]],
+    }
 
 
 def test_flags_are_in_llamacpp_itself() -> None:
