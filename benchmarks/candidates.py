@@ -25,6 +25,9 @@ from benchmarks.reporting import Report, arguments
 TITLE = "candidates: bad ones, and how many bad answers users get of them"
 
 _MOST_BAD = 3
+# Of the users, and of the answers that the rules ask for where users rate.
+_RATERS = 0.2
+_RATED_REQUESTS = 200
 
 
 def main() -> int:
@@ -66,12 +69,22 @@ def _tried(served: Served, count: int, seeds: int, report: Report) -> dict[str, 
 
 
 def _judged(bank: Bank, seeds: int, report: Report) -> None:
-    """The same judge without a server's delays: it looks after every answer, with a tenth of the users as a canary."""
+    """The same judge without a server's delays, after each answer of the candidate; a tenth of the users is its own.
+
+    Once nobody rates; once a share of the users does, and the candidate has to answer more before it is done.
+    """
     for variant in CANDIDATES:
         report.figures[f"{variant}_found_by_questions"] = int(is_found_by_questions(bank, variant))
         found = [judge_unasked(bank, variant, seed, share=0.1) for seed in range(seeds)]
         report.figures[f"{variant}_judged_sent_back"] = sum(one.is_sent_back for one in found) / seeds
         report.figures[f"{variant}_judged_most_bad_answers"] = max(one.bad for one in found)
+        rated = [
+            judge_unasked(bank, variant, seed, share=0.1, raters=_RATERS, min_requests=_RATED_REQUESTS)
+            for seed in range(seeds)
+        ]
+        report.figures[f"{variant}_rated_sent_back"] = sum(one.is_sent_back for one in rated) / seeds
+        report.figures[f"{variant}_rated_median_answers"] = statistics.median(one.answers for one in rated)
+        report.figures[f"{variant}_rated_most_bad_answers"] = max(one.bad for one in rated)
 
 
 def _undone(bank: Bank, folder: Path, shares: dict[str, float], seeds: int, report: Report) -> None:

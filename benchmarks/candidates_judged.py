@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.care_bank import GOOD, Bank
@@ -11,10 +11,10 @@ from undercroft.serving.promotions import Plan
 from undercroft.watch.probes.outcomes import Outcome
 from undercroft.watch.probes.refusals import is_refusal
 from undercroft.watch.promotion.evidence import make_arm
-from undercroft.watch.promotion.judging import Rules, judge
+from undercroft.watch.promotion.judging import Arm, Rules, Share, judge
 from undercroft.watch.promotion.promotion_steps import Candidate, Scores, Step, after_checking, after_trying
 
-_MOST_REQUESTS = 2000
+_MOST_REQUESTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,29 @@ def is_found_by_questions(bank: Bank, variant: str) -> bool:
     return after_checking(plan, Rules.model_validate({}), _ready(), scores).step is Step.REVERT
 
 
-def judge_unasked(bank: Bank, variant: str, seed: int, *, share: float) -> Judged:
+@dataclass(slots=True)
+class _Seen:
+    """What users got of a release, and what some of them said of it.
+
+    Args:
+        rows: Usage rows.
+        bad: Answers that fail a check; count.
+        disliked: Of these: rated bad; count.
+        rated: Answers that were rated at all; count.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    bad: int = 0
+    disliked: int = 0
+    rated: int = 0
+
+    def arm(self) -> Arm:
+        return make_arm(self.rows, Share(self.disliked, self.rated))
+
+
+def judge_unasked(
+    bank: Bank, variant: str, seed: int, *, share: float, raters: float = 0.0, min_requests: int = 20
+) -> Judged:
     """Users ask until the judge has decided; no standard question was asked before.
 
     Args:
@@ -47,22 +69,29 @@ def judge_unasked(bank: Bank, variant: str, seed: int, *, share: float) -> Judge
         variant: The candidate.
         seed: Of who asks what.
         share: Of the users that it answers.
+        raters: Share of the users who say what they think: bad, where the answer fails a check, else good.
+        min_requests: Answers of the candidate without which it does not come into production; count.
     """
     rng = random.Random(seed)
-    rules, plan = Rules.model_validate({}), Plan.model_validate({"canary_ratio": share})
-    mine: list[dict[str, Any]] = []
-    other: list[dict[str, Any]] = []
-    bad = 0
+    rules = Rules.model_validate({"min_requests": min_requests})
+    plan = Plan.model_validate({"canary_ratio": share})
+    mine, other = _Seen(), _Seen()
     for _ in range(_MOST_REQUESTS):
         is_mine = rng.random() < share
+        seen = mine if is_mine else other
         outcome = rng.choice(rng.choice(bank.rounds[variant if is_mine else GOOD]))
-        (mine if is_mine else other).append(_row(outcome))
-        bad += is_mine and not outcome.has_passed
-        arms = make_arm(mine), make_arm(other)
+        is_rated = rng.random() < raters
+        seen.rows.append(_row(outcome))
+        seen.bad += not outcome.has_passed
+        seen.rated += is_rated
+        seen.disliked += is_rated and not outcome.has_passed
+        if not is_mine:
+            continue
+        arms = mine.arm(), other.arm()
         step = after_trying(plan, rules, _ready(), *arms, judge(rules, *arms)).step
         if step is not Step.WAIT:
-            return Judged(step is Step.REVERT, len(mine), bad)
-    return Judged(False, len(mine), bad)
+            return Judged(step is Step.REVERT, len(mine.rows), mine.bad)
+    return Judged(False, len(mine.rows), mine.bad)
 
 
 def _ready() -> Candidate:
