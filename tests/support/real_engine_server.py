@@ -1,4 +1,4 @@
-"""The server of `tests.support.real_engine`: a process of its own, as not every system lets the tests' import llama.cpp."""
+"""The server of `tests.support.real_engine`, in a process of its own: not every system lets tests import llama.cpp."""
 
 from __future__ import annotations
 
