@@ -19,6 +19,10 @@ docs:
 unit:
     pytest -q tests/unit tests/architecture
 
+# Every test but the long ones.
+everyday:
+    pytest -m "not long"
+
 # Everything that CI runs.
 test:
     pytest

@@ -6,11 +6,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from undercroft.engines.openmp import with_library
+
+_SCENARIOS = Path(__file__).parent / "scenario"
 
 # No test depends on time: a busy machine is no finding.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,11 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """At full size a long test takes as long as it takes."""
-    if config.getoption("--full"):
-        for item in items:
-            if item.get_closest_marker("long") is not None:
-                item.add_marker(pytest.mark.timeout(0))
+    """Scenarios are long, all of them; at full size a long test takes as long as it takes."""
+    for item in items:
+        if _SCENARIOS in item.path.parents:
+            item.add_marker(pytest.mark.long)
+        if config.getoption("--full") and item.get_closest_marker("long") is not None:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture(scope="session", autouse=True)
