@@ -14,6 +14,7 @@ from undercroft.core.ids import new_api_key, secret_digest
 from undercroft.gateway.door.access_log import AccessLog
 from undercroft.gateway.door.authentication import Hosts, Keys, check_admin, check_model
 from undercroft.gateway.door.readiness import readiness
+from undercroft.gateway.door.request_head import new_request_id
 from undercroft.gateway.door.routes import Entrance, Own, find_route
 from undercroft.gateway.errors import DoorError
 from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, Snapshot
@@ -133,6 +134,15 @@ def test_routes(path: str, entrance: Entrance, name: str) -> None:
     """Who is let in, and under which name it is counted."""
     route = find_route("GET" if path in _READ else "POST", path)
     assert (route.entrance, route.name) == (entrance, name)
+
+
+def test_later_requests_have_later_ids() -> None:
+    """By the millisecond, so that they are written side by side; those of the same one differ."""
+    moments = [0.0, 1_763_780_000.0, 1_763_780_000.001, 4_000_000_000.0]
+    found = [new_request_id(moment) for moment in moments]
+    assert found == sorted(found)
+    assert {len(one) for one in found} == {27}
+    assert len({new_request_id(1.0) for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/models/", "/v1/models/a/b", "/adminx", "/internal/status", "//"])

@@ -461,7 +461,7 @@ class Connection(asyncio.Protocol):
         if self.current is not None or self.transport.is_closing():
             self.transport.close()
             return
-        exchange.id = exchange.id or new_request_id()
+        exchange.id = exchange.id or new_request_id(time.time())
         exchange.keep_alive = False
         self.phase = Phase.LINGER
         self.since = time.monotonic()

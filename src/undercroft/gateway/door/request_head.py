@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Mapping
 
 import httptools
@@ -32,7 +33,7 @@ def read_head(exchange: Exchange, method: bytes, version: str) -> None:
     exchange.method = method.decode()
     exchange.is_http_10 = version == "1.0"
     given = exchange.headers.get(b"x-request-id")
-    exchange.id = given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id()
+    exchange.id = given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id(time.time())
     if version not in ("1.0", "1.1"):
         raise DoorError(505, "bad-http", f"the door speaks HTTP/1.1, got HTTP/{version}")
     if method not in _METHODS:
@@ -59,9 +60,16 @@ def body_too_large(limit_bytes: int) -> DoorError:
     return DoorError(413, "body-too-large", f"the body may have {limit_bytes} bytes at most")
 
 
-def new_request_id() -> str:
-    """For a request that brought none."""
-    return "req-" + secrets.token_hex(10)
+def new_request_id(at_seconds: float) -> str:
+    """For a request that brought none; later ones sort behind earlier ones, so that an index of millions stays cheap.
+
+    Args:
+        at_seconds: The time, of the clock; seconds since 1970.
+
+    Source:
+        The order of fields is that of UUID version 7, RFC 9562, section 5.7: milliseconds, then chance.
+    """
+    return f"req-{int(at_seconds * 1000):011x}{secrets.token_hex(6)}"
 
 
 def split_target(target: bytes) -> tuple[str, bytes, bytes | None]:
