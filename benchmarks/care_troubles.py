@@ -106,7 +106,8 @@ TROUBLES = (
     ),
     Trouble(
         "slightly coarser quantization",
-        _ANSWERS,
+        # A notice: listed, and told only where notices are.
+        _ANSWERS | {Kind.ANSWERS},
         Measure.QUALITY,
         SLIGHT,
         entry=_promoted(4),

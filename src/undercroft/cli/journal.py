@@ -23,8 +23,8 @@ from undercroft.core.spreadsheets import BYTE_ORDER_MARK, safe_cell
 from undercroft.storage import checkpoints, journal
 from undercroft.storage.journal import Entry, Search
 from undercroft.watch.blame.abilities import Measure
-from undercroft.watch.blame.causes import nothing_sentence, quiet_sentence
 from undercroft.watch.blame.explaining import Explained, explain
+from undercroft.watch.blame.sentences import quiet_sentence
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -104,8 +104,9 @@ def blame(
 
 def _print_explained(one: Explained) -> None:
     print_wrapped(one.sentence())
-    if not one.causes:
-        print_wrapped("  " + nothing_sentence(one.measure), indent="  ")
+    unexplained = one.unexplained()
+    if unexplained is not None:
+        print_wrapped("  " + unexplained, indent="  ")
     for number, cause in enumerate(one.causes, start=1):
         entry = f" (entry {cause.entry})" if cause.entry is not None else ""
         print_wrapped(f"  {number}. {cause.sentence}{entry}", indent="     ")

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     FORMAT = "format"  # fewer answers are JSON as the schema wants it
     REFUSALS = "refusals"  # more answers are refusals
     STYLE = "style"  # answers are less like those of the baseline
+    ANSWERS = "other-answers"  # standard questions are answered in other words than those of the baseline
     ANSWER_LENGTH = "answer-length"
     ANSWER_LANGUAGE = "answer-language"  # fewer answers are in the language that was wanted
     LATENCY = "latency"  # the first token comes later

@@ -20,9 +20,9 @@ from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import usage
 from undercroft.watch.blame.abilities import Measure
-from undercroft.watch.blame.causes import quiet_sentence
 from undercroft.watch.blame.change_points import Point, find_changes
 from undercroft.watch.blame.explaining import Explained, explain
+from undercroft.watch.blame.sentences import quiet_sentence
 from undercroft.watch.reports.report_files import append_line, report_file
 from undercroft.watch.reports.report_rows import COLUMNS
 

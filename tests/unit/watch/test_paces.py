@@ -39,11 +39,11 @@ def test_the_day_of_the_week_counts_where_a_week_was_seen() -> None:
 
 
 def test_a_few_more_may_be_chance() -> None:
-    """Six where four were to be expected say nothing; sixty where forty were say it."""
+    """Six where four were to be expected say nothing; eighty where forty were say it."""
     few = paces([60.0 * n for n in range(4)], [300.0 + 40.0 * n for n in range(6)], begin=0.0, at=240.0, end=480.0)
-    many = paces([6.0 * n for n in range(40)], [240.0 + 4.0 * n for n in range(65)], begin=0.0, at=240.0, end=480.0)
+    many = paces([6.0 * n for n in range(40)], [240.0 + 3.0 * n for n in range(80)], begin=0.0, at=240.0, end=480.0)
     assert few == (1.5, 1.5)
-    assert many == (10.0, 16.25)
+    assert many == (10.0, 20.0)
 
 
 def test_what_was_not_there_before_is_told() -> None:

@@ -25,7 +25,8 @@ _HARDLY = 0.02
 _ACTIONS: dict[str, dict[Measure, float]] = {
     "release.promoted": dict.fromkeys(Measure, 1.0),
     "release.rollback": dict.fromkeys(Measure, 1.0),
-    "release.promote": dict.fromkeys(Measure, 0.4),
+    # The candidate is loaded long before it is put into production.
+    "release.promote": {**dict.fromkeys(Measure, 0.4), Measure.MEMORY: 0.9},
     "release.": dict.fromkeys(Measure, 0.1),
     "deployment.shrink": dict.fromkeys(Measure, 0.9),
     "deployment.change": dict.fromkeys(Measure, 0.9),

@@ -17,7 +17,7 @@ from undercroft.registry.releases.references import base_name
 from undercroft.storage.journal import Entry
 from undercroft.storage.settings_diary import SETTINGS_CHANGE
 from undercroft.watch.blame.abilities import Measure, ability, changed_names
-from undercroft.watch.blame.change_points import LEAST_SIDE, Change
+from undercroft.watch.blame.change_points import Change
 
 _CLOCK_SLACK_SECONDS = 90.0
 # What was still well for so many measurements after an entry was hardly made worse by it.
@@ -109,43 +109,6 @@ def rank_causes(
     found += _of_use(measure, around, own)
     least = max(_LEAST, _BESIDE * max((cause.score for cause in found), default=0.0))
     return sorted((cause for cause in found if cause.score >= least), key=lambda cause: -cause.score)
-
-
-def nothing_sentence(measure: Measure) -> str:
-    """What to say, and where to look, when nothing explains a change."""
-    more = {
-        Measure.LATENCY: "a machine that runs hot, another program or a slow disk",
-        Measure.MEMORY: "a leak in an engine, or another program",
-        Measure.ERRORS: "an engine or a machine that fails",
-        Measure.QUALITY: "what people ask, or damaged files",
-        Measure.COST: "what people ask",
-    }[measure]
-    return f"Nothing in the diary explains it, nor does the use. What is left: {more}. Look: undercroft doctor"
-
-
-def quiet_sentence(measure: Measure, whose: str | None, since: str, measurements: int) -> str:
-    """What to say where no change for the worse was found: that all was well, or that too little was measured.
-
-    Args:
-        measure: What was asked for.
-        whose: The name that was asked for; None for all.
-        since: ISO 8601 time in UTC.
-        measurements: Looked at.
-    """
-    of = f" of {whose}" if whose is not None else ""
-    moment = f"{since[:16].replace('T', ' ')} UTC"
-    if measurements == 0:
-        source = {
-            Measure.MEMORY: "replicas are looked at once a minute while the server runs",
-            Measure.QUALITY: "it comes out of standard questions: undercroft probe list",
-        }.get(measure, "it comes out of requests: undercroft status")
-        return f"Nothing{of} was measured since {moment}, so nothing can be said of {measure.value}; {source}"
-    if measurements < 2 * LEAST_SIDE:
-        return (
-            f"Too little{of} was measured since {moment} to say anything of {measure.value}: "
-            f"{measurements}, and a change needs {LEAST_SIDE} on either side of it."
-        )
-    return f"Nothing{of} became worse since {moment} in {measurements:,} measurements."
 
 
 def _of_entry(

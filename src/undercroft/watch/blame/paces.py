@@ -1,17 +1,21 @@
-"""Requests before and after a change, compared hour by hour: a morning is busier than a night. Pure."""
+"""Requests before and after a change: how many, by the hour, for a morning is busier than a night; how large. Pure."""
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 _HOUR_SECONDS = 3600.0
 # What repeats itself; the longest of which all was seen before the change counts.
 _PERIODS_SECONDS = (7 * 86_400.0, 86_400.0)
 _LEAST_REQUESTS = 5
 # Standard deviations of the logarithm of a ratio of counts.
-_SURE = 2.0
+_SURE = 2.5
+# Standard deviations of a sum of ranks: chance reaches it once in three hundred changes.
+_SURELY_OTHERS = 3.0
 
 
 def paces(
@@ -35,6 +39,30 @@ def paces(
     if len(after) > expected and not _is_sure(len(after), expected, len(before)):
         return seen, seen
     return expected / minutes, seen
+
+
+def typical(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """What a request was like before a change and after it.
+
+    Args:
+        before: A value a request.
+        after: The same from the change on.
+
+    Returns:
+        Medians; 0.0 of no value. Where chance may have made the difference, what was seen after, twice.
+
+    Source:
+        H. B. Mann and D. R. Whitney, On a Test of Whether One of Two Random Variables Is Stochastically Larger than the
+        Other, Annals of Mathematical Statistics 18 (1947), by its normal approximation without its correction of ties.
+    """
+    seen = median(after) if after else 0.0
+    if not before or not after:
+        return (median(before) if before else 0.0), seen
+    order = sorted(before)
+    larger = sum((bisect.bisect_left(order, value) + bisect.bisect_right(order, value)) / 2 for value in after)
+    pairs = len(before) * len(after)
+    deviation = math.sqrt(pairs * (len(before) + len(after) + 1) / 12)
+    return (median(before) if abs(larger - pairs / 2) > _SURELY_OTHERS * deviation else seen), seen
 
 
 def _is_sure(seen: int, expected: float, before: int) -> bool:

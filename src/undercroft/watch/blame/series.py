@@ -12,20 +12,17 @@ from sqlalchemy import Connection, select
 
 from undercroft.core.clock import from_iso, to_iso
 from undercroft.core.errors import UndercroftError
-from undercroft.core.home import Home
 from undercroft.registry.releases import store
 from undercroft.registry.releases.differences import compare_prompts, compare_settings
-from undercroft.registry.releases.references import base_name
 from undercroft.storage.journal import Entry, Search, find
 from undercroft.storage.settings_diary import SETTINGS_CHANGE
-from undercroft.storage.tables import replica_samples, usage
+from undercroft.storage.tables import usage
 from undercroft.watch.blame.abilities import Measure, changed_names
+from undercroft.watch.blame.answers import Asked
 from undercroft.watch.blame.causes import Around
 from undercroft.watch.blame.change_points import Change, Point
-from undercroft.watch.blame.paces import paces
-from undercroft.watch.probes.probe_files import load_probe, probe_names
-from undercroft.watch.reports.report_files import read_report, report_file
-from undercroft.watch.reports.report_rows import read_rows
+from undercroft.watch.blame.growth import Life
+from undercroft.watch.blame.paces import paces, typical
 
 # Standard questions, and what a candidate answered that no user saw.
 _OWN_KEYS = ("key_probe", "key_shadow")
@@ -45,6 +42,8 @@ class Series:
         is_share: The values are 0 and 1, or scores.
         is_worse_below: A fall is what is blamed.
         unit: ``s``, ``tokens``, ``B``, or empty for a share.
+        lives: The same points, a replica each; empty where they are not a replica's.
+        answers: To the standard questions of which the points are the scores, those from before them as well.
     """
 
     name: str
@@ -53,6 +52,8 @@ class Series:
     is_share: bool = False
     is_worse_below: bool = False
     unit: str = ""
+    lives: tuple[Life, ...] = ()
+    answers: tuple[Asked, ...] = ()
 
     def is_worse(self, change: Change) -> bool:
         """Whether a change is for the worse, and by so much that somebody notices."""
@@ -114,41 +115,6 @@ def usage_series(measure: Measure, rows: Mapping[str, Sequence[Mapping[str, Any]
     return found
 
 
-def quality_series(home: Home, since: float) -> list[Series]:
-    """The score of each standard question, of every probe that has a report.
-
-    Args:
-        home: Of the server.
-        since: Unix seconds.
-    """
-    found = []
-    for probe in probe_names(home):
-        try:
-            rows, _ = read_rows(read_report(report_file(home, probe)))
-            name = load_probe(home, probe).model or probe
-        except UndercroftError:
-            continue
-        points = tuple(
-            Point(row.at.timestamp(), row.score) for row in rows if row.at.timestamp() >= since and not row.error
-        )
-        found.append(Series(name, "the score of the standard questions", points, is_share=True, is_worse_below=True))
-    return found
-
-
-def memory_series(connection: Connection, since: str) -> list[Series]:
-    """What the replicas of each name held, by the minute or as often as they were looked at.
-
-    Args:
-        since: ISO 8601, UTC.
-    """
-    query = select(replica_samples).where(replica_samples.c.at >= since).order_by(replica_samples.c.id)
-    found: dict[str, list[Point]] = defaultdict(list)
-    for row in connection.execute(query):
-        held = row.private_bytes + (row.gpu_bytes or 0)
-        found[base_name(row.deployment)].append(Point(from_iso(row.at).timestamp(), float(held)))
-    return [Series(name, "the memory of a replica", tuple(points), unit="B") for name, points in sorted(found.items())]
-
-
 def around(
     measure: Measure,
     name: str,
@@ -173,8 +139,8 @@ def around(
     return Around(
         requests_per_minute=_paces(halves, change.at, begin, end),
         others_per_minute=_paces(_halves(others, change.at, begin, end), change.at, begin, end),
-        prompt_tokens=_pair(_typical(part, "prompt_tokens") for part in halves),
-        answer_tokens=_pair(_typical(part, "completion_tokens") for part in halves),
+        prompt_tokens=_tokens(halves, "prompt_tokens"),
+        answer_tokens=_tokens(halves, "completion_tokens"),
         releases=_pair(_main_release(name, part) for part in halves),
         release_levels=_levels(measure, name, halves[1]),
     )
@@ -281,9 +247,9 @@ def _paces(halves: Sequence[Sequence[Mapping[str, Any]]], at: float, begin: floa
     return paces(before, after, begin=begin, at=at, end=end)
 
 
-def _typical(rows: Sequence[Mapping[str, Any]], column: str) -> float:
-    values = [row[column] for row in rows if row[column] is not None]
-    return float(median(values)) if values else 0.0
+def _tokens(halves: Sequence[Sequence[Mapping[str, Any]]], column: str) -> tuple[float, float]:
+    before, after = ([float(row[column]) for row in part if row[column] is not None] for part in halves)
+    return typical(before, after)
 
 
 def _pair(values: Any) -> tuple[Any, Any]:

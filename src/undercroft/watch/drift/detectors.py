@@ -44,9 +44,18 @@ class Rule:
     after: Callable[[Usual, Together, float, float], float] | None = None
 
 
-def losses() -> Rule:
-    """For cases that are lost (1.0) or not (0.0): finds that more are."""
-    return Rule(8.0, (1,), lambda own, everything, value, _: _loss(own, everything, value), _loss_after)
+def losses(*, lost_share: float = 0.0) -> Rule:
+    """For cases that are lost (1.0) or not (0.0): finds that more are.
+
+    Args:
+        lost_share: Of all questions together, that is to be found soonest, where it is more than what is usual.
+    """
+
+    def evidence(own: Usual, everything: Together, value: float, _: int) -> float:
+        usual = usual_share(own, everything)
+        return loss_evidence(value > 0.5, usual_share=usual, lost_share=lost_share)
+
+    return Rule(8.0, (1,), evidence, _loss_after)
 
 
 def scores() -> Rule:
@@ -210,10 +219,6 @@ class SpanDetector:
     def from_plain(cls, plain: Mapping[str, Any]) -> SpanDetector:
         """Reads what `to_plain` made."""
         return cls(tuple(plain["directions"]), list(plain["learnt"]), [Cusum.from_plain(one) for one in plain["sums"]])
-
-
-def _loss(own: Usual, everything: Together, value: float) -> float:
-    return loss_evidence(value > 0.5, usual_share=usual_share(own, everything))
 
 
 def _loss_after(own: Usual, everything: Together, value: float, seen: float) -> float:

@@ -19,12 +19,12 @@ WINDOWS: Mapping[float, float] = {6.0: 1 / 12, 72.0: 0.5}
 # In less, a warm-up looks like a leak.
 _LEAST_HOURS = 5.0
 # Growth over a window that does not matter, and the same as a share of the median.
-_LEAST: Mapping[Kind, tuple[float, float]] = {
+LEAST_GROWTH: Mapping[Kind, tuple[float, float]] = {
     Kind.MEMORY_LEAK: (32 * _MIB, 0.03),
     Kind.GPU_MEMORY_LEAK: (32 * _MIB, 0.02),
     Kind.FILE_LEAK: (16.0, 0.2),
 }
-LEAK_KINDS = frozenset(_LEAST)
+LEAK_KINDS = frozenset(LEAST_GROWTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _leak_in(
         return None
     since = max(WARM_UP_HOURS, hours[-1] - window_hours)
     times, levels = thinned(hours, values, since_hours=since, step_hours=step_hours)
-    least, least_share = _LEAST[kind]
+    least, least_share = LEAST_GROWTH[kind]
     # Most replicas do not grow at all, which is seen without comparing every pair.
     if not levels or max(levels) - min(levels) < least:
         return None

@@ -19,6 +19,7 @@ LOSSES: Mapping[Kind, str] = {
     Kind.FORMAT: "is_valid",
     Kind.REFUSALS: "is_refusal",
     Kind.ANSWER_LANGUAGE: "language",
+    Kind.ANSWERS: "likeness",
 }
 SCORES: Mapping[Kind, str] = {Kind.SCORE: "score", Kind.STYLE: "likeness"}
 # One value a run: the median of how the logarithm of each question's value differs from what is usual of it.
@@ -29,6 +30,8 @@ LEVELS: Mapping[Kind, str] = {
 }
 RULES: Mapping[Kind, Rule] = {
     **{kind: losses() for kind in LOSSES},
+    # At temperature 0 a question is answered in the same words each time: one of ten in others is much.
+    Kind.ANSWERS: losses(lost_share=0.1),
     **{kind: scores() for kind in SCORES},
     Kind.LATENCY: run_levels(1, margin=math.log(1.1), prior=0.15),
     Kind.THROUGHPUT: run_levels(-1, margin=math.log(1.1), prior=0.1),
@@ -137,6 +140,8 @@ class ProbeState:
             return None
         if kind is Kind.REFUSALS:
             return bool(value)
+        if kind is Kind.ANSWERS:
+            return bool(value < 1)
         if kind is not Kind.ANSWER_LANGUAGE:
             return not value
         counts = self.languages.setdefault(row["question"], {})

@@ -24,6 +24,7 @@ _LOST = {
     Kind.FORMAT: "Answers of {subject} are not the JSON that was asked for: {now} of them, where {before} were not",
     Kind.REFUSALS: "{subject} refuses to answer: {now} of the standard questions, where it refused {before}",
     Kind.ANSWER_LANGUAGE: "Answers of {subject} are in another language: {now} of them, where {before} were",
+    Kind.ANSWERS: "Answers of {subject} are in other words than its baseline's: {now} of them, where {before} were",
     Kind.ERRORS: "Requests to {subject} end in a server error: {now} of them, where {before} did",
 }
 _SCORED = {
@@ -40,7 +41,7 @@ _MIXED = {
     Kind.INPUT_LANGUAGE: "Requests to {subject} come in other languages than they did; it differs by {now} of them",
     Kind.INPUT_TOPIC: "Requests to {subject} are about other things than they were; it differs by {now} of them",
 }
-_NOTICES = frozenset({Kind.INPUT_LENGTH, Kind.INPUT_LANGUAGE, Kind.INPUT_TOPIC})
+_NOTICES = frozenset({Kind.ANSWERS, Kind.INPUT_LENGTH, Kind.INPUT_LANGUAGE, Kind.INPUT_TOPIC})
 _LEAKS = {
     Kind.MEMORY_LEAK: "Memory of {subject} grows without an end: {per_hour} an hour",
     Kind.GPU_MEMORY_LEAK: "Accelerator memory of {subject} grows without an end: {per_hour} an hour",
@@ -138,6 +139,8 @@ def grouped(findings: Iterable[Finding]) -> list[Finding]:
 def _lost(kind: Kind, subject: str, alarm: Cusum, extra: Mapping[str, float | int | str]) -> Finding:
     before, now = alarm.mean_expected, alarm.mean_seen
     severity = Severity.CRITICAL if now - before >= _CRITICAL_SHARE else Severity.WARNING
+    if kind in _NOTICES:
+        severity = Severity.NOTICE
     text = _LOST[kind].format(subject=subject, before=_percent(before), now=_percent(now))
     return _finding(kind, subject, alarm, severity, text, {"before": before, "now": now, **extra})
 

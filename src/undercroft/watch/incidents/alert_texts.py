@@ -48,6 +48,7 @@ _COMMANDS: Mapping[Kind, tuple[str, ...]] = {
             Kind.FORMAT,
             Kind.REFUSALS,
             Kind.STYLE,
+            Kind.ANSWERS,
             Kind.ANSWER_LENGTH,
             Kind.ANSWER_LANGUAGE,
         ),

@@ -33,7 +33,16 @@ _MEASURES: Mapping[Kind, Measure] = {
     **dict.fromkeys((Kind.ERRORS, Kind.REPLICA_FAILING), Measure.ERRORS),
     **dict.fromkeys((Kind.MEMORY_LEAK, Kind.GPU_MEMORY_LEAK), Measure.MEMORY),
     **dict.fromkeys(
-        (Kind.PROBE_FAILING, Kind.PASSES, Kind.SCORE, Kind.FORMAT, Kind.REFUSALS, Kind.STYLE, Kind.ANSWER_LANGUAGE),
+        (
+            Kind.PROBE_FAILING,
+            Kind.PASSES,
+            Kind.SCORE,
+            Kind.FORMAT,
+            Kind.REFUSALS,
+            Kind.STYLE,
+            Kind.ANSWERS,
+            Kind.ANSWER_LANGUAGE,
+        ),
         Measure.QUALITY,
     ),
 }

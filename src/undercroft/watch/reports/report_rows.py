@@ -59,6 +59,7 @@ class Row:
         tokens_per_second: None where it is not known.
         likeness: None where there was no baseline.
         error: Empty where an answer came.
+        answer_digest: Of the answer's text; empty where none came.
     """
 
     at: datetime
@@ -73,6 +74,7 @@ class Row:
     tokens_per_second: float | None
     likeness: float | None
     error: str
+    answer_digest: str = ""
 
 
 def header_line() -> str:
@@ -176,6 +178,7 @@ def _read(cells: Mapping[str, str | None]) -> Row | None:
             tokens_per_second=_maybe(cells["tokens_per_second"]),
             likeness=_maybe(cells["likeness"]),
             error=str(cells["error"] or ""),
+            answer_digest=str(cells.get("answer_digest") or ""),
         )
     except (KeyError, ValueError):
         return None

@@ -185,7 +185,7 @@ def test_failing_questions_are_found_and_over_when_they_pass_again(watched: Watc
     [
         ({"is_valid": False}, Kind.FORMAT),
         ({"is_refusal": True}, Kind.REFUSALS),
-        ({"likeness": 0.4}, Kind.STYLE),
+        ({"likeness": 0.999}, Kind.ANSWERS),
         ({"language": "th"}, Kind.ANSWER_LANGUAGE),
         ({"answer_tokens": 160}, Kind.ANSWER_LENGTH),
         ({"first_token_seconds": lambda usual: 3 * usual}, Kind.LATENCY),
