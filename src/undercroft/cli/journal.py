@@ -20,11 +20,14 @@ from undercroft.core.clock import parse_moment, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from undercroft.core.files import write_atomically
 from undercroft.core.spreadsheets import BYTE_ORDER_MARK, safe_cell
+from undercroft.registry.releases.references import base_name
 from undercroft.storage import checkpoints, journal
 from undercroft.storage.journal import Entry, Search
 from undercroft.watch.blame.abilities import Measure
 from undercroft.watch.blame.explaining import Explained, explain
 from undercroft.watch.blame.sentences import quiet_sentence
+from undercroft.watch.drift.reading import names_served
+from undercroft.watch.probes.probe_files import probe_names
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -85,16 +88,22 @@ def blame(
 ) -> None:
     """Find when it became worse, and what in the diary or in the use explains it."""
     home, database = open_database()
-    moment = parse_moment(since, utc_now())
+    now = utc_now()
+    moment = parse_moment(since, now)
     if moment is None:
         raise InvalidError("bad-time", f"--since: expected 7d, 12h, a date or an ISO 8601 time, got {since!r}")
+    if moment >= now:
+        raise InvalidError("bad-time", f"--since: expected a time in the past, got {since!r}")
+    whose = base_name(name) if name is not None else None
     with database.read() as connection:
-        found, looked_at = explain(connection, home, measure, moment, name=name)
+        found, looked_at = explain(connection, home, measure, moment, name=whose)
+        if not looked_at and whose is not None and whose not in {*names_served(connection), *probe_names(home)}:
+            raise NotFoundError("no-such-deployment", f"nothing is named {whose!r}", hint="undercroft deployment list")
     if as_json:
         print_json({"measure": measure.value, "measurements": looked_at, "changes": [one.to_dict() for one in found]})
         return
     if not found:
-        print_wrapped(quiet_sentence(measure, name, to_iso(moment), looked_at))
+        print_wrapped(quiet_sentence(measure, whose, to_iso(moment), looked_at))
         return
     for position, one in enumerate(found[:_BLAMED]):
         if position:

@@ -18,7 +18,7 @@ from undercroft.registry.releases import store
 from undercroft.registry.releases.content import check_content
 from undercroft.storage import journal
 from undercroft.storage.database import Database
-from undercroft.storage.tables import usage
+from undercroft.storage.tables import replica_samples, usage
 from undercroft.watch.blame.abilities import Measure
 from undercroft.watch.blame.change_points import Point, find_changes
 from undercroft.watch.blame.explaining import Explained, explain
@@ -87,10 +87,41 @@ class Past:
         with self.database.write() as connection:
             connection.execute(insert(usage), rows)
 
-    def blame(self, measure: Measure) -> list[Explained]:
+    def samples(
+        self, held_mib: Callable[[float], float], *, replica: str = "rep_1", hours: tuple[int, int] = (0, 20)
+    ) -> None:
+        """What a replica held in each minute; ``held_mib`` is given the hours since it was loaded."""
+        rows = [
+            {
+                "at": to_iso(BEGIN + timedelta(minutes=minute)),
+                "deployment": "bot@1",
+                "replica": replica,
+                "private_bytes": round(1024**2 * (held_mib(minute / 60 - hours[0]) + self.rng.gauss(0, 1))),
+                "gpu_bytes": None,
+                "open_files": 20,
+                "requests": 1,
+            }
+            for minute in range(60 * hours[0], 60 * hours[1])
+        ]
+        with self.database.write() as connection:
+            connection.execute(insert(replica_samples), rows)
+
+    def answered(self, days: int, answer: Callable[[int, int], tuple[float, str]]) -> None:
+        """Five standard questions a day; ``answer`` is given day and question, and gives a score and words."""
+        self.home.probes.mkdir(exist_ok=True)
+        questions = "questions: [{id: a, text: Hi, checks: [{kind: contains, text: x}]}]\n"
+        (self.home.probes / "bot.yaml").write_text(questions)
+        rows = [
+            _csv(BEGIN + timedelta(days=day, minutes=question), *answer(day, question), question=f"q{question}")
+            for day in range(days)
+            for question in range(5)
+        ]
+        append_line(report_file(self.home, "bot"), "".join(rows))
+
+    def blame(self, measure: Measure, since: datetime = BEGIN) -> list[Explained]:
         """What is found."""
         with self.database.read() as connection:
-            return explain(connection, self.home, measure, BEGIN)[0]
+            return explain(connection, self.home, measure, since)[0]
 
 
 @pytest.fixture
@@ -220,15 +251,7 @@ def test_a_dearer_prompt_is_found(past: Past) -> None:
 
 def test_worse_answers_are_found_between_two_days_of_standard_questions(past: Past) -> None:
     """A few questions a day are enough, and what was done between the two days is the cause."""
-    past.home.probes.mkdir(exist_ok=True)
-    (past.home.probes / "bot.yaml").write_text("questions: [{id: a, text: Hi, checks: [{kind: contains, text: x}]}]\n")
-    path = report_file(past.home, "bot")
-    rows = [
-        _csv(BEGIN + timedelta(days=day, minutes=question), 1.0 if day < 20 or question < 2 else 0.0)
-        for day in range(30)
-        for question in range(5)
-    ]
-    append_line(path, "".join(rows))
+    past.answered(30, lambda day, question: (1.0 if day < 20 or question < 2 else 0.0, ""))
     past.note(
         "release.promoted",
         "bot@2",
@@ -241,11 +264,96 @@ def test_worse_answers_are_found_between_two_days_of_standard_questions(past: Pa
     assert "put bot@2 into production" in found[0].causes[0].sentence
 
 
-def _csv(at: datetime, score: float) -> str:
+def _csv(at: datetime, score: float, words: str, *, question: str) -> str:
     """A row of the health report."""
-    cells = {"time": to_iso(at), "local_time": "2026-03-01 00:00:00", "release": "bot@1", "question": "a"}
-    cells |= {"passed": "yes" if score == 1 else "no", "score": str(score)}
+    cells = {"time": to_iso(at), "local_time": "2026-03-01 00:00:00", "release": "bot@1", "question": question}
+    cells |= {"passed": "yes" if score == 1 else "no", "score": str(score), "answer_digest": words, "likeness": "1"}
     return ",".join(cells.get(name, "") for name in COLUMNS) + "\n"
+
+
+def test_other_answers_are_found_though_all_questions_pass(past: Past) -> None:
+    """One question in other words and hardly a score less: since when, which, and what was promoted then."""
+    past.answered(30, lambda day, question: (0.99, "b") if day >= 25 and question == 3 else (1.0, "a"))
+    promoted = {"before": {"tags": {"production": 1}}, "after": {"tags": {"production": 2}}}
+    past.note("release.promoted", "bot@2", BEGIN + timedelta(days=24, hours=9), **promoted)
+    (found,) = past.blame(Measure.QUALITY, BEGIN + timedelta(days=23))
+    assert found.sentence() == (
+        "bot answers 1 of 5 standard questions in other words since 2026-03-26 at 00:03 UTC, after 25 runs in the same "
+        "words: q3; their score went from 1.000 to 0.990."
+    )
+    assert "put bot@2 into production" in found.causes[0].sentence
+    assert found.to_dict()["shape"] == "other-answers"
+
+
+def test_a_fall_of_the_score_is_not_told_twice(past: Past) -> None:
+    """Answers that are worse are in other words as well."""
+    past.answered(30, lambda day, question: (0.2, "b") if day >= 20 and question else (1.0, "a"))
+    assert [one.to_dict()["shape"] for one in past.blame(Measure.QUALITY)] == ["step"]
+
+
+def test_a_leak_is_dated_and_explained(past: Past) -> None:
+    """By its pace; what was changed when it began is the cause."""
+    past.promoted()
+    past.samples(lambda age: 400 + 30 * max(0.0, age - 10))
+    (found,) = past.blame(Measure.MEMORY)
+    sentence = (
+        r"The memory of a replica of bot grew by (29|30)\.\d MiB an hour, from 2026-03-01 at (09:5|10:0)\d UTC on: 4.*"
+    )
+    assert re.fullmatch(sentence, found.sentence())
+    assert found.sentence().endswith("it was rep_1.")
+    assert "put bot@2 into production" in found.causes[0].sentence
+    assert found.to_dict()["shape"] == "growth"
+
+
+def test_a_leak_that_nothing_explains_is_said_to_be_one(past: Past) -> None:
+    """No cause is made up, also where it is older than the time that is asked for."""
+    past.samples(lambda age: 400 + 30 * max(0.0, age - 10))
+    (found,) = past.blame(Measure.MEMORY)
+    assert found.causes == ()
+    assert str(found.unexplained()).startswith(
+        "Nothing in the diary explains it, nor does the use. What is left: a leak"
+    )
+    (older,) = past.blame(Measure.MEMORY, HAPPENED + timedelta(hours=3))
+    assert older.causes == ()
+    assert "did so before 2026-03-01 at 13:0" in older.sentence()
+    assert "ask again with an earlier --since" in str(older.unexplained())
+
+
+def test_a_larger_model_is_found_where_its_replica_came(past: Past) -> None:
+    """The old one goes when the new one is there."""
+    past.promoted()
+    past.samples(lambda _: 400.0, hours=(0, 10))
+    past.samples(lambda _: 800.0, replica="rep_2", hours=(10, 20))
+    (found,) = past.blame(Measure.MEMORY)
+    assert " rose 100% (40" in found.sentence()
+    assert "put bot@2 into production" in found.causes[0].sentence
+
+
+def test_two_changes_have_a_cause_each(past: Past) -> None:
+    """A promotion, and four hours later fewer threads: neither takes the place of the other."""
+    past.promoted()
+    later = HAPPENED + timedelta(hours=4)
+    past.note(
+        "deployment.change", "bot", later, before={"settings": {"threads": 8}}, after={"settings": {"threads": 1}}
+    )
+    past.requests(lambda at, after: {"first": 0.65 if at >= later else 0.36, "release": 2} if after else {})
+    found = sorted(past.blame(Measure.LATENCY), key=lambda one: one.change.at)
+    told = [one.causes[0].sentence for one in found]
+    assert [sentence.split(" ops-2 ")[1] for sentence in told] == [
+        'put bot@2 into production ("be kinder")',
+        "changed the settings of bot",
+    ]
+
+
+def test_slowness_that_creeps_is_one_change(past: Past) -> None:
+    """It is not told step by step, and its beginning is where it began."""
+    past.requests(
+        lambda at, _: {"first": 0.18 * (1 + 0.2 * max(0.0, (at - BEGIN).total_seconds() / 3600 - 8)), "every": 30}
+    )
+    (found,) = past.blame(Measure.LATENCY)
+    assert " little by little, from 2026-03-01 at 0" in found.sentence()
+    assert found.to_dict()["shape"] == "climb"
+    assert abs(found.change.at - (BEGIN + timedelta(hours=8)).timestamp()) < 3600
 
 
 def test_a_quiet_time_blames_nobody(past: Past) -> None:

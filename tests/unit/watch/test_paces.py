@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from undercroft.watch.blame.paces import paces
+from undercroft.watch.blame.paces import paces, typical
 
 _HOUR, _DAY = 3600.0, 86_400.0
 
@@ -50,3 +50,12 @@ def test_what_was_not_there_before_is_told() -> None:
     """Another name that began to be asked; two requests of it are not yet a load."""
     assert paces([], [500.0 + n for n in range(5)], begin=0.0, at=500.0, end=800.0) == (0.0, 1.0)
     assert paces([], [500.0, 501.0], begin=0.0, at=500.0, end=620.0) == (1.0, 1.0)
+
+
+def test_sizes_differ_only_where_chance_hardly_makes_them() -> None:
+    """Six requests say nothing of sixty; sixty do, and an empty side has none."""
+    usual = [20.0 + n % 17 for n in range(60)]
+    assert typical(usual, [30.0, 22.0, 35.0, 33.0, 25.0, 34.0]) == (31.5, 31.5)
+    assert typical(usual, [2 * one for one in usual]) == (27.0, 54.0)
+    assert typical([], [5.0]) == (0.0, 5.0)
+    assert typical([5.0], []) == (5.0, 0.0)

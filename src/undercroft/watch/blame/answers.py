@@ -118,8 +118,8 @@ def _switch(runs: Sequence[Mapping[str, Asked]], at: int, end: int, tries: int) 
         old, new = ([run[question].digest for run in part if question in run] for part in (before, after))
         if len(old) < _STEADY:
             continue
-        usual, times = Counter(old).most_common(1)[0]
-        same = new.count(usual)
+        usual = old[-1] if len(set(old[-_STEADY:])) == 1 else Counter(old).most_common(1)[0][0]
+        times, same = old.count(usual), new.count(usual)
         if runs[at][question].digest == usual or same * len(old) >= times * len(new):
             continue
         others = len(new) - same

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from undercroft.watch.blame.bends import fit_bend
 from undercroft.watch.blame.change_points import LEAST_SIDE, Change, Point
 
 # A slope has to be so much likelier than jumps: the logarithm of a ratio of likelihoods, less what each may choose
@@ -26,13 +27,13 @@ _TINY = 1e-12
 # a slope.
 _JUMP = 0.5
 _LEAST_VALUES, _LEAST_CHANGES = 2, 2
+# Of the time around a change.
+_GAP = 0.5
 # Of normal values: the standard error of a median by that of a mean; a deviation by the median of differences.
 _MEDIAN_ERROR, _DEVIATION = 1.25, 1.05
 # Medians that a bent line is laid through; each time the moment is looked for in a shorter time around it.
 _BINS, _TIMES = 60, 4
 _AROUND = 6
-# Moments that fit hardly worse: by the logarithm of the likelihood.
-_NEAR_LOG = 4.0
 _HOUR_SECONDS = 3600.0
 # Of the time that it rose: what rose until so shortly before the last value still does.
 _STILL = 0.1
@@ -66,25 +67,6 @@ class Climb:
     is_from_start: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Bend:
-    """A line that is level, rises, and may be level again.
-
-    Args:
-        begin: Of the rise; place.
-        end: Of the rise; place.
-        level: Before it.
-        per_second: Rise.
-        squares: Sum of squared distances of the values from it.
-    """
-
-    begin: int
-    end: int
-    level: float
-    per_second: float
-    squares: float
-
-
 def find_climbs(
     points: Sequence[Point], changes: Sequence[Change], is_worse: Callable[[Change], bool]
 ) -> tuple[list[Change], list[Climb]]:
@@ -111,7 +93,8 @@ def find_climbs(
         ):
             last += 1
         run = changes[index:last]
-        if run and not _is_slope(points[cuts[index] : cuts[last + 1]], run):
+        has_worse = any(is_worse(change) for change in run)
+        if run and not (has_worse and _is_slope(points[cuts[index] : cuts[last + 1]], run)):
             last = index
             while last < len(changes) and (
                 jumps[last] is _Jump.NONE or (jumps[last] is not _Jump.DOWN and not is_worse(changes[last]))
@@ -154,7 +137,7 @@ def _is_slope(points: Sequence[Point], run: Sequence[Change]) -> bool:
     for one in bins:
         levels.setdefault(bisect.bisect_right(borders, one.at), []).append(one.value)
     stairs = sum((value - statistics.fmean(own)) ** 2 for own in levels.values() for value in own)
-    bend, _ = _bend(bins)
+    bend, _ = fit_bend(bins)
     fits = len(bins) * math.log((stairs + _TINY) / (bend.squares + _TINY))
     return bend.per_second > 0 and fits + (2 * len(levels) - 1 - _FREE) * math.log(len(bins)) >= 2 * _SURELY_LOG
 
@@ -170,19 +153,28 @@ def _jump(points: Sequence[Point], cuts: Sequence[int], change: Change) -> _Jump
     if change.after <= change.before:
         return _Jump.DOWN
     begin, cut, end = cuts
+    if not begin < cut < end:  # values of one and the same moment
+        return _Jump.LIKELY
     near = max(_LEAST_VALUES, min(cut - begin, end - cut) // 3)
     values = [point.value for point in points[max(begin, cut - near) : min(end, cut + near)]]
     left, right = values[: min(near, cut - begin)], values[min(near, cut - begin) :]
     jump, least = statistics.median(right) - statistics.median(left), _JUMP * (change.after - change.before)
     noise = statistics.median(abs(later - earlier) for earlier, later in itertools.pairwise(values))
-    doubt = 2 * _MEDIAN_ERROR * noise * _DEVIATION * math.sqrt(2 / near)
-    return _Jump.SURE if jump - doubt >= least else _Jump.LIKELY if jump >= least else _Jump.NONE
+    doubt = 3 * _MEDIAN_ERROR * noise * _DEVIATION * math.sqrt(2 / near)
+    if jump < least:
+        return _Jump.NONE
+    # Nobody saw what happened while nothing was measured.
+    around = points[min(end, cut + near) - 1].at - points[max(begin, cut - near)].at
+    is_gap = points[cut].at - points[cut - 1].at > _GAP * around
+    return _Jump.SURE if jump - doubt >= least and not is_gap else _Jump.LIKELY
 
 
 def _climb(points: Sequence[Point], run: Sequence[Change]) -> Climb | None:
     """A bent line through the values around a run of changes; None where it does not rise."""
     bins = _binned(points)
-    bend, alike = _bend(bins)
+    if len(bins) < _LEAST_VALUES:
+        return None
+    bend, alike = fit_bend(bins)
     if bend.per_second <= 0:
         return None
     end = bins[bend.end].at
@@ -194,10 +186,10 @@ def _climb(points: Sequence[Point], run: Sequence[Change]) -> Climb | None:
     for _ in range(_TIMES):
         half = (points[-1].at - points[0].at) / _AROUND
         points = [point for point in points if at - half <= point.at <= min(end, at + half)]
-        if len(points) < _BINS:
+        bins = _binned(points) if len(points) >= _BINS else []
+        if len(bins) < _LEAST_VALUES:
             break
-        bins = _binned(points)
-        bend, alike = _bend(bins, is_rising_on=True)
+        bend, alike = fit_bend(bins, is_rising_on=True)
         if bend.per_second <= 0 or 3 * len(alike) > len(bins):
             break
         at, earliest, latest = _moments(bins, bend.begin, alike)
@@ -224,36 +216,3 @@ def _binned(points: Sequence[Point]) -> list[Point]:
         Point(statistics.fmean(one.at for one in own), statistics.median(one.value for one in own))
         for own in groups.values()
     ]
-
-
-def _bend(bins: Sequence[Point], *, is_rising_on: bool = False) -> tuple[_Bend, list[int]]:
-    """The line that lies nearest, and every place where the rise may as well begin.
-
-    Args:
-        bins: At least two.
-        is_rising_on: It rises until the end.
-
-    Source:
-        Two-phase regression with the break searched for at each place, as D. J. Hudson, Fitting Segmented Curves Whose
-        Join Points Have to Be Estimated, JASA 61 (1966), with a second break where the rise may end.
-    """
-    count = len(bins)
-    best: dict[int, _Bend] = {}
-    for begin in range(count - 1):
-        ends = [count - 1] if is_rising_on else range(begin + 1, count)
-        best[begin] = min((_fitted(bins, begin, end) for end in ends), key=lambda one: one.squares)
-    found = min(best.values(), key=lambda one: one.squares)
-    most = found.squares * math.exp(2 * _NEAR_LOG / count)
-    return found, [begin for begin, one in best.items() if one.squares <= most]
-
-
-def _fitted(bins: Sequence[Point], begin: int, end: int) -> _Bend:
-    start, stop = bins[begin].at, bins[end].at
-    risen = [min(max(one.at, start), stop) - start for one in bins]
-    mean_risen, mean = statistics.fmean(risen), statistics.fmean(one.value for one in bins)
-    spread = sum((seconds - mean_risen) ** 2 for seconds in risen)
-    shared = sum((seconds - mean_risen) * (one.value - mean) for seconds, one in zip(risen, bins, strict=True))
-    per_second = shared / spread if spread else 0.0
-    level = mean - per_second * mean_risen
-    squares = sum((one.value - level - per_second * seconds) ** 2 for seconds, one in zip(risen, bins, strict=True))
-    return _Bend(begin, end, level, per_second, squares)

@@ -78,7 +78,8 @@ def read_usage(connection: Connection, since: str) -> dict[str, list[dict[str, A
         plain = dict(row._mapping)
         plain["unix"] = from_iso(row.at).timestamp()
         found[row.deployment].append(plain)
-    return dict(found)
+    # Several doors write what they saw in batches.
+    return {name: sorted(rows, key=lambda one: one["unix"]) for name, rows in found.items()}
 
 
 def usage_series(measure: Measure, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Series]:
