@@ -21,7 +21,7 @@ def test_the_context_is_halved_once_where_that_is_allowed(fake_server: Start) ->
     names the change and its cause. What was removed and is made again, and what is asked for anew, begins with what
     it asks for."""
     server = fake_server(deployment=(*CONTEXT, "--may-shrink"), most_context_tokens=64)
-    server.run("deployment", "stop", "ticket-pilot")  # it gets no memory either, and has others unloaded each time
+    server.run("deployment", "stop", "ticket-pilot")  # it gets no memory either
     assert server.say("hello")[0] == 200
     entry = server.wait_ready("bot")
     assert (entry["context_tokens"], entry["restarts"]) == (64, 1)
@@ -52,3 +52,25 @@ def test_it_is_halved_once_and_not_again(fake_server: Start) -> None:
     server = fake_server(deployment=(*CONTEXT, "--may-shrink"), most_context_tokens=32)
     wait_for(lambda: server.deployment("bot")["state"] == "failed", "the failure")
     assert len([e for e in server.json("journal", "show") if e["action"] == "deployment.shrink"]) == 1
+
+
+def test_others_make_room_once_and_not_at_every_try(fake_server: Start) -> None:
+    """What fails for want of memory has idle models unloaded for it. Where it fails all the same, those that came back
+    stay, however often it is tried."""
+    server = fake_server(
+        deployment=CONTEXT,
+        most_context_tokens=64,
+        UNDERCROFT_ADMISSION__IDLE_SECONDS="2",
+        UNDERCROFT_ENGINES__RESTART_BACKOFF_LIMIT_SECONDS="1",
+    )
+    server.run("deployment", "stop", "ticket-pilot")
+    server.run("deployment", "stop", "bot")
+    server.run("deployment", "create", "bot", "--name", "small", "--context", "48", "--slots", "1")
+    assert server.wait_ready("small")["restarts"] == 0
+    server.run("deployment", "create", "bot", "--name", "large", *CONTEXT)
+    wait_for(lambda: not server.deployment("small")["replicas"], "the idle one to make room")
+    assert server.say("hello", model="small")[0] == 200
+    (replica,) = server.deployment("small")["replicas"]
+    tries = server.deployment("large")["restarts"]
+    wait_for(lambda: server.deployment("large")["restarts"] >= tries + 3, "three more tries")
+    assert [one["id"] for one in server.deployment("small")["replicas"]] == [replica["id"]]

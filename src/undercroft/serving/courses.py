@@ -26,6 +26,7 @@ class Course:
         load: When it was last to be loaded; one that changes to ``always`` is loaded at once.
         created_at: When the deployment was made; empty where it is not known.
         shrunk_from_tokens: Context that was asked for when memory ran out; 0 is the model's own.
+        has_made_room: Others gave up memory for it since it was last well; that it fails again is not their memory.
     """
 
     failures: int = 0
@@ -41,6 +42,7 @@ class Course:
     load: str = ""
     created_at: str = ""
     shrunk_from_tokens: int = 0
+    has_made_room: bool = False
 
 
 def carried_on(course: Course, created_at: str, context_tokens: int) -> Course | None:

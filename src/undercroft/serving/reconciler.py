@@ -309,7 +309,7 @@ class Reconciler:
                     course.load_seconds = view.load_seconds
                     self._measuring.loaded(view)
                 if view.ready_since is not None and now - view.ready_since > _STABLE_SECONDS:
-                    course.failures = 0
+                    course.failures, course.has_made_room = 0, False
             elif view.state in {ReplicaState.FAILED, ReplicaState.STOPPED}:
                 self._replicas.remove(replica)
                 self._measuring.served([view])
@@ -325,14 +325,11 @@ class Reconciler:
                         self._wake.set()
 
     def _make_room(self, view: ReplicaView, course: Course) -> bool:
-        """Memory ran out all the same: idle models go, and where it is allowed the context is halved, once; whether."""
+        """Memory ran out all the same: idle models go and, where it is allowed, the context is halved, each once;
+        whether the latter was done."""
         name = view.spec.name
         deployment = next((d for d in self._wanted if d.name == name), None)
-        idle_since = time.time() - self._settings.admission.idle_seconds
-        for other in self._wanted:
-            its = self._course(other.name)
-            if other.name != name and its.is_loaded and not other.settings.is_pinned and its.last_used < idle_since:
-                self._unload(other.name, name)
+        course.has_made_room = course.has_made_room or self._unload_others(name)
         course.note = f"{view.note}; see what would fit: undercroft plan {deployment.model if deployment else name}"
         if deployment is None or not deployment.settings.may_shrink_context or course.shrunk_context_tokens:
             return False
@@ -350,6 +347,15 @@ class Reconciler:
                 reason=view.note,
             )
         return True
+
+    def _unload_others(self, name: str) -> bool:
+        """Those that are idle; whether there were any."""
+        idle_since = time.time() - self._settings.admission.idle_seconds
+        found = [other.name for other in self._wanted if other.name != name and not other.settings.is_pinned]
+        idle = [one for one in found if self._course(one).is_loaded and self._course(one).last_used < idle_since]
+        for one in idle:
+            self._unload(one, name)
+        return bool(idle)
 
     def _unload(self, name: str, for_whom: str) -> None:
         """Gives up a deployment's memory; its next request, or a calmer time, asks for it again."""
@@ -375,7 +381,7 @@ class Reconciler:
     def _begin_anew(self, deployment: Deployment, course: Course) -> None:
         """A release came into production or left it, or became a candidate: what failed before counts no more, and
         what nobody needs any longer is not tried again and again."""
-        course.failures, course.not_before = 0, 0.0
+        course.failures, course.not_before, course.has_made_room = 0, 0.0, False
         states = {r.view.state for r in self._replicas if r.view.spec.name == deployment.name}
         if deployment.settings.load == "on-demand" and ReplicaState.READY not in states:
             course.is_loaded = False
