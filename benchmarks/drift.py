@@ -61,6 +61,7 @@ def main() -> int:
     for name, delay in graded.items():
         report.ratios[f"score_{name}_delay_ratio"] = delay / plain
         report.at_most(f"score_{name}_delay_ratio", delay / plain, 0.75)
+    _report_words(report, rounds)
     _report_levels(report, rounds)
     _report_spans(report, max(20, rounds // 10))
     _report_leaks(report, max(20, rounds // 4))
@@ -84,6 +85,27 @@ def plain_delay(rounds: int) -> float:
         sums = _plain_sums(seed, is_changed=True)
         delays.append(next((number for number, one in enumerate(sums, 1) if one > limit), PROBES))
     return statistics.fmean(delays)
+
+
+def words_alarm(chance: random.Random, *, flickers: float, changed: int, changes_at: int | None) -> int | None:
+    """Runs until the detector of other answers alarms.
+
+    Args:
+        chance: Seeded.
+        flickers: Share of the answers that are in other words than the baseline's while all is well.
+        changed: Questions of the five that are answered in other words for good, from one run on; count.
+        changes_at: That run, after the baseline; None is never.
+    """
+    detector, rule = Detector(), RULES[Kind.ANSWERS]
+    for run in range(BASELINE_RUNS + PROBES // _QUESTIONS_A_RUN):
+        number = run - BASELINE_RUNS
+        for question in range(_QUESTIONS_A_RUN):
+            is_other = changes_at is not None and number >= changes_at and question < changed
+            lost = is_other or chance.random() < flickers
+            detector.take(rule, str(question), float(lost), f"{run:04}")
+        if any(one.is_alarmed for one in detector.sums):
+            return number + 1
+    return None
 
 
 def level_alarm(values: Callable[[], float], runs: int, *, scale: float, change: float) -> int | None:
@@ -122,6 +144,19 @@ def leak_hours(chance: random.Random, *, mib_per_hour: float, hours: int) -> flo
         if minute % 60 == 59 and Kind.MEMORY_LEAK in leaks_of("rep", samples[-4320:], born):
             return (minute + 1) / 60
     return None
+
+
+def _report_words(report: Report, rounds: int) -> None:
+    for name, flickers in (("never", 0.0), ("rarely", 0.01), ("often", 0.3)):
+        quiet = [
+            words_alarm(random.Random(seed), flickers=flickers, changed=0, changes_at=None) is not None
+            for seed in range(rounds)
+        ]
+        report.figures[f"words_{name}_false_alarms"] = sum(quiet) / rounds
+        report.at_most(f"words_{name}_false_alarms", sum(quiet) / rounds, _FALSE_ALARMS)
+    for changed in (1, _QUESTIONS_A_RUN):
+        runs = words_alarm(random.Random(0), flickers=0.0, changed=changed, changes_at=60)
+        report.figures[f"words_delay_runs_{changed}_of_5"] = None if runs is None else runs - 60
 
 
 def _report_levels(report: Report, rounds: int) -> None:

@@ -44,18 +44,19 @@ class Rule:
     after: Callable[[Usual, Together, float, float], float] | None = None
 
 
-def losses(*, lost_share: float = 0.0) -> Rule:
+def losses(*, lost_share: float = 0.0, limit: float = 8.0) -> Rule:
     """For cases that are lost (1.0) or not (0.0): finds that more are.
 
     Args:
         lost_share: Of all questions together, that is to be found soonest, where it is more than what is usual.
+        limit: Evidence that makes an alarm.
     """
 
     def evidence(own: Usual, everything: Together, value: float, _: int) -> float:
         usual = usual_share(own, everything)
         return loss_evidence(value > 0.5, usual_share=usual, lost_share=lost_share)
 
-    return Rule(8.0, (1,), evidence, _loss_after)
+    return Rule(limit, (1,), evidence, _loss_after)
 
 
 def scores() -> Rule:

@@ -31,7 +31,7 @@ LEVELS: Mapping[Kind, str] = {
 RULES: Mapping[Kind, Rule] = {
     **{kind: losses() for kind in LOSSES},
     # At temperature 0 a question is answered in the same words each time: one of ten in others is much.
-    Kind.ANSWERS: losses(lost_share=0.1),
+    Kind.ANSWERS: losses(lost_share=0.1, limit=8.5),
     **{kind: scores() for kind in SCORES},
     Kind.LATENCY: run_levels(1, margin=math.log(1.1), prior=0.15),
     Kind.THROUGHPUT: run_levels(-1, margin=math.log(1.1), prior=0.1),

@@ -185,7 +185,7 @@ def test_failing_questions_are_found_and_over_when_they_pass_again(watched: Watc
     [
         ({"is_valid": False}, Kind.FORMAT),
         ({"is_refusal": True}, Kind.REFUSALS),
-        ({"likeness": 0.999}, Kind.ANSWERS),
+        ({"likeness": 0.99}, Kind.ANSWERS),
         ({"language": "th"}, Kind.ANSWER_LANGUAGE),
         ({"answer_tokens": 160}, Kind.ANSWER_LENGTH),
         ({"first_token_seconds": lambda usual: 3 * usual}, Kind.LATENCY),
@@ -197,6 +197,29 @@ def test_each_change_is_found_as_what_it_is(watched: Watched, changes: dict[str,
     """Within a week of mornings, and nothing else is said."""
     watched.mornings(range(20))
     assert kinds(watched.look(watched.mornings(range(20, 27), **changes))) == {kind}
+
+
+def test_answers_that_are_unlike_the_baselines_are_found_twice(watched: Watched) -> None:
+    """They are in other words, which is a notice, and in another style, which is worse."""
+    watched.mornings(range(20))
+    found = {one.kind: one for one in watched.look(watched.mornings(range(20, 27), likeness=0.4))}
+    assert set(found) == {Kind.STYLE, Kind.ANSWERS}
+    assert found[Kind.STYLE].severity is Severity.CRITICAL
+    assert found[Kind.ANSWERS].severity is Severity.NOTICE
+    assert found[Kind.ANSWERS].sentence == (
+        "Answers of bot are in other words than its baseline's: 100 % of them, where 0 % were."
+    )
+
+
+def test_one_question_in_other_words_is_found_within_a_week(watched: Watched) -> None:
+    """Though it is one of five, and its score is the same."""
+    watched.mornings(range(30))
+    for day in range(30, 37):
+        rows = watched.rows(BEGIN + timedelta(days=day))
+        watched.write([row | {"likeness": 0.99 if row["question"] == QUESTIONS[0] else 1.0} for row in rows])
+        found = kinds(watched.look(BEGIN + timedelta(days=day, minutes=1)))
+        assert found == set() or (day >= 32 and found == {Kind.ANSWERS})
+    assert found == {Kind.ANSWERS}
 
 
 def test_a_sentence_about_time_says_both(watched: Watched) -> None:
