@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import shutil
 import tempfile
@@ -13,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 from undercroft.engines.openmp import with_library
 
+_ended_tests = itertools.count(1)
+_TESTS_BETWEEN_COLLECTIONS = 100
 _SCENARIOS = Path(__file__).parent / "scenario"
 
 # No test depends on time: a busy machine is no finding.
@@ -31,6 +35,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.long)
         if config.getoption("--full") and item.get_closest_marker("long") is not None:
             item.add_marker(pytest.mark.timeout(0))
+
+
+def pytest_runtest_logfinish() -> None:
+    """The garbage collector closes files that tests let go of; by itself it comes too rarely for a limit of 1,024."""
+    if next(_ended_tests) % _TESTS_BETWEEN_COLLECTIONS == 0:
+        gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,10 +8,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from tests.support.server import Server, kill, wait_for
 from tests.support.steady import Answer, Steady, ask, rate
@@ -201,7 +203,7 @@ def test_a_candidate_that_users_dislike_is_sent_back(shared: Server, tmp_path: P
     def is_ended() -> dict[str, Any] | None:
         with ThreadPoolExecutor(8) as users:
             list(users.map(ask_and_rate, range(len(told), len(told) + 8)))
-        with Database(Home(shared.home).database_file).read() as connection:
+        with reading(shared) as connection:
             last = promotions.list_of(connection, NAME, limit=1)[0]
         return last.to_dict() if last.ended_at is not None else None
 
@@ -215,9 +217,20 @@ def test_a_candidate_that_users_dislike_is_sent_back(shared: Server, tmp_path: P
     assert live(shared) == before
 
 
+@contextmanager
+def reading(server: Server) -> Iterator[Connection]:
+    """A look into the database of a server, which is closed at once: what waits for something looks often."""
+    database = Database(Home(server.home).database_file)
+    try:
+        with database.read() as connection:
+            yield connection
+    finally:
+        database.close()
+
+
 def copies(server: Server, number: int) -> list[dict[str, Any]]:
     """What is known of the copies of requests that a release got."""
-    with Database(Home(server.home).database_file).read() as connection:
+    with reading(server) as connection:
         query = usage.select().where(usage.c.release == number, usage.c.key_id == "key_shadow")
         return [dict(row._mapping) for row in connection.execute(query)]
 
