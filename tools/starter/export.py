@@ -107,7 +107,7 @@ def export(checkpoint: Path, out: Path, *, kind: str, mean_with: Path | None = N
         checkpoint: ``checkpoint.pt``; ``tokenizer.model`` lies beside it.
         out: The file to write.
         kind: Type of the matrices: ``F32``, ``F16`` or ``Q8_0``. Norms stay F32.
-        mean_with: An earlier checkpoint of the same run; the file holds the mean of both.
+        mean_with: An earlier checkpoint of the same run, or its ``start.pt``; the file holds the mean of both.
     """
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
     shape = Shape(**state["shape"])
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--type", choices=sorted(_TYPES), default="Q8_0")
-    parser.add_argument("--mean-with", type=Path, help="earlier checkpoint of the same run, to take the mean with")
+    parser.add_argument("--mean-with", type=Path, help="earlier checkpoint of the run, or its start.pt: the mean of both is written")
     options = parser.parse_args()
     export(options.checkpoint, options.out, kind=options.type, mean_with=options.mean_with)
 

@@ -206,6 +206,7 @@ def main() -> None:
     elif options.start_from:
         kv_width = run.shape.kv_heads * run.shape.head_width
         run.start_with(warm_weights(options.start_from, pieces, run.model.state_dict(), kv_width))
+        torch.save({"shape": asdict(shape), "average": run.average}, options.out / "start.pt")
     tickets = TicketSource(
         grammars, has_noise=True, id_ratio=0.58, bare_ratio=0.4, crossing_ratio=0.4, weights=LANGUAGE_WEIGHTS
     )
