@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--type", choices=sorted(_TYPES), default="Q8_0")
-    parser.add_argument("--mean-with", type=Path, help="earlier checkpoint of the run, or its start.pt: of both the mean")
+    parser.add_argument("--mean-with", type=Path, help="an earlier checkpoint, or start.pt, to take the mean with")
     options = parser.parse_args()
     export(options.checkpoint, options.out, kind=options.type, mean_with=options.mean_with)
 
