@@ -225,7 +225,7 @@ def test_down_clears_what_a_crash_left(own_server: Server) -> None:
     """When the keeper is gone `down` still stops the engines."""
     own_server.up()
     kill(own_server.status()["keeper"]["pid"])
-    wait_for(lambda: all("keeper" not in " ".join(p.cmdline()) for p in own_server.processes()), "the keeper to end")
+    wait_for(lambda: not any("keeper" in line for line in own_server.command_lines()), "the keeper to end")
     text = wait_for(lambda: own_server.run("down").stdout, "down")
     assert "engine" in text
     wait_for(lambda: own_server.processes() == [], "all to be gone")
@@ -247,7 +247,7 @@ def test_it_survives_a_long_row_of_kills(own_server: Server, is_full: bool) -> N
         wait_for(lambda: _answers(own_server), "an answer")
         assert time.monotonic() - began < 60
         own_server.wait_ready()
-    names = [" ".join(process.cmdline()) for process in own_server.processes()]
+    names = own_server.command_lines()
     assert sum("gateway.control" in name for name in names) == 1
     assert sum("gateway.door" in name for name in names) == 1
 

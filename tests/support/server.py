@@ -142,14 +142,21 @@ class Server:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, **options)
 
     def processes(self) -> list[psutil.Process]:
-        """Every process of this home."""
+        """Every process of this home; one that was just killed may be among them and gone when it is asked."""
+        return [process for process, _ in self._looked_at()]
+
+    def command_lines(self) -> list[str]:
+        """Of every process of this home."""
+        return [line for _, line in self._looked_at()]
+
+    def _looked_at(self) -> list[tuple[psutil.Process, str]]:
         found = []
         for process in psutil.process_iter():
             try:
                 line = process.cmdline()
                 folders = (str(self.home), str(self.run_folder))
                 if process.pid != os.getpid() and any(f in word for word in line for f in folders):
-                    found.append(process)
+                    found.append((process, " ".join(line)))
             except psutil.Error:
                 continue
         return found
