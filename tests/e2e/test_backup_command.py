@@ -16,6 +16,8 @@ from tests.support.registries import PASSWORD, REPOSITORY, USER, running_registr
 from tests.support.server import Server, wait_for
 from tests.support.troubled import CERTIFICATE
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def cellar(tmp_path: Path) -> Cellar:

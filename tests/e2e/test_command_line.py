@@ -10,6 +10,8 @@ import pytest
 from tests.support.cellar import Cellar
 from tests.support.ggufs import write_chat_model
 
+pytestmark = pytest.mark.long
+
 THAI = "ลูกค้าขอให้เก็บไว้"
 
 

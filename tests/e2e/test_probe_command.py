@@ -17,6 +17,8 @@ import pytest
 from tests.support.cellar import Cellar
 from tests.support.server import Server, wait_for
 
+pytestmark = pytest.mark.long
+
 _TICKET = "Hi, where is my order SG-4471? I need it today."
 _PROBE = f"""\
 time_zone: Asia/Bangkok

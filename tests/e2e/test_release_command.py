@@ -6,9 +6,12 @@ import signal
 import subprocess
 from typing import Any
 
+import pytest
 import requests
 
 from tests.support.server import COMMAND, Server, wait_for
+
+pytestmark = pytest.mark.long
 
 _TICKET = "Hi, where is my order SG-4471? I need it today."
 

@@ -21,6 +21,8 @@ from undercroft.core.home import Home
 from undercroft.core.ids import KEY_PATTERN
 from undercroft.serving.keeper_client import is_running
 
+pytestmark = pytest.mark.long
+
 BODY = {"model": "ticket-pilot", "messages": [{"role": "user", "content": "Where is order 99120?"}], "temperature": 0}
 
 
