@@ -181,7 +181,7 @@ class Place:
             for engine in engines:
                 for sketch, used in self._quick_enough(sketches, engine, count, fitted, failed):
                     job = self._job(sketches, sketch, count)
-                    if self._is_answering(job, failed):
+                    if self._begins_in_time(job, failed):
                         return Candidate(
                             model=model,
                             engine=engine,
@@ -209,7 +209,7 @@ class Place:
         """Whether so many do, where fewer do no better: computers that share users, cards that share layers."""
         tried: _Failures = {}
         found = any(
-            self._is_answering(self._job(sketches, sketch, count), tried)
+            self._begins_in_time(self._job(sketches, sketch, count), tried)
             for engine in engines
             for sketch, _ in self._quick_enough(sketches, engine, count, set(), tried)
         )
@@ -221,7 +221,7 @@ class Place:
         engine = (self.engines or [LLAMACPP])[0]
         for count in self._different(self.counts or COUNTS[:1]):
             for sketch, _ in self._quick_enough(sketches, engine, count, set(), failed):
-                self._is_answering(self._job(sketches, sketch, count), failed)
+                self._begins_in_time(self._job(sketches, sketch, count), failed)
                 break
 
     def _told(self, sketches: Sketches, failed: _Failures) -> list[tuple[str, str]]:
@@ -343,7 +343,7 @@ class Place:
             parts = self._parts[engine, count] = job_of(shape, sketch.workload, target, layers).parts
         return Job(shape, sketch.workload, sketch.traffic, parts, target.link_bandwidth)
 
-    def _is_answering(self, job: Job, failed: _Failures) -> bool:
+    def _begins_in_time(self, job: Job, failed: _Failures) -> bool:
         """Whether the first token of an answer comes early enough; its others were looked at before."""
         longest = self.need.first_token_seconds
         if longest is None:
