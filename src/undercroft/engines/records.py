@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,10 @@ RECORD_FILE = "engine.json"
 
 # A warden that writes its last word while the folder is removed makes one attempt fail.
 _REMOVE_ATTEMPTS = 3
+
+# Between two programs of one process (``execve``) the kernel shows no command line for less than a millisecond.
+_COMMAND_LINE_ATTEMPTS = 20
+_COMMAND_LINE_PAUSE_SECONDS = 0.005
 
 
 def write(record: EngineRecord, run_dir: Path) -> None:
@@ -62,7 +67,7 @@ def is_adoptable(record: EngineRecord) -> bool:
     try:
         folder = os.stat(record.run_dir or "")
         running = psutil.Process(process.pid)
-        is_same = process.is_alive() and any(record.replica_id in word for word in running.cmdline())
+        is_same = process.is_alive() and any(record.replica_id in word for word in _command_line(running))
         return (
             is_same
             and running.uids().real == os.getuid()
@@ -71,6 +76,15 @@ def is_adoptable(record: EngineRecord) -> bool:
         )
     except (OSError, psutil.Error):
         return False
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    """A process's words; asked again where it has none, as for a moment while the launcher becomes the engine."""
+    for _ in range(_COMMAND_LINE_ATTEMPTS):
+        if words := process.cmdline():
+            return words
+        time.sleep(_COMMAND_LINE_PAUSE_SECONDS)
+    return []
 
 
 def remove(run_dir: Path) -> None:

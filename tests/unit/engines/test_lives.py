@@ -272,6 +272,16 @@ def test_record_of_another_process_is_not_trusted(fake: Bench) -> None:
     assert not records.is_adoptable(started)
 
 
+def test_process_between_two_programs_is_asked_again(fake: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the launcher becomes the engine the kernel shows no command line; one that stays empty is not trusted."""
+    started = fake.engine.start(fake.spec)
+    seen = iter([[], [], ["server", started.replica_id]])
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda process: next(seen, []))
+    assert records.is_adoptable(started)
+    assert not records.is_adoptable(started)
+    fake.engine.stop(started, grace_seconds=5)
+
+
 def test_busy_while_it_computes(fake: Bench) -> None:
     """An engine that computes a request is busy, so that a stop waits."""
     started = fake.engine.start(fake.spec)
