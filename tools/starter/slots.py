@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 _AMOUNTS = {
     "en": ("${}", "£{}", "€{}", "{} USD", "{} dollars", "S${}"),
@@ -29,6 +30,9 @@ _MONTHS = {
     "zh": (),
 }
 
+# A number of one digit repeated is laughter or a wish (555, 666) and stays as it is.
+_LONG_NUMBER = re.compile(r"(?<![0-9])(?!([0-9])\1{2,}(?![0-9]))[0-9]{3,}")
+
 
 def _digits(pattern: str, rng: random.Random) -> str:
     return "".join(str(rng.randint(0, 9)) if char == "#" else char for char in pattern)
@@ -44,8 +48,19 @@ def amount(rng: random.Random, language: str) -> str:
 
 
 def phone(rng: random.Random, language: str) -> str:
-    """A made-up telephone number in a format of the language's countries."""
-    return _digits(rng.choice(_PHONES[language]), rng)
+    """A made-up telephone number in a format of the language's countries, one in eight in a format of another's."""
+    formats = _PHONES[language] if rng.random() < 0.875 else _PHONES[rng.choice(sorted(_PHONES))]
+    return _digits(rng.choice(formats), rng)
+
+
+def number(rng: random.Random) -> str:
+    """A number of three to nine digits that is no order id: of a member, a card, a house."""
+    return _digits("#" * rng.randint(3, 9), rng)
+
+
+def with_other_digits(text: str, rng: random.Random) -> str:
+    """A sentence whose numbers of three and more digits are others, as long: what is learnt is that they are no id."""
+    return _LONG_NUMBER.sub(lambda match: _digits("#" * len(match[0]), rng), text)
 
 
 def date(rng: random.Random, language: str) -> str:

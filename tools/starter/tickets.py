@@ -12,7 +12,7 @@ from tools.starter.augment import ID_MARK, add_noise
 from tools.starter.grammar import INTENTS, Grammar, Split
 from tools.starter.phrases import ID_SLOT, Sequence, can_hold, draw, weight
 
-_SLOT = re.compile(r"\{(product|when|name|amount|phone|date|n)\}")
+_SLOT = re.compile(r"\{(product|when|name|amount|phone|number|date|n)\}")
 _STOPS = ".!?…。！？؟,،，;；:：\n"
 _GLUE = {
     "en": (". ", ". ", ". ", ", ", "\n", " - ", "! ", " "),
@@ -106,11 +106,16 @@ class TicketSource:
             else rng.choices((0, 1, 2), (0.62, 0.3, 0.08) if has_id else (0.4, 0.4, 0.2))[0]
         )
         for _ in range(spread):
-            parts["extra"].append(self._phrase(rng, grammar, grammar.lists["distractors"][self.split], 0))
+            aside = self._phrase(rng, grammar, grammar.lists["distractors"][self.split], 0)
+            parts["extra"].append(slots.with_other_digits(aside, rng) if self._varies(rng) else aside)
         for name, chance in (("opening", 0.4), ("closing", 0.35)):
             if rng.random() < chance:
                 parts[name].append(self._phrase(rng, grammar, grammar.lists[f"{name}s"][self.split], 0))
         return parts
+
+    def _varies(self, rng: random.Random) -> bool:
+        """Whether the numbers of a neutral sentence are drawn anew; the exam's sentences stay as they are written."""
+        return self.split == "train" and self.has_noise and rng.random() < 0.8
 
     def _phrase(self, rng: random.Random, grammar: Grammar, phrases: tuple[Sequence, ...], ids: int) -> str:
         able = [phrase for phrase in phrases if can_hold(phrase, ids=ids)]
@@ -123,6 +128,8 @@ class TicketSource:
             return slots.amount(rng, grammar.language)
         if name == "phone":
             return slots.phone(rng, grammar.language)
+        if name == "number":
+            return slots.number(rng)
         if name == "date":
             return slots.date(rng, grammar.language)
         if name == "n":
