@@ -88,6 +88,23 @@ _ROWS = {
         "changed_at": _AT,
         "actor": "cli:anna",
     },
+    "jobs": {
+        "id": "job_1",
+        "kind": "quantize",
+        "recipe": '{"from": "tiny", "to": "tiny-q8_0", "steps": [{"quantize": {"scheme": "Q8_0"}}]}',
+        "parents": "[]",
+        "result": "tiny-q8_0",
+        "state": "failed",
+        "step": 0,
+        "attempts": 1,
+        "created_at": _AT,
+        "queued_at": _AT,
+        "started_at": _AT,
+        "ended_at": _AT,
+        "actor": "cli:anna",
+        "problem": '{"kind": "UnavailableError", "code": "disk-full", "message": "no room", "hint": null}',
+        "note": "",
+    },
 }
 
 

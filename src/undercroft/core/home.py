@@ -76,9 +76,19 @@ class Home:
         return self.root / "signing.key"
 
     @property
+    def jobs(self) -> Path:
+        """One folder a job: its log, how far it is, and what it has in hand."""
+        return self.root / "jobs"
+
+    @property
     def backup_work(self) -> Path:
         """What a backup or a trial restore has in hand; cleared by the next one."""
         return self.root / ".backup"
+
+    @property
+    def environments(self) -> Path:
+        """Python environments of their own, a folder a name; made when the first is installed."""
+        return self.root / "environments"
 
     @property
     def logs(self) -> Path:
@@ -135,6 +145,7 @@ class Home:
             self.checkpoints,
             self.probes,
             self.reports,
+            self.jobs,
             self.logs,
             self.run,
             self.engines,

@@ -299,6 +299,30 @@ promotions = Table(
     Index("ix_promotions_name_id", "name", "id"),
 )
 
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(64), nullable=False),  # what its steps do: quantize
+    Column("recipe", JSON, nullable=False),  # optimize.recipes.Recipe as a dict
+    Column("parents", JSON, nullable=False),  # name and digest of each model that it reads
+    Column("result", String(63), nullable=False),  # the name that the new model gets
+    Column("state", String(16), nullable=False),  # optimize.jobs.states.State
+    Column("step", Integer, nullable=False),  # which of its steps is being done, from 0
+    Column("attempts", Integer, nullable=False),  # how many times it was begun
+    Column("pid", Integer, nullable=True),  # of the process that does it, or did
+    Column("pid_started", Float, nullable=True),  # core.processes.ProcessIdentity.started
+    Column("created_at", String(24), nullable=False),
+    Column("queued_at", String(24), nullable=False),  # its place in the queue
+    Column("started_at", String(24), nullable=True),  # of the last attempt
+    Column("ended_at", String(24), nullable=True),
+    Column("actor", String(128), nullable=False),
+    Column("reason", Text, nullable=True),
+    Column("problem", JSON, nullable=True),  # why it failed: kind, code, message, hint
+    Column("note", Text, nullable=False),  # what is to be known of the result; else empty
+    Index("ix_jobs_state_queued_at", "state", "queued_at"),
+)
+
 journal = Table(
     "journal",
     metadata,

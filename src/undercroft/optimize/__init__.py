@@ -1,0 +1,1 @@
+"""Optimize: jobs that read models and make new ones, with their lineage."""
