@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.care_bank import GOOD, Bank
+from undercroft.checks.refusals import is_refusal
 from undercroft.serving.promotions import Plan
 from undercroft.watch.probes.outcomes import Outcome
-from undercroft.watch.probes.refusals import is_refusal
 from undercroft.watch.promotion.evidence import make_arm
 from undercroft.watch.promotion.judging import Arm, Rules, Share, judge
 from undercroft.watch.promotion.promotion_steps import Candidate, Scores, Step, after_checking, after_trying

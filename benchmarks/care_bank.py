@@ -16,6 +16,7 @@ from gguf import GGMLQuantizationType, GGUFReader
 import undercroft
 from benchmarks import product
 from benchmarks.processes import MissingError
+from undercroft.checks.questions import Question
 from undercroft.core.home import Home
 from undercroft.registry.models import add_local
 from undercroft.registry.releases import store
@@ -27,7 +28,7 @@ from undercroft.watch.probes.baselines import QuestionBaseline
 from undercroft.watch.probes.baselining import baseline_of
 from undercroft.watch.probes.door_client import DoorClient
 from undercroft.watch.probes.outcomes import Outcome, likeness_to
-from undercroft.watch.probes.probe_files import Question, load_probe, probe_file
+from undercroft.watch.probes.probe_files import load_probe, probe_file
 
 STARTER = Path(undercroft.__file__).parent / "starter" / "ticket-pilot.gguf"
 NAME = "tickets"

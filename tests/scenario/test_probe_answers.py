@@ -12,12 +12,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.support.server import Server
+from undercroft.checks.questions import Question
 from undercroft.core.clock import utc_now
 from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.watch.probes.asking import ask_all
 from undercroft.watch.probes.baselining import take_baseline
 from undercroft.watch.probes.door_client import DoorClient, RefusedAnswerError
-from undercroft.watch.probes.probe_files import Question
 
 _PROBE = """\
 questions:

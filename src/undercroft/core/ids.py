@@ -10,6 +10,7 @@ from undercroft.core.errors import InvalidError
 
 NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
+VARIABLE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 KEY_PATTERN = re.compile(r"uc-[A-Za-z0-9_-]{43}")
 
 
@@ -27,6 +28,11 @@ def check_name(name: str, *, what: str) -> str:
             hint="choose a name such as 'support-7b'",
         )
     return name
+
+
+def is_variable_name(text: str) -> bool:
+    """Whether a variable of a prompt may be called so."""
+    return VARIABLE_PATTERN.fullmatch(text) is not None
 
 
 def name_from(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from undercroft.watch.probes.check_kinds import CHECK_KINDS, Check
+from undercroft.checks.kinds import CHECK_KINDS, Check
 from undercroft.watch.probes.probe_files import parse_probe
 from undercroft.watch.reports.report_rows import COLUMNS
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from undercroft.watch.probes.checks import judge_answer
-from undercroft.watch.probes.probe_files import Question, parse_probe
+from undercroft.checks.judging import judge_answer
+from undercroft.checks.questions import Question
+from undercroft.watch.probes.probe_files import parse_probe
 from undercroft.watch.probes.proposals import derived_checks, probe_text, proposed_questions
 
 _JSON = '{"intent":"cancel_order","id":7,"note":"The customer wants to cancel the whole order"}'

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from undercroft.checks.judging import CheckResult
 from undercroft.core.errors import ConflictError, NotFoundError
-from undercroft.watch.probes.checks import CheckResult
 from undercroft.watch.probes.door_client import Answer
 from undercroft.watch.probes.outcomes import Outcome
 from undercroft.watch.reports.report_files import append_line, read_report

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from undercroft.checks.questions import Question
 from undercroft.core.errors import InvalidError
-from undercroft.watch.probes.probe_files import Question
 from undercroft.watch.probes.variables import (
     check_values,
     fitting,

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import structlog
 
+from undercroft.checks.similarity import ngram_similarity
 from undercroft.core.ids import new_id
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
@@ -27,7 +28,6 @@ from undercroft.gateway.openai.payload import payload_for
 from undercroft.gateway.openai.releases import with_release
 from undercroft.gateway.openai.signs import Watched, spoken_texts
 from undercroft.gateway.trace import Trace
-from undercroft.watch.probes.similarity import ngram_similarity
 
 _log = structlog.get_logger("door")
 

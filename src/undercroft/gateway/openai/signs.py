@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from undercroft.watch.probes.refusals import is_refusal
+from undercroft.checks.refusals import is_refusal
 
 # A refusal stands at the beginning, and whether JSON is whole is not asked of something that long.
 _KEPT_BYTES = 512 * 1024

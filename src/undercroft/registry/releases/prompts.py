@@ -8,16 +8,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from undercroft.core.ids import VARIABLE_PATTERN
+
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,62})\s*\}\}")
-_VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+_VARIABLE_NAME = f"^{VARIABLE_PATTERN.pattern}$"
 _TEXT_LIMIT = 200_000
 
 _Text = Annotated[str, Field(min_length=1, max_length=_TEXT_LIMIT)]
-
-
-def is_variable_name(text: str) -> bool:
-    """Whether a variable may be called so."""
-    return re.fullmatch(_VARIABLE_NAME, text) is not None
 
 
 class Example(BaseModel):

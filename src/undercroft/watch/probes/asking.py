@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from undercroft.checks.json_answers import text_at
+from undercroft.checks.judging import Opinions
+from undercroft.checks.kinds import Check, JudgeCheck, LanguageCheck, SimilarityCheck
+from undercroft.checks.languages import check_language
+from undercroft.checks.questions import Question
 from undercroft.core.clock import utc_now
 from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.watch.probes.baselines import Baseline
-from undercroft.watch.probes.check_kinds import Check, JudgeCheck, LanguageCheck, SimilarityCheck
-from undercroft.watch.probes.checks import Opinions
 from undercroft.watch.probes.door_client import Answer, DoorClient, RefusedAnswerError
-from undercroft.watch.probes.json_answers import text_at
-from undercroft.watch.probes.languages import check_language
 from undercroft.watch.probes.outcomes import Outcome, judged
-from undercroft.watch.probes.probe_files import Question
 from undercroft.watch.probes.variables import fitting, missing
 
 _JUDGE_TOKENS = 8

@@ -6,13 +6,13 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from undercroft.checks.questions import Question
+from undercroft.checks.similarity import sketch
 from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.watch.probes.asking import NO_VALUE, ask_all
 from undercroft.watch.probes.baselines import CheckBaseline, QuestionBaseline
 from undercroft.watch.probes.door_client import DoorClient
 from undercroft.watch.probes.outcomes import Outcome
-from undercroft.watch.probes.probe_files import Question
-from undercroft.watch.probes.similarity import sketch
 
 _SKETCHES = 20
 

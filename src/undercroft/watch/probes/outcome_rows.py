@@ -10,15 +10,15 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert
 
+from undercroft.checks.questions import Question
+from undercroft.checks.refusals import is_refusal
+from undercroft.checks.similarity import sketch, sketch_similarity
 from undercroft.core.clock import to_iso
 from undercroft.storage.database import Database
 from undercroft.storage.tables import probe_outcomes
 from undercroft.watch.probes.baselines import QuestionBaseline
 from undercroft.watch.probes.input_signs import language_of
 from undercroft.watch.probes.outcomes import Outcome, digest_of
-from undercroft.watch.probes.probe_files import Question
-from undercroft.watch.probes.refusals import is_refusal
-from undercroft.watch.probes.similarity import sketch, sketch_similarity
 
 KEPT = timedelta(days=400)
 # Errors that mean that nobody could be asked at all, apart from anything that the deployment did.

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from undercroft.checks.judging import CheckResult, Opinions, graded, judge_answer, judge_time
+from undercroft.checks.questions import Question
+from undercroft.checks.similarity import sketch, sketch_similarity
 from undercroft.watch.probes.baselines import QuestionBaseline
-from undercroft.watch.probes.checks import CheckResult, Opinions, graded, judge_answer, judge_time
 from undercroft.watch.probes.door_client import Answer
-from undercroft.watch.probes.probe_files import Question
-from undercroft.watch.probes.similarity import sketch, sketch_similarity
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
+from undercroft.checks.json_answers import NOTHING, read_json
+from undercroft.checks.languages import language_probabilities
+from undercroft.checks.refusals import is_refusal
+from undercroft.checks.similarity import ngram_similarity
 from undercroft.core.ids import name_from
-from undercroft.watch.probes.json_answers import NOTHING, read_json
-from undercroft.watch.probes.languages import language_probabilities
-from undercroft.watch.probes.refusals import is_refusal
-from undercroft.watch.probes.similarity import ngram_similarity
 
 # For the starter model: tickets in five of its languages.
 TICKETS = (

@@ -3,33 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field
-
+from undercroft.checks.questions import Question
 from undercroft.core.errors import InvalidError
-from undercroft.registry.releases.prompts import is_variable_name
-
-if TYPE_CHECKING:
-    from undercroft.watch.probes.probe_files import Question
-
-_VALUE_LIMIT = 100_000
-# As many as the door takes in one request.
-_COUNT_LIMIT = 64
-
-
-def _checked(given: Any) -> Any:
-    if isinstance(given, dict):
-        if wrong := [name for name in given if not isinstance(name, str) or not is_variable_name(name)]:
-            raise ValueError(
-                f"expected names of letters, digits and '_' that begin with no digit, got {wrong[0]!r:.80}"
-            )
-        if len(given) > _COUNT_LIMIT:
-            raise ValueError(f"expected at most {_COUNT_LIMIT} variables, got {len(given)}")
-    return given
-
-
-Variables = Annotated[dict[str, Annotated[str, Field(max_length=_VALUE_LIMIT)]], BeforeValidator(_checked)]
+from undercroft.core.ids import is_variable_name
 
 
 def fitting(given: Mapping[str, str], known: Mapping[str, str | None]) -> dict[str, str]:

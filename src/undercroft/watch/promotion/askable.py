@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from undercroft.checks.kinds import JudgeCheck
 from undercroft.core.errors import ConflictError
 from undercroft.core.home import Home
 from undercroft.registry.releases import store
 from undercroft.registry.releases.references import ReleaseReference
 from undercroft.serving.promotions import Plan
 from undercroft.serving.releasing import to_promote
-from undercroft.watch.probes.check_kinds import JudgeCheck
 from undercroft.watch.probes.probe_files import Probe, load_probe, probe_file
 from undercroft.watch.probes.served import prompt_variables
 from undercroft.watch.probes.variables import missing, missing_sentence

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from undercroft.checks.kinds import CHECK_KINDS
 from undercroft.core.clock import from_iso, to_iso
 from undercroft.core.spreadsheets import safe_cell
-from undercroft.watch.probes.check_kinds import CHECK_KINDS
 from undercroft.watch.probes.outcomes import Outcome
 
 # Column → what it holds, as the guide says it.

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from undercroft.checks.judging import judge_answer
+from undercroft.checks.questions import Question
 from undercroft.core.clock import from_iso, to_iso
 from undercroft.core.processes import ProcessIdentity, identify
 from undercroft.engines.contract import EngineMemory, EngineRecord, EngineSpec, ReplicaState, Task
@@ -18,11 +20,9 @@ from undercroft.storage.database import Database
 from undercroft.storage.tables import probe_outcomes, replica_samples, usage
 from undercroft.watch.drift.sampling import keep_samples, open_files
 from undercroft.watch.probes.baselining import baseline_of
-from undercroft.watch.probes.checks import judge_answer
 from undercroft.watch.probes.door_client import Answer
 from undercroft.watch.probes.outcome_rows import Purpose, baseline_rows, keep_rows, outcome_row
 from undercroft.watch.probes.outcomes import Outcome
-from undercroft.watch.probes.probe_files import Question
 
 AT = from_iso("2026-03-01T07:00:00.000Z")
 QUESTION = Question.model_validate(

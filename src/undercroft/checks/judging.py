@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from undercroft.watch.probes.check_kinds import (
+from undercroft.checks.json_answers import NOTHING, number_at, read_json, schema_validator, text_at
+from undercroft.checks.kinds import (
     Check,
     ContainsCheck,
     ExactCheck,
@@ -22,10 +23,9 @@ from undercroft.watch.probes.check_kinds import (
     SimilarityCheck,
     compile_pattern,
 )
-from undercroft.watch.probes.json_answers import NOTHING, number_at, read_json, schema_validator, text_at
-from undercroft.watch.probes.languages import language_probabilities
-from undercroft.watch.probes.refusals import is_refusal
-from undercroft.watch.probes.similarity import ngram_similarity, vector_similarity
+from undercroft.checks.languages import language_probabilities
+from undercroft.checks.refusals import is_refusal
+from undercroft.checks.similarity import ngram_similarity, vector_similarity
 
 _SHOWN_CHARACTERS = 60
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from undercroft.watch.probes.check_kinds import CHECK_KINDS, Check
-from undercroft.watch.probes.checks import CheckResult, Opinions, check_names, graded, judge_answer, judge_time
-from undercroft.watch.probes.json_answers import NOTHING, look_up, read_json
-from undercroft.watch.probes.refusals import is_refusal
-from undercroft.watch.probes.similarity import ngram_similarity, sketch, sketch_similarity, vector_similarity
+from undercroft.checks.json_answers import NOTHING, look_up, read_json
+from undercroft.checks.judging import CheckResult, Opinions, check_names, graded, judge_answer, judge_time
+from undercroft.checks.kinds import CHECK_KINDS, Check
+from undercroft.checks.refusals import is_refusal
+from undercroft.checks.similarity import ngram_similarity, sketch, sketch_similarity, vector_similarity
 
 _READ: TypeAdapter[Check] = TypeAdapter(Check)
 

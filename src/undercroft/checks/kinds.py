@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal, Self
 import re2
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from undercroft.checks.json_answers import check_path, schema_validator
+from undercroft.checks.variables import Variables
 from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form
 from undercroft.core.ids import NAME_PATTERN
-from undercroft.watch.probes.json_answers import check_path, schema_validator
-from undercroft.watch.probes.variables import Variables
 
 _TEXT_LIMIT = 20_000
 _PATTERN_MEMORY_BYTES = 8 * 2**20
