@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("undercroft.cli.chat", "Talk to a model through the door."),
     "model": ("undercroft.cli.model", "Pull, list, show, verify and remove models."),
     "licence": ("undercroft.cli.licence", "Show what licences permit, and accept them for a use."),
+    "engine": ("undercroft.cli.engine", "Show what runs and converts models; install what is not there."),
     "deployment": ("undercroft.cli.deployment", "Say which models are served, and how."),
     "release": ("undercroft.cli.release", "Number what answers, put it into production, take it back."),
     "probe": ("undercroft.cli.probe", "Ask standard questions and report how the answers are."),

@@ -41,6 +41,15 @@ def proxy_environment() -> dict[str, str]:
     return {n: os.environ[n] for name in names for n in (name, name.lower()) if n in os.environ}
 
 
+def installer_environment() -> dict[str, str]:
+    """What a package installer gets: the user's own, with its index and proxies, and nothing that is ours.
+
+    Variables that would change which packages another Python sees are left out.
+    """
+    hidden = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    return {name: text for name, text in os.environ.items() if name not in hidden and not name.startswith(PREFIX)}
+
+
 def hub_endpoint() -> str | None:
     """``HF_ENDPOINT``, as the hub's own client reads it; None where it is not set."""
     return os.environ.get("HF_ENDPOINT") or None
