@@ -1,0 +1,1 @@
+"""One evaluator for every model: a task set, texts, speed, memory; compared with a parent; judged by a gate."""
