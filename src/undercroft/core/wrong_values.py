@@ -41,6 +41,8 @@ _EXPECTED = {
     "datetime_parsing": "an ISO 8601 time",
     "datetime_type": "an ISO 8601 time",
     "json_invalid": "JSON",
+    "too_long": "at most {max_length} of them",
+    "too_short": "at least {min_length} of them",
     "tuple_type": "a list",
     "wrong_form": "{expected}",  # of undercroft.core.forms
 }

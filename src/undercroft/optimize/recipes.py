@@ -1,0 +1,265 @@
+"""Recipes: what a new model is made of, and how, as one frozen value: a YAML file kept in git, or options."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from undercroft.core.errors import InvalidError
+from undercroft.core.forms import of_form, wrong_form
+from undercroft.core.ids import NAME_PATTERN
+from undercroft.core.wrong_values import problem_of
+from undercroft.core.yaml_places import read_with_places
+from undercroft.planning.quantization import BLOCKS
+from undercroft.registry.releases.files import read_file
+
+# What llama.cpp's quantizer calls them, from the largest to the smallest.
+SCHEMES = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K")
+KEPT_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+_HINT = "correct the file; its form is in docs/guide/optimize.md"
+_PATTERN_LIMIT = 128
+
+Step = int | str
+
+
+def _one_of(known: Sequence[str]) -> BeforeValidator:
+    """A validator of one of some names, in any case; the error names the nearest."""
+
+    def check(given: object) -> str:
+        found = str(given).strip().upper()
+        if isinstance(given, str) and found in known:
+            return found
+        near = difflib.get_close_matches(found, known, n=1, cutoff=0.4)
+        raise wrong_form(f"one of {', '.join(known)}" + (f" (nearest is {near[0]!r})" if near else ""))
+
+    return BeforeValidator(check)
+
+
+def _check_pattern(pattern: str) -> str:
+    if not pattern or len(pattern) > _PATTERN_LIMIT or not pattern.isprintable() or not pattern.isascii():
+        raise wrong_form("the name of a tensor such as 'output.weight', or a pattern such as 'blk.0.*'")
+    return pattern
+
+
+_Name = Annotated[str, of_form(NAME_PATTERN.pattern, "a name of a-z, 0-9, '.', '_' and '-', up to 63 characters")]
+_Percent = Annotated[float, Field(ge=0, le=1000)]
+SchemeName = Annotated[str, _one_of(SCHEMES)]
+KeptType = Annotated[str, _one_of([name for name in KEPT_TYPES if name in BLOCKS])]
+TensorPattern = Annotated[str, AfterValidator(_check_pattern)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_by_alias=True)
+
+
+class Importance(_Part):
+    """How much each input of a matrix matters is measured while the model reads texts of its user's."""
+
+    texts: Path = Field(description="A file of plain text in UTF-8: what the model will be used for.")
+
+
+class Quantize(_Part):
+    """Fewer bits a weight, as llama.cpp's own quantizer chooses them."""
+
+    scheme: SchemeName = Field(description="Which of llama.cpp's mixes.")
+    importance: Importance | None = Field(None, description="Keep what matters to texts of your own.")
+    keep: dict[TensorPattern, KeptType] = Field(
+        {}, description="Name or pattern of tensors → the type that they get instead of the mix's."
+    )
+    requantize: bool = Field(False, description="Also where the model is quantized already, which loses more.")
+
+
+class StepEntry(_Part):
+    """One step: its kind, and its settings."""
+
+    quantize: Quantize | None = None
+
+    @model_validator(mode="after")
+    def _has_one_kind(self) -> Self:
+        if len(self.model_fields_set) != 1 or self.settings is None:
+            raise ValueError(f"expected one kind of step with its settings: {', '.join(KINDS)}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """``quantize`` …"""
+        return next(iter(self.model_fields_set))
+
+    @property
+    def settings(self) -> _Part | None:
+        """Of the kind that it is."""
+        found: _Part | None = getattr(self, self.kind, None)
+        return found
+
+
+class Gate(_Part):
+    """What the new model has to hold to get its name; a rule that is left out asks nothing."""
+
+    max_perplexity_increase_percent: _Percent | None = Field(
+        None, description="Most that perplexity may rise over its parent's."
+    )
+    max_kl: float | None = Field(None, ge=0, le=100, description="Largest mean KL divergence from its parent; nats.")
+    min_score: float | None = Field(None, ge=0, le=1, description="Least score on the task.")
+
+
+class Recipe(_Part):
+    """A new model: of which, under which name, by which steps."""
+
+    source: _Name = Field(alias="from", description="A model of the registry.")
+    to: _Name = Field(description="The name of the new model.")
+    steps: Annotated[list[StepEntry], Field(min_length=1, max_length=20)]
+    gate: Gate | None = None
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of everything that is random.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if self.source == self.to:
+            raise ValueError(f"to: expected another name than that of the model it is made from, got {self.to!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _quantizes_last(self) -> Self:
+        early = [number for number, entry in enumerate(self.steps[:-1], 1) if entry.quantize is not None]
+        if early:
+            raise ValueError(
+                f"steps[{early[0]}].quantize: expected it to be the last step, for what comes after it would read what "
+                "it has thrown away"
+            )
+        return self
+
+    @property
+    def kind(self) -> str:
+        """What its steps do: ``quantize``, or several joined by ``+``."""
+        return "+".join(entry.kind for entry in self.steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: every setting, also those that were left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Recipe:
+        """Reads what `to_dict` gave."""
+        return cls.model_validate(data)
+
+
+KINDS = tuple(StepEntry.model_fields)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe of a file; files that it names are looked for beside it.
+
+    Raises:
+        NotFoundError: There is no such file.
+        UnavailableError: It cannot be read.
+        InvalidError: ``bad-recipe``: every problem with its line.
+    """
+    try:
+        document, places = read_with_places(read_file(path))
+    except ValueError as error:
+        raise _bad(str(path), [str(error)]) from error
+    return _read(document, path.absolute().parent, str(path), lambda place: f"line {places.line_of(place)}: ")
+
+
+def make_recipe(values: dict[str, Any], *, what: str) -> Recipe:
+    """A recipe of options instead of a file; files are looked for where the command was given.
+
+    Args:
+        values: As a file's document.
+        what: What to call it in errors: ``the options``.
+
+    Raises:
+        InvalidError: ``bad-recipe``.
+    """
+    return _read(values, Path.cwd(), what, lambda place: "")
+
+
+def texts_of(recipe: Recipe) -> list[Path]:
+    """Files of texts that its steps read."""
+    found = (entry.quantize.importance for entry in recipe.steps if entry.quantize is not None)
+    return [importance.texts for importance in found if importance is not None]
+
+
+def _read(document: Any, folder: Path, what: str, place_of: Callable[[Sequence[Step]], str]) -> Recipe:
+    if document is None:
+        raise _bad(what, ["line 1: expected a recipe with from, to and steps, found nothing"])
+    try:
+        recipe = Recipe.model_validate(document)
+    except ValidationError as error:
+        raise _bad(what, _problems(error, place_of)) from error
+    found = {place: folder / path.expanduser() for place, path in _files(recipe)}
+    missing = [place for place, path in found.items() if not path.is_file()]
+    if missing:
+        raise _bad(
+            what, [f"{place_of(place)}{_field(place)}there is no file {str(found[place])!r}" for place in missing]
+        )
+    return _with_files(recipe, {place[1]: path for place, path in found.items()})
+
+
+def _files(recipe: Recipe) -> Iterator[tuple[tuple[Step, ...], Path]]:
+    for number, entry in enumerate(recipe.steps):
+        if entry.quantize is not None and entry.quantize.importance is not None:
+            yield ("steps", number, "quantize", "importance", "texts"), entry.quantize.importance.texts
+
+
+def _with_files(recipe: Recipe, texts: dict[Step, Path]) -> Recipe:
+    """The recipe with absolute paths, so that another process finds the same files."""
+    data = recipe.model_dump(by_alias=True, exclude_unset=True)
+    for number, path in texts.items():
+        data["steps"][number]["quantize"]["importance"]["texts"] = path
+    return Recipe.model_validate(data)
+
+
+def _problems(error: ValidationError, place_of: Callable[[Sequence[Step]], str]) -> list[str]:
+    return [f"{place_of(item['loc'])}{_field(item['loc'])}{_problem(dict(item))}" for item in error.errors()]
+
+
+def _problem(item: dict[str, Any]) -> str:
+    location = item["loc"]
+    if item["type"] != "extra_forbidden":
+        return problem_of(item, is_yaml=True)
+    name, known = str(location[-1]), _fields_at(location[:-1])
+    if len(location) == 3 and location[0] == "steps":
+        near = difflib.get_close_matches(name, known, n=1)
+        end = f"; nearest is {near[0]!r}" if near else ""
+        return f"there is no such step, expected one of {', '.join(known)}{end}"
+    near = difflib.get_close_matches(name, known, n=1)
+    end = f"; nearest is {near[0]!r}" if near else f", expected one of {', '.join(known)}"
+    return f"there is no such field{end}"
+
+
+def _fields_at(location: Sequence[Step]) -> list[str]:
+    """Names of the fields that may stand at a place."""
+    kind: Any = Recipe
+    for step in location:
+        if not isinstance(step, int):
+            found = next((f for name, f in kind.model_fields.items() if step in (name, f.alias)), None)
+            inner = _parts_in(found.annotation) if found is not None else []
+            kind = inner[0] if inner else kind
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _parts_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, _Part):
+        return [annotation]
+    return [part for inner in getattr(annotation, "__args__", ()) for part in _parts_in(inner)]
+
+
+def _field(location: Sequence[Step]) -> str:
+    """``steps[1].quantize.scheme: ``, counted from 1; empty for the whole."""
+    shown = ""
+    for step in location:
+        if isinstance(step, int):
+            shown += f"[{step + 1}]"
+        elif step != "[key]":
+            shown += f".{step[:60]}" if shown else step[:60]
+    return f"{shown}: " if shown else ""
+
+
+def _bad(what: str, problems: Sequence[str]) -> InvalidError:
+    listed = "\n".join(f"  - {problem}" for problem in problems[:50])
+    hint = _HINT if what != "the options" else "undercroft optimize quantize -h"
+    return InvalidError("bad-recipe", f"{what} has problems:\n{listed}", hint=hint)

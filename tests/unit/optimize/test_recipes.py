@@ -1,0 +1,137 @@
+"""Recipes: what a file may say, and what is said of one that says something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from undercroft.core.errors import InvalidError, NotFoundError
+from undercroft.optimize.recipes import Recipe, load_recipe, make_recipe, texts_of
+
+GOOD = """\
+from: tiny
+to: tiny-small
+steps:
+  - quantize:
+      scheme: q4_k_m
+      importance: {texts: texts.txt}
+      keep: {"blk.0.*": f16}
+gate: {max_kl: 0.1, max_perplexity_increase_percent: 2}
+seed: 7
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "texts.txt").write_text("what it is for", encoding="utf-8")
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    with pytest.raises(InvalidError) as caught:
+        load_recipe(written(folder, text))
+    assert caught.value.code == "bad-recipe"
+    return [line.removeprefix("  - ") for line in caught.value.message.splitlines()[1:]]
+
+
+def one_step(step: str) -> str:
+    return f"from: a\nto: b\nsteps:\n  - {step}\n"
+
+
+def test_a_recipe_becomes_one_value(tmp_path: Path) -> None:
+    """Names of types in any case, files beside the recipe's own, settings that were left out with their default."""
+    recipe = load_recipe(written(tmp_path, GOOD))
+    assert recipe.to_dict() == {
+        "from": "tiny",
+        "to": "tiny-small",
+        "steps": [
+            {
+                "quantize": {
+                    "scheme": "Q4_K_M",
+                    "importance": {"texts": str(tmp_path / "texts.txt")},
+                    "keep": {"blk.0.*": "F16"},
+                    "requantize": False,
+                }
+            }
+        ],
+        "gate": {"max_perplexity_increase_percent": 2, "max_kl": 0.1},
+        "seed": 7,
+    }
+    assert recipe.kind == "quantize"
+    assert texts_of(recipe) == [tmp_path / "texts.txt"]
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
+    """Several mistakes are told at once, each with line, field and the nearest right word."""
+    text = GOOD.replace("scheme: q4_k_m", "scheme: Q4_KM").replace("importance", "importanse").replace("seed", "sead")
+    assert problems(tmp_path, text) == [
+        "line 5: steps[1].quantize.scheme: expected one of Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0, IQ4_XS, Q3_K_M, Q2_K "
+        "(nearest is 'Q4_K_M'), got 'Q4_KM'",
+        "line 6: steps[1].quantize.importanse: there is no such field; nearest is 'importance'",
+        "line 9: sead: there is no such field; nearest is 'seed'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ("quantise: {scheme: Q8_0}", "steps[1].quantise: there is no such step, expected one of quantize; nearest is"),
+        ("prunes: {}", "steps[1].prunes: there is no such step, expected one of quantize"),
+        ("quantize", "steps[1]: expected a mapping, got 'quantize'"),
+        ("quantize:", "steps[1]: expected one kind of step with its settings: quantize"),
+        ("{}", "steps[1]: expected one kind of step with its settings: quantize"),
+        ("quantize: {}", "steps[1].quantize.scheme: is missing"),
+        ("quantize: {scheme: 4}", "steps[1].quantize.scheme: expected one of Q8_0"),
+        ("quantize: {scheme: Q8_0, bits: 3}", "steps[1].quantize.bits: there is no such field, expected one of scheme"),
+        ("quantize: {scheme: Q8_0, keep: {a: F17}}", "steps[1].quantize.keep.a: expected one of F32, F16"),
+        ("quantize: {scheme: Q8_0, keep: {'': F16}}", "steps[1].quantize.keep.: expected the name of a tensor"),
+        ("quantize: {scheme: Q8_0, importance: {texts: no.txt}}", "steps[1].quantize.importance.texts: there is no"),
+        ("quantize: {scheme: Q8_0, importance: {texts: 3}}", "steps[1].quantize.importance.texts: expected a path"),
+    ],
+)
+def test_a_wrong_step_is_refused(tmp_path: Path, step: str, problem: str) -> None:
+    """Unknown kinds, unknown and missing settings, impossible values, files that are not there."""
+    (found,) = problems(tmp_path, one_step(step))
+    assert found.startswith(f"line 4: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "line 1: expected a recipe with from, to and steps, found nothing"),
+        ("- a", "line 1: expected a mapping, got ['a']"),
+        ("from: a\nto: b\nsteps: []\n", "line 3: steps: expected at least 1 of them, got []"),
+        ("from: a\nfrom: b\n", "line 2: from stands twice"),
+        ("from: [\n", "it is not YAML: "),
+        (one_step("quantize: {scheme: Q8_0}").replace("to: b", "to: a"), "line 1: to: expected another name"),
+        (one_step("quantize: {scheme: Q8_0}").replace("to: b", "to: A B"), "line 2: to: expected a name of a-z"),
+        (one_step("quantize: {scheme: Q8_0}") + "seed: 1.5\n", "line 5: seed: expected a whole number, got 1.5"),
+        (one_step("quantize: {scheme: Q8_0}") + "gate: {max_kl: .nan}\n", "line 5: gate.max_kl: expected a finite"),
+        (one_step("quantize: {scheme: Q8_0}") + "gate: {min_score: 80}\n", "line 5: gate.min_score: expected at most"),
+        (
+            one_step("quantize: {scheme: Q8_0}") + "  - quantize: {scheme: Q4_0}\n",
+            "line 1: steps[1].quantize: expected it to be the last step",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    """What is no recipe is refused with the place and what was expected there."""
+    (found,) = problems(tmp_path, text)
+    assert found.startswith(problem)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """Its path is named."""
+    with pytest.raises(NotFoundError, match="there is no file"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_options_are_checked_as_a_file_is(tmp_path: Path) -> None:
+    """The same words, without a line."""
+    with pytest.raises(InvalidError) as caught:
+        make_recipe({"from": "a", "to": "b", "steps": [{"quantize": {"scheme": "Q9"}}]}, what="the options")
+    assert "  - steps[1].quantize.scheme: expected one of Q8_0" in caught.value.message
+    assert caught.value.hint == "undercroft optimize quantize -h"
