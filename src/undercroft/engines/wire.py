@@ -11,6 +11,8 @@ import json
 import socket
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,6 +88,29 @@ def request(endpoint: Endpoint, method: str, path: str, body: Any | None = None,
         OSError: Nobody listens, the connection broke, or TLS failed (``ssl.SSLError``).
         http.client.HTTPException: What came back is no HTTP.
     """
+    with streamed(endpoint, method, path, body, timeout_seconds=timeout_seconds) as response:
+        content = response.read(ANSWER_LIMIT_BYTES)
+        return Answer(response.status, content, response.getheader("Location"))
+
+
+@contextmanager
+def streamed(
+    endpoint: Endpoint, method: str, path: str, body: Any | None = None, *, timeout_seconds: float
+) -> Iterator[http.client.HTTPResponse]:
+    """One request, and its answer to be read as it comes; the connection ends with the block.
+
+    Args:
+        endpoint: Where to.
+        method: ``GET`` or ``POST``.
+        path: Beginning with ``/``; put after the path of ``base_url``.
+        body: Sent as JSON; None sends none.
+        timeout_seconds: For all of it: connect, send, and the answer to its last byte.
+
+    Raises:
+        TimeoutError: The time was up.
+        OSError: Nobody listens, the connection broke, or TLS failed (``ssl.SSLError``).
+        http.client.HTTPException: What came back is no HTTP.
+    """
     deadline = time.monotonic() + timeout_seconds
     headers = {"Accept": "application/json", "User-Agent": "undercroft", "Connection": "close"}
     if endpoint.key is not None:
@@ -97,9 +122,7 @@ def request(endpoint: Endpoint, method: str, path: str, body: Any | None = None,
     connection, prefix = _connection(endpoint, deadline)
     try:
         connection.request(method, prefix + path, body=payload, headers=headers)
-        response = connection.getresponse()
-        content = response.read(ANSWER_LIMIT_BYTES)
-        return Answer(response.status, content, response.getheader("Location"))
+        yield connection.getresponse()
     finally:
         connection.close()
 

@@ -104,6 +104,32 @@ def read_gpus(library: str = LIBRARY) -> list[Accelerator] | None:
         return [gpu for i in range(count.value) if (gpu := _read_gpu(opened, i, driver, runtime)) is not None]
 
 
+def read_energy(library: str = LIBRARY) -> dict[int, float]:
+    """Joules that each GPU has used since its driver was loaded, by its index; empty without library or meter.
+
+    Args:
+        library: Name or path of the library.
+
+    Raises:
+        NvmlProblemError: The library is there and refuses.
+    """
+    try:
+        functions = ctypes.CDLL(library)
+    except OSError:
+        return {}
+    found = {}
+    with _opened(_Library(functions)) as opened:
+        count = ctypes.c_uint()
+        opened.call("nvmlDeviceGetCount_v2", ctypes.byref(count))
+        for index in range(count.value):
+            handle = ctypes.c_void_p()
+            if opened.call("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(handle)) == _SUCCESS:
+                used = opened.number("nvmlDeviceGetTotalEnergyConsumption", handle, ctypes.c_ulonglong)
+                if used is not None:
+                    found[index] = used / 1000
+    return found
+
+
 @contextmanager
 def _opened(library: _Library) -> Iterator[_Library]:
     status = library.call("nvmlInit_v2")

@@ -1,0 +1,160 @@
+"""Asks a replica every task, several at once, greedily, and judges what comes."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+from undercroft.checks.judging import graded, judge_answer, judge_time
+from undercroft.engines import wire
+from undercroft.optimize.evaluation.records import ItemResult
+from undercroft.optimize.evaluation.replica import NAME, Setup
+from undercroft.optimize.evaluation.tasks import Task
+
+# The same numbers from the same prompt; the prompt's state is not reused, so that a first token's time is that of its
+# whole prompt, whichever question came before.
+_GREEDY: Mapping[str, Any] = {
+    "temperature": 0,
+    "seed": 1,
+    "cache_prompt": False,
+    "stream": True,
+    "stream_options": {"include_usage": True},
+}
+_ERROR_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What came back.
+
+    Args:
+        text: The whole answer.
+        first_token_seconds: From sending to the first piece; None where none came.
+        total_seconds: From sending to the end.
+        prompt_tokens: As the engine counted; None where it did not tell.
+        answer_tokens: As the engine counted; None where it did not tell.
+        error: What the engine said instead; empty where an answer came.
+    """
+
+    text: str
+    first_token_seconds: float | None
+    total_seconds: float
+    prompt_tokens: int | None
+    answer_tokens: int | None
+    error: str = ""
+
+
+def ask_all(
+    endpoint: wire.Endpoint, tasks: Sequence[Task], setup: Setup, report: Callable[[int], None]
+) -> tuple[list[ItemResult], float]:
+    """Every task's result in their order, and the seconds from the first question to the last answer.
+
+    Args:
+        endpoint: Of the replica.
+        tasks: At least one.
+        setup: Says how many at once, and how long an answer may be.
+        report: Told how many are done, from the calling thread.
+    """
+    found: list[ItemResult | None] = [None] * len(tasks)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(max_workers=setup.slots, thread_name_prefix="question") as pool:
+        asked = {pool.submit(ask, endpoint, task, setup): index for index, task in enumerate(tasks)}
+        try:
+            for done, future in enumerate(as_completed(asked), 1):
+                found[asked[future]] = judged(tasks[asked[future]], future.result())
+                report(done)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [result for result in found if result is not None], time.monotonic() - begun
+
+
+def ask(endpoint: wire.Endpoint, task: Task, setup: Setup) -> Said:
+    """One greedy answer; what goes wrong is part of what is given back, for a model may fail a task so, too.
+
+    Args:
+        endpoint: Of the replica.
+        task: What to ask.
+        setup: Limits.
+    """
+    body = {
+        **_GREEDY,
+        "model": NAME,
+        "messages": task.turns(),
+        "max_tokens": task.max_tokens or setup.answer_tokens,
+    }
+    begun = time.monotonic()
+    try:
+        with wire.streamed(
+            endpoint, "POST", "/v1/chat/completions", body, timeout_seconds=setup.request_timeout_seconds
+        ) as response:
+            if response.status != 200:
+                return _failed(_error_in(response.read(wire.ANSWER_LIMIT_BYTES)), begun)
+            return _collected(response, begun)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _failed(str(error) or type(error).__name__, begun)
+
+
+def judged(task: Task, said: Said) -> ItemResult:
+    """What an answer is worth.
+
+    Args:
+        task: That was asked.
+        said: What came.
+    """
+    if said.error:
+        return ItemResult(task.id, task.language, False, 0.0, error=said.error)
+    results = judge_answer(task.checks, said.text)
+    if task.first_token_seconds is not None:
+        results.append(judge_time("first-token-time", task.first_token_seconds, said.first_token_seconds))
+    if task.total_seconds is not None:
+        results.append(judge_time("total-time", task.total_seconds, said.total_seconds))
+    return ItemResult(
+        id=task.id,
+        language=task.language,
+        has_passed=all(result.has_passed for result in results),
+        score=graded(results),
+        failed=tuple(result.name for result in results if not result.has_passed),
+        total_seconds=said.total_seconds,
+        first_token_seconds=said.first_token_seconds,
+        prompt_tokens=said.prompt_tokens,
+        answer_tokens=said.answer_tokens,
+        answer_digest="sha256:" + hashlib.sha256(said.text.encode("utf-8", "surrogatepass")).hexdigest(),
+    )
+
+
+def _collected(lines: Iterable[bytes], begun: float) -> Said:
+    pieces: list[str] = []
+    first: float | None = None
+    usage: dict[str, Any] = {}
+    for line in lines:
+        if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+            continue
+        event = json.loads(line[6:])
+        if "error" in event:
+            return _failed(_error_in(line[6:]), begun)
+        usage = event.get("usage") or usage
+        for choice in event.get("choices", ()):
+            piece = choice.get("delta", {}).get("content") or ""
+            if piece and first is None:
+                first = time.monotonic() - begun
+            pieces.append(piece)
+    total = time.monotonic() - begun
+    return Said("".join(pieces), first, total, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+
+
+def _failed(error: str, begun: float) -> Said:
+    return Said("", None, time.monotonic() - begun, None, None, error=" ".join(error.split())[:_ERROR_SHOWN])
+
+
+def _error_in(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return content[:_ERROR_SHOWN].decode(errors="replace") or "no answer"

@@ -1,0 +1,321 @@
+"""The gate: rules over what was measured of a candidate and its parent; passed or failed, and the sentence why. Pure.
+
+"Worse than its parent" counts only where the paired test says so. Three things can be true of a rule:
+
+    kept        the figure keeps the rule; whether the interval does, too, stands in the sentence
+    broken      the figure breaks it, and so does the interval, or, for a loss, the paired test says "worse"
+    undecided   the figure breaks it, and so few items cannot tell chance from truth
+
+An undecided rule lets nothing pass unless the rules say ``undecided: pass``: a gate that opens where it cannot tell is
+opened by giving it too few tasks. The way out is more tasks, or that setting. What was not measured lets nothing pass.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from undercroft.core.errors import InvalidError
+from undercroft.core.forms import of_form
+from undercroft.core.units import format_bytes, format_duration
+from undercroft.core.wrong_values import problem_of
+from undercroft.optimize.evaluation.comparing import Comparisons
+from undercroft.optimize.evaluation.figures import Figures, Measure, exponential, mapped
+from undercroft.optimize.evaluation.intervals import Estimate
+from undercroft.optimize.evaluation.paired import Comparison, Verdict
+
+EACH = "each"
+
+_Percent = Annotated[float, Field(ge=0, le=1000)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Above = Annotated[float, Field(gt=0)]
+
+
+class QualityRules(BaseModel):
+    """Rules that may be set for all tasks and texts, and for those of a language."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    max_score_loss_percent: _Percent | None = Field(
+        None, description="Most points of the score, of 100, that it may lose against its parent."
+    )
+    min_score: _Share | None = Field(None, description="Least share of the tasks that it has to pass.")
+    max_perplexity_increase_percent: _Percent | None = Field(
+        None, description="Most that perplexity may rise over its parent's."
+    )
+    max_kl: float | None = Field(
+        None, ge=0, le=100, description="Largest mean KL divergence from its parent; nats per token."
+    )
+    max_first_token_seconds: _Above | None = Field(None, description="Longest mean time to the first token.")
+    max_latency_seconds: _Above | None = Field(None, description="Longest mean time to the whole answer.")
+    min_tokens_per_second: _Above | None = Field(None, description="Least mean speed of one answer.")
+
+
+_LanguageName = Annotated[str, of_form(f"{EACH}|[a-z]{{2,3}}", f"'{EACH}' or the code of a language such as 'th'")]
+
+
+class GateRules(QualityRules):
+    """What a new model has to hold to get its name; a rule that is left out asks nothing."""
+
+    max_size_bytes: int | None = Field(None, ge=1, description="Largest size of the model's files.")
+    max_memory_bytes: int | None = Field(None, ge=1, description="Most memory of its engine.")
+    max_joules_per_token: _Above | None = Field(None, description="Most energy of a token, where a meter counts it.")
+    languages: dict[_LanguageName, QualityRules] = Field(
+        {}, description="Language → rules for its tasks and texts; 'each' sets them for every language that there is."
+    )
+    undecided: Literal["fail", "pass"] = Field(
+        "fail", description="What a rule does that is broken by so few items that it may be chance."
+    )
+
+
+class State(StrEnum):
+    """Of a rule; see the table above."""
+
+    KEPT = "kept"
+    BROKEN = "broken"
+    UNDECIDED = "undecided"
+    MISSING = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one rule.
+
+    Args:
+        rule: Its name.
+        language: That it is for; None for all tasks and texts.
+        state: What was found.
+        has_passed: Whether it lets the model pass.
+        limit: As the rule says.
+        measured: The figure that is compared with the limit, in its unit; None where nothing was measured.
+        sentence: For people, with figure, interval and limit.
+    """
+
+    rule: str
+    language: str | None
+    state: State
+    has_passed: bool
+    limit: float
+    measured: Estimate | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """What the gate says.
+
+    Args:
+        findings: One a rule, in the order of the rules, those of languages last.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def has_passed(self) -> bool:
+        """Every rule lets the model pass."""
+        return all(finding.has_passed for finding in self.findings)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Sentences of the rules that do not."""
+        return [finding.sentence for finding in self.findings if not finding.has_passed]
+
+
+def check_gate(values: Any) -> GateRules:
+    """Reads rules as a person gave them.
+
+    Args:
+        values: A mapping, as ``gate:`` of a recipe has it.
+
+    Raises:
+        InvalidError: ``bad-gate``: every problem, with the nearest right word.
+    """
+    try:
+        return GateRules.model_validate({} if values is None else values)
+    except ValidationError as error:
+        problems = "; ".join(_problem(dict(item)) for item in error.errors())
+        raise InvalidError(
+            "bad-gate",
+            f"the gate has problems: {problems}",
+            hint="correct the rules; docs/guide/optimize.md lists them",
+        ) from error
+
+
+def judge_gate(rules: GateRules, figures: Figures, comparisons: Comparisons | None) -> GateResult:
+    """What the rules say of a candidate.
+
+    Args:
+        rules: To judge by.
+        figures: Of the candidate.
+        comparisons: With its parent; None where there was none to compare with.
+    """
+    against = comparisons or Comparisons({}, {})
+    found = [_judge(rules, name, None, figures.whole, against.whole, rules.undecided) for name in _RULES]
+    known = sorted({*figures.languages, *against.languages})
+    for language, own in sorted(_by_language(rules, known).items()):
+        measured, compared = figures.languages.get(language, {}), against.languages.get(language, {})
+        found += [_judge(own, name, language, measured, compared, rules.undecided) for name in _RULES]
+    if EACH in rules.languages and not known:
+        found.append(_without_languages())
+    return GateResult(tuple(finding for finding in found if finding is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a rule is judged.
+
+    Args:
+        measure: What it is about.
+        is_most: The limit is the most; else the least.
+        shown: A value in words.
+        needs: What to do where it was not measured.
+        of_parent: From the comparison to the loss in the unit of the limit; None for a rule without a parent.
+    """
+
+    measure: Measure
+    is_most: bool
+    shown: Callable[[float], str]
+    needs: str
+    of_parent: Callable[[Comparison], Estimate] | None = None
+
+
+def _judge(
+    rules: QualityRules,
+    name: str,
+    language: str | None,
+    measured: Mapping[Measure, Estimate],
+    compared: Mapping[Measure, Comparison],
+    undecided: str,
+) -> Finding | None:
+    limit = getattr(rules, name, None)
+    if limit is None:
+        return None
+    kind = _RULES[name]
+    comparison = compared.get(kind.measure) if kind.of_parent else None
+    found = measured.get(kind.measure)
+    if kind.of_parent is not None:
+        found = kind.of_parent(comparison) if comparison is not None else None
+    place = f"{name} of {language}" if language else name
+    if found is None:
+        needs = f"{kind.needs}, with lines of language {language!r}" if language else kind.needs
+        sentence = f"{place}: was not measured; {needs}"
+        return Finding(name, language, State.MISSING, False, limit, None, sentence)
+    state = _state(found, limit, kind.is_most, comparison)
+    has_passed = state is State.KEPT or (state is State.UNDECIDED and undecided == "pass")
+    sentence = f"{place}: {_sentence(found, limit, kind, comparison, state)}"
+    return Finding(name, language, state, has_passed, limit, found, sentence)
+
+
+def _state(found: Estimate, limit: float, is_most: bool, comparison: Comparison | None) -> State:
+    if _keeps(found.value, limit, is_most):
+        return State.KEPT
+    if comparison is not None:
+        return State.BROKEN if comparison.verdict is Verdict.WORSE else State.UNDECIDED
+    best = found.lower if is_most else found.upper
+    return State.UNDECIDED if _keeps(best, limit, is_most) else State.BROKEN
+
+
+def _keeps(value: float, limit: float, is_most: bool) -> bool:
+    # 1 point of 100 is 0.01 of 1, which binary fractions do not know.
+    slack = 1e-9 * max(1.0, abs(limit))
+    return value <= limit + slack if is_most else value >= limit - slack
+
+
+def _sentence(found: Estimate, limit: float, kind: _Kind, comparison: Comparison | None, state: State) -> str:
+    bound = f"at {'most' if kind.is_most else 'least'} {kind.shown(limit)} wanted"
+    text = f"{kind.shown(found.value)}{_interval(found, kind.shown)}, {bound}"
+    if comparison is not None:
+        text += f"; {comparison.verdict.value} (p = {comparison.p_value:.2g}, {_items(found.count)})"
+    worst = found.upper if kind.is_most else found.lower
+    if state is State.KEPT and not _keeps(worst, limit, kind.is_most):
+        text += "; kept, though so few items do not prove it"
+    elif state is State.UNDECIDED:
+        text += "; so few items cannot tell it from chance: give more, or set undecided: pass"
+    return text
+
+
+def _interval(found: Estimate, shown: Callable[[float], str]) -> str:
+    if found.lower == found.upper:
+        return ""
+    if not (math.isfinite(found.lower) and math.isfinite(found.upper)):
+        return " (one value has no interval)"
+    return f" ({shown(found.lower)} to {shown(found.upper)} at 95 %)"
+
+
+def _items(count: int) -> str:
+    return f"{count:,} {'item' if count == 1 else 'items'}"
+
+
+def _by_language(rules: GateRules, known: list[str]) -> dict[str, QualityRules]:
+    """Rules of each language; its own word counts before that for each."""
+    each = rules.languages.get(EACH)
+    found = {} if each is None else dict.fromkeys(known, each)
+    for language, own in rules.languages.items():
+        if language != EACH:
+            common = each.model_dump(exclude_none=True) if each is not None else {}
+            found[language] = QualityRules(**{**common, **own.model_dump(exclude_none=True)})
+    return found
+
+
+def _without_languages() -> Finding:
+    sentence = 'languages.each: no task or text says its language; write "language": "th" into each line of the tasks'
+    return Finding("languages.each", None, State.MISSING, False, 0.0, None, sentence)
+
+
+def _problem(item: dict[str, Any]) -> str:
+    location = [str(step) for step in item["loc"] if step != "[key]"]
+    place = ".".join(location)
+    if item["type"] != "extra_forbidden":
+        return f"{place}: {problem_of(item, is_yaml=True)}" if place else problem_of(item, is_yaml=True)
+    kind = GateRules if len(location) == 1 else QualityRules
+    near = difflib.get_close_matches(location[-1], list(kind.model_fields), n=1)
+    return f"{place}: there is no such rule" + (f"; nearest is '{near[0]}'" if near else "")
+
+
+def _points(value: float) -> str:
+    return f"{value:.1f} points"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2f} %" if abs(value) < 10 else f"{value:,.0f} %"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _score_loss(comparison: Comparison) -> Estimate:
+    found = comparison.difference
+    return Estimate(-100 * found.value + 0.0, -100 * found.upper, -100 * found.lower, found.count, found.method)
+
+
+def _perplexity_increase(comparison: Comparison) -> Estimate:
+    return mapped(comparison.difference, lambda nats: 100 * (exponential(nats) - 1))
+
+
+_TASKS = "give --tasks"
+_BOTH = "give --tasks and --against its parent"
+_TEXTS = "give --texts and --against its parent, with the same tokenizer"
+_RULES: Mapping[str, _Kind] = {
+    "max_score_loss_percent": _Kind(Measure.SCORE, True, _points, _BOTH, _score_loss),
+    "min_score": _Kind(Measure.SCORE, False, _share, _TASKS),
+    "max_perplexity_increase_percent": _Kind(Measure.PERPLEXITY, True, _percent, _TEXTS, _perplexity_increase),
+    "max_kl": _Kind(Measure.KL, True, lambda nats: f"{nats:.4g} nats", _TEXTS),
+    "max_first_token_seconds": _Kind(Measure.FIRST_TOKEN_SECONDS, True, format_duration, _TASKS),
+    "max_latency_seconds": _Kind(Measure.LATENCY_SECONDS, True, format_duration, _TASKS),
+    "min_tokens_per_second": _Kind(Measure.TOKENS_PER_SECOND, False, lambda rate: f"{rate:,.1f} tokens/s", _TASKS),
+    "max_size_bytes": _Kind(Measure.SIZE_BYTES, True, format_bytes, "its file was not found"),
+    "max_memory_bytes": _Kind(Measure.MEMORY_BYTES, True, format_bytes, _TASKS),
+    "max_joules_per_token": _Kind(
+        Measure.JOULES_PER_TOKEN,
+        True,
+        lambda joules: f"{joules:.3g} J",
+        "this machine has no meter that may be read; measure on one that has, or leave the rule out",
+    ),
+}

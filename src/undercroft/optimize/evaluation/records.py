@@ -1,0 +1,140 @@
+"""What was measured of one model, item by item; nothing here is a figure of a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What came of one task.
+
+    Args:
+        id: Of the task.
+        language: As the task says; None where it says none.
+        has_passed: An answer came, and every check passed.
+        score: 0.0 to 1.0: the mean of its checks by their weights; 0 without an answer.
+        failed: Names of the checks that failed.
+        total_seconds: From sending to the end; None without an answer.
+        first_token_seconds: From sending to the first token; None where none came.
+        prompt_tokens: As the engine counted; None where it did not tell.
+        answer_tokens: As the engine counted; None where it did not tell.
+        answer_digest: ``sha256:`` and 64 hex digits of the answer's text; empty without one.
+        error: What the engine said instead of an answer; empty where one came.
+    """
+
+    id: str
+    language: str | None
+    has_passed: bool
+    score: float
+    failed: tuple[str, ...] = ()
+    total_seconds: float | None = None
+    first_token_seconds: float | None = None
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+    answer_digest: str = ""
+    error: str = ""
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Speed after the first token; None where there are not two, or it is not known."""
+        if self.answer_tokens is None or self.first_token_seconds is None or self.total_seconds is None:
+            return None
+        seconds = self.total_seconds - self.first_token_seconds
+        return (self.answer_tokens - 1) / seconds if self.answer_tokens > 1 and seconds > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class TextRecord:
+    """What a model thought of one text.
+
+    Args:
+        name: Of the text, unlike those of the others.
+        language: Code; None where it is not known.
+        tokens: That were predicted; count.
+        nats: Sum of their negative log-likelihoods.
+        bytes: Of the text that those tokens stand for; count.
+        kl_nats: Sum over the same tokens of the Kullback-Leibler divergence from the parent; None without a parent.
+        same_top: Tokens whose likeliest was the parent's, too; None without a parent.
+    """
+
+    name: str
+    language: str | None
+    tokens: int
+    nats: float
+    bytes: int
+    kl_nats: float | None = None
+    same_top: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The most memory that was seen of the engine's process, from loading to the last answer.
+
+    Args:
+        private_bytes: Cache, buffers, repacked weights.
+        file_bytes: Mapped pages of files, mostly weights.
+        gpu_bytes: By GPU index; empty where there is none or it cannot be told.
+        samples: Looks; count.
+    """
+
+    private_bytes: int
+    file_bytes: int
+    gpu_bytes: Mapping[int, int]
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """What a meter of this machine counted while the tasks ran, everything else on the machine with it.
+
+    Args:
+        joules: Used.
+        meter: Which meter.
+    """
+
+    joules: float
+    meter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model that was measured.
+
+    Args:
+        name: In the registry, or the name of its file.
+        digest: Of its content; empty where it was not computed.
+        size_bytes: Of its files.
+        quantization: Kind of most weights; ``unknown`` where the file does not say.
+        parameters: Count; None where the file does not say.
+    """
+
+    name: str
+    digest: str
+    size_bytes: int
+    quantization: str
+    parameters: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything that was measured of one model.
+
+    Args:
+        subject: The model.
+        items: In the order of the task set; empty where no task was asked.
+        texts: In the order of the files; empty where no text was read.
+        seconds: From the first question to the last answer, several at once; 0 where no task was asked.
+        load_seconds: From the start of the engine to its first answer.
+        peak: Of memory; None where it could not be seen.
+        energy: None where the machine has no meter that may be read.
+    """
+
+    subject: Subject
+    items: tuple[ItemResult, ...] = ()
+    texts: tuple[TextRecord, ...] = ()
+    seconds: float = 0.0
+    load_seconds: float = 0.0
+    peak: Peak | None = None
+    energy: Energy | None = None
