@@ -107,13 +107,16 @@ class MemoryWatch:
 
 
 @contextmanager
-def running(model_path: Path, setup: Setup, settings: EngineSettings) -> Iterator[Replica]:
+def running(
+    model_path: Path, setup: Setup, settings: EngineSettings, *, task: Task = Task.GENERATE
+) -> Iterator[Replica]:
     """A replica of a model that answers inside the block; nothing of it is left afterwards, even after ``kill -9``.
 
     Args:
         model_path: GGUF file.
         setup: How it is run.
         settings: Which engine, and whether it has to be sealed.
+        task: What the model is for.
 
     Raises:
         InvalidError: The engine cannot do what the setup asks for.
@@ -122,7 +125,7 @@ def running(model_path: Path, setup: Setup, settings: EngineSettings) -> Iterato
     engine = engines(settings)["llama.cpp"]
     folder = Path(tempfile.mkdtemp(prefix="undercroft-evaluate-"))
     with guarded(folder):
-        spec = _spec(folder, model_path, setup, settings)
+        spec = _spec(folder, model_path, setup, settings, task)
         begun = time.monotonic()
         record = engine.start(spec)
         try:
@@ -134,12 +137,12 @@ def running(model_path: Path, setup: Setup, settings: EngineSettings) -> Iterato
             engine.stop(record, grace_seconds=_GRACE_SECONDS)
 
 
-def _spec(folder: Path, model_path: Path, setup: Setup, settings: EngineSettings) -> EngineSpec:
+def _spec(folder: Path, model_path: Path, setup: Setup, settings: EngineSettings, task: Task) -> EngineSpec:
     replica_id = new_id("rep")
     return EngineSpec(
         replica_id=replica_id,
         name=NAME,
-        task=Task.GENERATE,
+        task=task,
         run_dir=folder / replica_id,
         log_path=folder / "engine.log",
         model_path=model_path.absolute(),
