@@ -1,0 +1,53 @@
+"""What the worker is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Operation = Literal["score", "continue", "collect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One piece of work; a worker does one and ends.
+
+    Args:
+        operation: ``score``: log-probabilities of texts, and against a parent. ``continue``: the likeliest
+            continuations of texts. ``collect``: what reaches the weights while texts are read.
+        model: Path of the GGUF file.
+        texts: What is read.
+        threads: Processors to use; count.
+        parent: Path of the model to compare with; None where there is none.
+        window_tokens: Most tokens that are looked at together; None is 512, or the context that the models were
+            trained for where that is shorter.
+        is_as_llama_perplexity: See `undercroft.optimize.llama_library.windows.WindowRule`.
+        has_marks: Names of special tokens in the texts stand for these tokens.
+        most_tokens: Longest continuation.
+        readable: Files and folders that the worker may read.
+        devices: Files that it may write to.
+        memory_limit_bytes: Most private memory; None is no limit.
+    """
+
+    operation: Operation
+    model: str
+    texts: list[str]
+    threads: int
+    parent: str | None = None
+    window_tokens: int | None = None
+    is_as_llama_perplexity: bool = False
+    has_marks: bool = False
+    most_tokens: int = 0
+    readable: list[str] = field(default_factory=list)
+    devices: list[str] = field(default_factory=list)
+    memory_limit_bytes: int | None = None
+
+    def header(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+def order_of(header: Mapping[str, Any]) -> Order:
+    """The other way round."""
+    return Order(**header)
