@@ -15,6 +15,7 @@ from undercroft.optimize.llama_library.messages import Message, send
 from undercroft.optimize.llama_library.network import Network
 from undercroft.optimize.llama_library.orders import Order
 from undercroft.optimize.llama_library.scoring import score
+from undercroft.optimize.llama_library.splitting import split
 
 _WARNING = 3
 _KEPT_LINES = 64
@@ -47,6 +48,8 @@ def _work(order: Order) -> Iterator[Message]:
         yield from score(order, load)
     elif order.operation == "continue":
         yield from continue_texts(order, load)
+    elif order.operation == "split":
+        yield from split(order, library, log)
     else:
         yield from collect(order, library, load)
 

@@ -74,6 +74,7 @@ def _continued(network: Network, prompt: list[int], most_tokens: int, index: int
             rows = network.decode([token], position=position, first_row=position)
     text = b"".join(network.piece(token, has_marks=False) for token in tokens).decode("utf-8", "replace")
     arrays: dict[str, NDArray[Any]] = {
+        "prompt": np.asarray(prompt, np.int32),
         "tokens": np.asarray(tokens, np.int32),
         "log_probabilities": np.asarray(log_probabilities, np.float64),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Operation = Literal["score", "continue", "collect"]
+Operation = Literal["score", "continue", "collect", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class Order:
 
     Args:
         operation: ``score``: log-probabilities of texts, and against a parent. ``continue``: the likeliest
-            continuations of texts. ``collect``: what reaches the weights while texts are read.
+            continuations of texts. ``collect``: what reaches the weights while texts are read. ``split``: the tokens of
+            texts, for which a file needs no weights.
         model: Path of the GGUF file.
         texts: What is read.
         threads: Processors to use; count.

@@ -16,12 +16,14 @@ class Continuation:
     """What followed one text.
 
     Args:
+        prompt: Tokens of the text that was continued, by number, with the mark of its beginning.
         text: As it reads, without special tokens.
         tokens: By number, without the one that ended it.
         log_probabilities: Natural logarithm of what the model gave to each.
         has_ended: The model ended it; False where it was cut off.
     """
 
+    prompt: tuple[int, ...]
     text: str
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
@@ -78,6 +80,7 @@ def continue_greedily(
             continue
         found.append(
             Continuation(
+                prompt=tuple(answer.arrays["prompt"].tolist()),
                 text=answer.header["continuation"],
                 tokens=tuple(answer.arrays["tokens"].tolist()),
                 log_probabilities=tuple(answer.arrays["log_probabilities"].tolist()),
