@@ -17,7 +17,8 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # A thread that cannot be started for lack of memory is "temporarily unavailable".
         (
             r"std::bad_alloc|cannot allocate memory|(?:failed|unable) to allocate|insufficient memory|out of memory"
-            r"|MemoryError|what\(\):\s+Resource temporarily unavailable",
+            r"|MemoryError|(?:what\(\)|error loading model):\s+Resource temporarily unavailable"
+            r"|OpenBLAS error: Memory allocation|failed to map segment from shared object",
             "it ran out of memory",
         ),
         (r"couldn't bind HTTP server socket", "it could not listen on its socket"),

@@ -35,6 +35,12 @@ KILLED, ABORTED, EXIT_1 = 9, 6, 1 << 8
             EXIT_1,
             "it does not know a flag: error: invalid argument: --no-such-flag",
         ),
+        (
+            "llama_model_load: error loading model: Resource temporarily unavailable\n",
+            EXIT_1,
+            "it ran out of memory, at most 2.0 GiB are allowed (engines.memory_limit_bytes): "
+            "llama_model_load: error loading model: Resource temporarily unavailable",
+        ),
         ("", KILLED, "it was ended by SIGKILL (the kernel does so when memory is short)"),
         ("all well\n", EXIT_1, "it ended by itself with exit status 1; its last word was: all well"),
         (

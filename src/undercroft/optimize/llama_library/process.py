@@ -74,7 +74,7 @@ def _start(folder: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
-        env=with_library(clean_environment(), folder),
+        env={**with_library(clean_environment(), folder), "OPENBLAS_NUM_THREADS": "1"},  # numpy multiplies nothing here
         cwd="/",
     )
 
@@ -99,7 +99,7 @@ def _died(worker: subprocess.Popen[bytes], order: Order, said: IO[bytes]) -> Una
     size = said.seek(0, os.SEEK_END)
     said.seek(max(0, size - _OUTPUT_BYTES))
     output = said.read().decode("utf-8", "replace")
-    reason = explain(output, -code if code < 0 else code << 8, memory_limit_bytes=order.memory_limit_bytes)
+    reason = explain(output, -code if code < 0 else code << 8)
     models = " and ".join(path for path in (order.model, order.parent) if path is not None)
     if reason is not None and is_out_of_memory(reason):
         return UnavailableError(
