@@ -163,6 +163,11 @@ def _physical_cores() -> int:
     return count_cores((_read(_TOPOLOGY / f"cpu{n}/topology/thread_siblings_list") for n in allowed), len(allowed))
 
 
+def usable_processors() -> int:
+    """Logical processors that this process may use; count."""
+    return len(_allowed())
+
+
 def _allowed() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))

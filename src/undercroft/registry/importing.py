@@ -164,6 +164,7 @@ def register(
     must_copy: bool = False,
     progress: Progress,
     admit: Callable[[ModelFacts], Mapping[str, Any]] = lambda facts: {},
+    besides: Callable[[Connection], object] = lambda connection: None,
 ) -> Arrival:
     """Makes a model of files, or of nothing where any of them is not fit for one.
 
@@ -175,6 +176,7 @@ def register(
         progress: Told of every piece that is copied or hashed.
         admit: Asked when the files were looked into and before they have a name; what it says goes to the journal and
             to the model's lineage.
+        besides: Does more in the transaction that gives the name; what it raises undoes everything.
 
     Raises:
         InvalidError: A file is damaged, of an unknown format, or not what its source says.
@@ -189,7 +191,7 @@ def register(
         noted = admit(inspection.facts)
         candidate = make_candidate(name, [_hash(item, progress) for item in brought], inspection, origin, noted)
         try:
-            is_new = name_all(database, home, [candidate], actor=actor, reason=reason)[name]
+            is_new = name_all(database, home, [candidate], actor=actor, reason=reason, besides=besides)[name]
             model = candidate.model
         except IntegrityError as error:
             is_new, model = False, _other_was_first(database, candidate.model, error)

@@ -24,7 +24,7 @@ from undercroft.registry.upkeep import scrub
 from undercroft.storage import journal
 from undercroft.storage.blobs import BlobStore
 from undercroft.storage.database import Database
-from undercroft.storage.tables import deployments, models
+from undercroft.storage.tables import deployments, jobs, models
 
 __all__ = [
     "Model",
@@ -129,7 +129,7 @@ def remove(database: Database, name: str, *, actor: str, reason: str | None = No
 
     Raises:
         NotFoundError: There is none of that name.
-        ConflictError: A deployment or a release uses it.
+        ConflictError: A deployment, a release or a job uses it.
     """
     with database.write() as connection:
         model = get(connection, name)
@@ -152,11 +152,21 @@ def remove(database: Database, name: str, *, actor: str, reason: str | None = No
                 f"cannot remove model {name!r}: release {shown} uses it",
                 hint=f"undercroft release remove {releases[0]}",
             )
+        if job := _job_reading(connection, name):
+            raise ConflictError(
+                "model-in-use", f"cannot remove model {name!r}: job {job} reads it", hint=f"undercroft job cancel {job}"
+            )
         connection.execute(delete(models).where(models.c.name == name))
         journal.record(
             connection, actor=actor, action="model.remove", subject=name, before=model.to_summary(), reason=reason
         )
     return model
+
+
+def _job_reading(connection: Connection, name: str) -> str | None:
+    """A job that waits or runs, and reads the model."""
+    rows = connection.execute(select(jobs.c.id, jobs.c.parents).where(jobs.c.state.in_(("queued", "running"))))
+    return next((row.id for row in rows if name in (parent["name"] for parent in row.parents)), None)
 
 
 def model_file(home: Home, connection: Connection, model: Model) -> Path:

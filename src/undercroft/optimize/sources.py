@@ -1,0 +1,77 @@
+"""The models that a job reads: found in the registry, checked against their digests, opened as far as their header."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from undercroft.core.errors import ConflictError, InvalidError
+from undercroft.core.home import Home
+from undercroft.registry import models
+from undercroft.registry.entries import Model, weights_of
+from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model that is read.
+
+    Args:
+        model: Its entry.
+        path: Its stored file.
+        header: What the file says of itself.
+    """
+
+    model: Model
+    path: Path
+    header: GgufHeader
+
+
+def open_source(home: Home, connection: Connection, name: str) -> Source:
+    """Looks a model up.
+
+    Raises:
+        NotFoundError: There is none of that name.
+        InvalidError: It is no GGUF, or one in several parts.
+        UnavailableError: Its stored file was changed or is gone.
+    """
+    model = models.get(connection, name)
+    parts = len(weights_of(model))
+    if model.format != "gguf" or parts == 0:
+        raise InvalidError(
+            "wrong-format",
+            f"model {name!r} cannot be read by this recipe: expected a GGUF, it is {model.format}",
+            hint="pull a GGUF of it, in F16 or BF16",
+        )
+    if parts > 1:
+        raise InvalidError(
+            "wrong-format",
+            f"model {name!r} cannot be read by this recipe: expected one GGUF, it has {parts} parts",
+            hint="llama-gguf-split --merge FIRST-PART WHOLE, then: undercroft model pull WHOLE",
+        )
+    path = models.model_file(home, connection, model)
+    return Source(model, path, read_gguf(path, weights_of(model)[0].path, with_tokens=False))
+
+
+def check_unchanged(sources: Sequence[Source], wanted: Sequence[tuple[str, str]], *, job: str) -> None:
+    """Makes sure that a job reads what it was asked to read, however long it waited.
+
+    Args:
+        sources: As the registry has them now.
+        wanted: Name and digest of each when the job was asked for.
+        job: Its id.
+
+    Raises:
+        ConflictError: ``parent-changed``.
+    """
+    now = {source.model.name: source.model.digest for source in sources}
+    for name, digest in wanted:
+        if now.get(name) != digest:
+            raise ConflictError(
+                "parent-changed",
+                f"job {job} was to read model {name!r} as {digest[:19]}…, which has another content now",
+                hint="ask for it anew: undercroft optimize",
+            )
