@@ -1,0 +1,204 @@
+"""Writes the tensors of a plan, a piece of rows at a time on every thread, and reads each back.
+
+Threads work in llama.cpp's functions, which let others run meanwhile. No tensor is in memory as a whole, so a model of
+any size takes the same memory: a few pieces a thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from undercroft.core.errors import InvalidError
+from undercroft.optimize.quantization.importance import ImportanceMatrix
+from undercroft.optimize.quantization.library import Bytes, Floats, Library
+from undercroft.optimize.quantization.losses import Loss, check_loss, compare
+from undercroft.optimize.quantization.planning import Plan, PlannedTensor
+from undercroft.optimize.quantization.schemes import TYPES
+from undercroft.optimize.quantization.source import Source, read_exactly
+
+# Values: with the bytes that they come from and go to they stay in a processor's own memory.
+_PIECE_VALUES = 256 * 1024
+_WAITING_PIECES = 4  # a thread
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows of one matrix of a tensor: ``count`` of them from ``first`` on, counted over the whole stack."""
+
+    matrix: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Something under way: a piece of tensor ``number``, worth ``size_bytes`` of progress."""
+
+    number: int
+    size_bytes: int
+    result: Future[Loss | None]
+
+
+class Writer:
+    """One run: a source, an open file of the planned size, and what was seen so far.
+
+    Args:
+        source: Open.
+        plan: Made for it.
+        file: Descriptor, open for reading and writing.
+        library: Of the engine.
+        importance: As the plan was made; None without.
+    """
+
+    def __init__(
+        self, source: Source, plan: Plan, file: int, library: Library, importance: ImportanceMatrix | None
+    ) -> None:
+        self._source = source
+        self._plan = plan
+        self._file = file
+        self._library = library
+        self._weights = _usable_weights(plan, importance)
+        self._losses = [Loss() for _ in plan.tensors]
+
+    def run(self, threads: int, report: Callable[[int, int], None]) -> list[Loss]:
+        """Writes and compares everything but the header.
+
+        Args:
+            threads: That work; count.
+            report: Told, in the caller's thread, bytes done and bytes in all. Each byte of the source counts twice:
+                when it was written, and when it was compared.
+
+        Returns:
+            How much was lost, tensor by tensor as planned.
+
+        Raises:
+            InvalidError: ``damaged-tensor``, ``bad-numbers``, ``lost-too-much``, with the tensor's name.
+            OSError: The disk is full, or the source cannot be read.
+        """
+        total = 2 * self._source.size_bytes
+        done = 0
+        waiting: deque[_Task] = deque()
+        with ThreadPoolExecutor(threads, thread_name_prefix="quantize") as pool:
+            try:
+                for task in self._tasks(pool, waiting, threads):
+                    done += task.size_bytes
+                    report(done, total)
+            finally:
+                for task in waiting:
+                    task.result.cancel()
+        for tensor, loss in zip(self._plan.tensors, self._losses, strict=True):
+            check_loss(tensor.name, tensor.kind, loss)
+        return self._losses
+
+    def _tasks(self, pool: ThreadPoolExecutor, waiting: deque[_Task], threads: int) -> Iterator[_Task]:
+        """Finished ones. A tensor is compared after the next one was given out, so that nobody waits for its end."""
+        for number in range(len(self._plan.tensors) + 1):
+            if number < len(self._plan.tensors):
+                for piece in _pieces(self._plan.tensors[number]):
+                    yield from self._settle(waiting, _WAITING_PIECES * threads)
+                    waiting.append(self._given(pool, self._write, number, piece))
+            if number > 0:
+                while any(task.number == number - 1 for task in waiting):
+                    yield from self._settle(waiting, len(waiting) - 1)
+                for piece in _pieces(self._plan.tensors[number - 1]):
+                    yield from self._settle(waiting, _WAITING_PIECES * threads)
+                    waiting.append(self._given(pool, self._compare, number - 1, piece))
+        yield from self._settle(waiting, 0)
+
+    def _settle(self, waiting: deque[_Task], most: int) -> Iterator[_Task]:
+        while len(waiting) > most:
+            task = waiting.popleft()
+            loss = task.result.result()
+            if loss is not None:
+                self._losses[task.number].add(loss)
+            yield task
+
+    def _given(
+        self,
+        pool: ThreadPoolExecutor,
+        function: Callable[[PlannedTensor, _Piece], Loss | None],
+        number: int,
+        piece: _Piece,
+    ) -> _Task:
+        tensor = self._plan.tensors[number]
+        size = piece.count * _row_bytes(tensor.source_kind, tensor.columns)
+        return _Task(number, size, pool.submit(function, tensor, piece))
+
+    def _write(self, tensor: PlannedTensor, piece: _Piece) -> None:
+        row_bytes = _row_bytes(tensor.kind, tensor.columns)
+        blocks = self._source_blocks(tensor, piece)
+        if tensor.kind != tensor.source_kind:
+            rows = self._floats(tensor.source_kind, blocks).reshape(piece.count, tensor.columns)
+            blocks = np.empty((piece.count, row_bytes), np.uint8)
+            weights = self._weights.get(tensor.name)
+            try:
+                self._library.quantize(tensor.kind, rows, None if weights is None else weights[piece.matrix], blocks)
+            except InvalidError as error:
+                raise InvalidError(error.code, f"tensor {tensor.name!r}: {error.message}", hint=error.hint) from error
+        _write_exactly(self._file, blocks.reshape(-1), tensor.begin + piece.first * row_bytes)
+
+    def _compare(self, tensor: PlannedTensor, piece: _Piece) -> Loss:
+        row_bytes = _row_bytes(tensor.kind, tensor.columns)
+        begin = tensor.begin + piece.first * row_bytes
+        written = read_exactly(self._file, begin, piece.count * row_bytes, tensor.name)
+        source = self._source_blocks(tensor, piece)
+        if tensor.kind == tensor.source_kind:
+            if not np.array_equal(source, written):
+                raise InvalidError(
+                    "damaged-tensor",
+                    f"tensor {tensor.name!r} does not read back from the disk as it was written",
+                    hint="check the disk, then try again",
+                )
+            return Loss()
+        return compare(self._floats(tensor.source_kind, source), self._floats(tensor.kind, written))
+
+    def _source_blocks(self, tensor: PlannedTensor, piece: _Piece) -> Bytes:
+        row_bytes = _row_bytes(tensor.source_kind, tensor.columns)
+        blocks = self._source.read(tensor.name, piece.first * row_bytes, piece.count * row_bytes)
+        if not self._library.is_valid(tensor.source_kind, blocks):
+            raise InvalidError(
+                "damaged-tensor",
+                f"tensor {tensor.name!r} of {self._source.path.name} holds values that are infinite or no numbers",
+                hint="bring the model's file again, or train it with a smaller step",
+            )
+        return blocks
+
+    def _floats(self, kind: str, blocks: Bytes) -> Floats:
+        if kind == "F32":
+            return blocks.view(np.float32)
+        values = np.empty(blocks.nbytes // TYPES[kind].block_bytes * TYPES[kind].block, np.float32)
+        self._library.dequantize(kind, blocks, values)
+        return values
+
+
+def _usable_weights(plan: Plan, importance: ImportanceMatrix | None) -> dict[str, Floats]:
+    """Of the tensors that change; the embeddings' are left out where their shape is another, which is no error."""
+    if importance is None:
+        return {}
+    found = {t.name: importance.weights(t.name) for t in plan.tensors if t.kind != t.source_kind}
+    shapes = {tensor.name: (tensor.matrices, tensor.columns) for tensor in plan.tensors}
+    return {name: weights for name, weights in found.items() if weights is not None and weights.shape == shapes[name]}
+
+
+def _pieces(tensor: PlannedTensor) -> Iterator[_Piece]:
+    most = max(1, _PIECE_VALUES // tensor.columns)
+    for matrix in range(tensor.matrices):
+        begin = matrix * tensor.rows_a_matrix
+        for row in range(0, tensor.rows_a_matrix, most):
+            yield _Piece(matrix, begin + row, min(most, tensor.rows_a_matrix - row))
+
+
+def _row_bytes(kind: str, columns: int) -> int:
+    return columns // TYPES[kind].block * TYPES[kind].block_bytes
+
+
+def _write_exactly(file: int, content: Bytes, offset: int) -> None:
+    view, done = content.data, 0
+    while done < len(view):
+        done += os.pwrite(file, view[done:], offset + done)
