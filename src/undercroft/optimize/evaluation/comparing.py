@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from undercroft.core.errors import InvalidError
-from undercroft.optimize.evaluation.figures import SEED, Measure, languages_of
+from undercroft.optimize.evaluation.figures import SEED, Measure, has_grades, languages_of
 from undercroft.optimize.evaluation.paired import Comparison, compare_amounts, compare_passes, corrected
 from undercroft.optimize.evaluation.records import ItemResult, Run, TextRecord
 
@@ -64,6 +64,7 @@ def _compared(
         found[Measure.SCORE] = compare_passes(
             [parent.has_passed for parent, _ in items], [candidate.has_passed for _, candidate in items]
         )
+    if has_grades([item for pair in items for item in pair]):
         found[Measure.GRADE] = compare_amounts(
             [parent.score for parent, _ in items],
             [candidate.score for _, candidate in items],

@@ -39,17 +39,17 @@ WORDS: Mapping[Measure, str] = {
     Measure.GRADE: "grade of the answers",
     Measure.PERPLEXITY: "perplexity",
     Measure.BITS_PER_BYTE: "bits per byte of text",
-    Measure.KL: "KL divergence from the parent, nats per token",
-    Measure.SAME_TOP: "same likeliest token as the parent",
+    Measure.KL: "KL from parent, nats/token",
+    Measure.SAME_TOP: "same likeliest token",
     Measure.TOKENS_PER_SECOND: "tokens/s of one answer",
-    Measure.ALL_TOKENS_PER_SECOND: "tokens/s of all answers together",
-    Measure.FIRST_TOKEN_SECONDS: "time to the first token",
-    Measure.LATENCY_SECONDS: "time to the whole answer",
+    Measure.ALL_TOKENS_PER_SECOND: "tokens/s of all together",
+    Measure.FIRST_TOKEN_SECONDS: "time to first token",
+    Measure.LATENCY_SECONDS: "time to whole answer",
     Measure.LOAD_SECONDS: "time to load",
-    Measure.SIZE_BYTES: "size of the file",
-    Measure.MEMORY_BYTES: "most memory of the engine",
+    Measure.SIZE_BYTES: "size of its files",
+    Measure.MEMORY_BYTES: "most memory of engine",
     Measure.GPU_BYTES: "most memory of GPUs",
-    Measure.JOULES_PER_TOKEN: "energy of a token of an answer",
+    Measure.JOULES_PER_TOKEN: "energy of an answer's token",
 }
 
 
@@ -90,6 +90,11 @@ def languages_of(run: Run) -> list[str]:
     return sorted(code for code in found if code is not None)
 
 
+def has_grades(items: Sequence[ItemResult]) -> bool:
+    """Whether an answer was partly right; else its grade says no more than whether it passed."""
+    return any(item.score != float(item.has_passed) for item in items)
+
+
 def exact(value: float) -> Estimate:
     """A figure that is counted and not sampled."""
     return Estimate(value, value, value, 1, "counted")
@@ -115,10 +120,9 @@ def exponential(value: float) -> float:
 def _of_items(items: Sequence[ItemResult], seed: int) -> dict[Measure, Estimate]:
     if not items:
         return {}
-    found = {
-        Measure.SCORE: proportion(sum(item.has_passed for item in items), len(items)),
-        Measure.GRADE: mean([item.score for item in items], seed=seed),
-    }
+    found = {Measure.SCORE: proportion(sum(item.has_passed for item in items), len(items))}
+    if has_grades(items):
+        found[Measure.GRADE] = mean([item.score for item in items], seed=seed)
     for measure, values in (
         (Measure.TOKENS_PER_SECOND, [item.tokens_per_second for item in items]),
         (Measure.FIRST_TOKEN_SECONDS, [item.first_token_seconds for item in items]),

@@ -245,7 +245,13 @@ def _interval(found: Estimate, shown: Callable[[float], str]) -> str:
         return ""
     if not (math.isfinite(found.lower) and math.isfinite(found.upper)):
         return " (one value has no interval)"
-    return f" ({shown(found.lower)} to {shown(found.upper)} at 95 %)"
+    return f" ({spread(shown(found.lower), shown(found.upper))} at 95 %)"
+
+
+def spread(lower: str, upper: str) -> str:
+    """``1.2 to 3.4 points``: the unit once, where both have the same."""
+    amount, _, unit = lower.partition(" ")
+    return f"{amount if unit and upper.endswith(f' {unit}') else lower} to {upper}"
 
 
 def _items(count: int) -> str:

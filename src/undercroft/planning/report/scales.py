@@ -85,7 +85,8 @@ def _round_step(least: float) -> float:
 
 def _round_steps(scale: Scale, count: int) -> list[float]:
     step = scale.step or _round_step((scale.high - scale.low) / count)
-    return [step * index for index in range(math.floor(scale.high / step * 1.0001) + 1)]
+    first, last = math.ceil(scale.low / step * 0.9999), math.floor(scale.high / step * 1.0001)
+    return [step * index for index in range(first, last + 1)]
 
 
 def _round_factors(low: float, high: float, count: int) -> list[float]:
