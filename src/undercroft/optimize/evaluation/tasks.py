@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from undercroft.checks.kinds import (
     Check,
@@ -38,7 +38,13 @@ PROBE_FIELDS = frozenset(
 )
 
 _Text = Annotated[str, Field(min_length=1, max_length=_TEXT_LIMIT)]
-_Id = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+def _as_text(given: Any) -> Any:
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+ItemId = Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=100)]
 _Language = Annotated[str, of_form("[a-z]{2,3}", "the code of a language such as 'th'")]
 _Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
@@ -95,7 +101,7 @@ class _Written(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: _Id | int | None = None
+    id: ItemId | None = None
     prompt: _Text | None = None
     text: _Text | None = None
     messages: Annotated[list[Message], Field(min_length=1, max_length=200)] | None = None
@@ -155,7 +161,7 @@ class _Written(BaseModel):
         if answer is not None:
             checks.insert(0, answer_check(answer))
         return Task(
-            id=f"item-{number}" if self.id is None else str(self.id),
+            id=f"item-{number}" if self.id is None else self.id,
             messages=tuple(turns),
             checks=tuple(checks),
             language=self.language,
@@ -219,6 +225,19 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
     return raw
 
 
+def json_problem(error: Exception) -> str:
+    """What was found instead of JSON.
+
+    Args:
+        error: Of reading it.
+    """
+    if isinstance(error, json.JSONDecodeError):
+        return f"found at character {error.colno}: {error.msg[:80]}"
+    if isinstance(error, RecursionError):
+        return "found one that is nested too deep"
+    return "found no UTF-8" if isinstance(error, UnicodeDecodeError) else f"found one with {str(error)[:80]}"
+
+
 def _of_lines(raw: bytes, path: Path) -> list[Task]:
     problems: list[str] = []
     found: list[tuple[int, Task]] = []
@@ -228,7 +247,7 @@ def _of_lines(raw: bytes, path: Path) -> list[Task]:
         try:
             document = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: expected one JSON object, {_json_problem(error)}")
+            problems.append(f"line {number}: expected one JSON object, {json_problem(error)}")
             continue
         problems += (f"line {number}: {problem}" for problem in _read(document, number, number, found))
     return _checked(path, found, problems, "line")
@@ -296,14 +315,6 @@ def _check_languages(task: Task) -> None:
         if isinstance(check, LanguageCheck):
             for code in (check.language, *check.among):
                 check_language(code)
-
-
-def _json_problem(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"found at character {error.colno}: {error.msg[:80]}"
-    if isinstance(error, RecursionError):
-        return "found one that is nested too deep"
-    return "found no UTF-8" if isinstance(error, UnicodeDecodeError) else f"found one with {str(error)[:80]}"
 
 
 def _bad(path: Path, problems: Sequence[str]) -> InvalidError:
