@@ -53,6 +53,16 @@ def write_chat_model(
     return _finish(writer, path)
 
 
+def write_expert_model(path: Path, *, seed: int = 0, width: int = 64, layers: int = 2, experts: int = 4) -> Path:
+    """Writes a Llama whose feed-forward part is a mixture of experts, of which two are used for each token."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("tiny-experts")
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(2)
+    _add_llama(writer, np.random.default_rng(seed), width, layers, 512, experts=experts)
+    return _finish(writer, path)
+
+
 def write_embedding_model(
     path: Path, *, seed: int = 0, width: int = 64, layers: int = 2, context_tokens: int = 512
 ) -> Path:
@@ -97,7 +107,9 @@ def _add_shape(writer: gguf.GGUFWriter, width: int, layers: int, context_tokens:
     writer.add_file_type(0)
 
 
-def _add_llama(writer: gguf.GGUFWriter, rng: np.random.Generator, width: int, layers: int, context_tokens: int) -> None:
+def _add_llama(
+    writer: gguf.GGUFWriter, rng: np.random.Generator, width: int, layers: int, context_tokens: int, experts: int = 0
+) -> None:
     heads, kv_heads = 4, 2
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)] + _SPM_PIECES
     types = [_UNKNOWN, _CONTROL, _CONTROL] + [_BYTE] * 256 + [_NORMAL] * len(_SPM_PIECES)
@@ -122,9 +134,12 @@ def _add_llama(writer: gguf.GGUFWriter, rng: np.random.Generator, width: int, la
         _add_random(writer, rng, block + "attn_k.weight", width // heads * kv_heads, width)
         _add_random(writer, rng, block + "attn_v.weight", width // heads * kv_heads, width)
         _add_random(writer, rng, block + "attn_output.weight", width, width)
-        _add_random(writer, rng, block + "ffn_gate.weight", 2 * width, width)
-        _add_random(writer, rng, block + "ffn_up.weight", 2 * width, width)
-        _add_random(writer, rng, block + "ffn_down.weight", width, 2 * width)
+        stack, suffix = ((experts,), "_exps") if experts else ((), "")
+        if experts:
+            _add_random(writer, rng, block + "ffn_gate_inp.weight", experts, width)
+        _add_random(writer, rng, f"{block}ffn_gate{suffix}.weight", *stack, 2 * width, width)
+        _add_random(writer, rng, f"{block}ffn_up{suffix}.weight", *stack, 2 * width, width)
+        _add_random(writer, rng, f"{block}ffn_down{suffix}.weight", *stack, width, 2 * width)
     _add_ones(writer, "output_norm.weight", width)
     _add_random(writer, rng, "output.weight", len(tokens), width)
 

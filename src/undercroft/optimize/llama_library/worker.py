@@ -1,7 +1,8 @@
 """The worker: ``python -P -m undercroft.optimize.llama_library.worker``, with its order on stdin and answers on stdout.
 
-    caller ── warden     leaves the network, waits, ends as the worker ended
-                └── worker   shuts itself in, loads llama.cpp, answers, ends
+    caller ── warden         leaves the network, waits, ends as the worker ended
+                └── first      of the new namespaces: waits; with it everything in them ends
+                      └── worker   shuts itself in, loads llama.cpp, answers, ends
 
 A model's file is not trusted: the worker has no network, may read what its order names and write to nothing. An abort
 of the C library ends it alone. It ends when its caller ends, since its stdin ends then.
@@ -16,6 +17,7 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +26,7 @@ from undercroft.engines.sealing import kernel, landlock, namespaces, seccomp
 from undercroft.optimize.llama_library.orders import Order, order_of
 
 _ANSWERING = "undercroft.optimize.llama_library.answering"
+_SIGNALLED = 128
 _OUT_OF_MEMORY_SCORE = 600  # under memory pressure the kernel takes this process before what serves
 
 
@@ -32,22 +35,33 @@ def main() -> NoReturn:
     if kernel.IS_LINUX:
         with contextlib.suppress(OSError):  # no empty network here: files and calls are limited nevertheless
             namespaces.enter_empty_network()
-    worker = os.fork()
-    if worker == 0:
-        _work_and_end()
-    _, status = os.waitpid(worker, 0)
-    if os.WIFSIGNALED(status):
+    code = _run_as_child(_begin)
+    if code > _SIGNALLED:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.kill(os.getpid(), os.WTERMSIG(status))
-    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+        os.kill(os.getpid(), code - _SIGNALLED)
+    os._exit(code)
+
+
+def _begin() -> NoReturn:
+    """The first of its namespace: what ends it ends all. It is not the worker, as the kernel keeps aborts from it."""
+    os._exit(_run_as_child(_work_and_end))
+
+
+def _run_as_child(program: Callable[[], NoReturn]) -> int:
+    """Runs it in a child that ends with this process; returns its exit status, or 128 and the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        if kernel.IS_LINUX:
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        program()
+    _, status = os.waitpid(child, 0)
+    return _SIGNALLED + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def _work_and_end() -> NoReturn:
     """The worker: never returns into the warden's code."""
     status = 1
     try:
-        if kernel.IS_LINUX:
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, int(signal.SIGKILL))
         answers = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)  # what the library prints is no answer
         line = sys.stdin.buffer.readline()

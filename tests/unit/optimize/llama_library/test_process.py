@@ -1,0 +1,131 @@
+"""The worker dies alone, takes nobody along, leaves nobody behind, and sees no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.ggufs import write_chat_model
+from undercroft.core.errors import InvalidError, NotFoundError, UnavailableError
+from undercroft.engines.sealing import namespaces
+from undercroft.optimize.llama_library.messages import Message
+from undercroft.optimize.llama_library.orders import Order, order_of
+from undercroft.optimize.llama_library.process import answers
+
+# In windows of 8 tokens its progress is more than a pipe holds: the worker waits in the middle of it.
+LONG_TEXT = "a bird sat on a wire " * 400
+
+CALLER = """
+import json, sys
+from undercroft.optimize.llama_library.orders import order_of
+from undercroft.optimize.llama_library.process import answers
+for _ in answers(order_of(json.loads(sys.stdin.readline()))):
+    print("answered", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama that answers nonsense."""
+    return write_chat_model(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+def long_order(model: Path) -> Order:
+    return Order("score", str(model), [LONG_TEXT], threads=1, window_tokens=8)
+
+
+@pytest.fixture
+def half_done(model: Path) -> Iterator[Iterator[Message]]:
+    """Answers of a worker that has begun and waits to be read."""
+    begun = answers(long_order(model))
+    assert "progress" in next(begun).header
+    yield begun
+    begun.close()
+
+
+def workers(of: int) -> list[psutil.Process]:
+    """Warden, first and worker below a process, in this order."""
+    found = psutil.Process(of).children(recursive=True)
+    return [process for process in found if any("llama_library.worker" in word for word in process.cmdline())]
+
+
+def test_a_worker_that_is_killed_is_an_error(half_done: Iterator[Message]) -> None:
+    """Whoever asked goes on, and is told how it ended."""
+    workers(os.getpid())[-1].send_signal(signal.SIGKILL)
+    with pytest.raises(UnavailableError, match=r"tiny\.gguf is gone: it was ended by SIGKILL") as ended:
+        list(half_done)
+    assert ended.value.code == "out-of-memory"  # which is why a kernel kills
+
+
+def test_an_abort_of_the_library_is_an_error(half_done: Iterator[Message]) -> None:
+    """A failed check of llama.cpp ends the worker with SIGABRT and nobody else."""
+    workers(os.getpid())[-1].send_signal(signal.SIGABRT)
+    with pytest.raises(UnavailableError, match="it was ended by SIGABRT") as ended:
+        list(half_done)
+    assert ended.value.code == "llama-process-ended"
+
+
+def test_the_worker_sees_no_network(half_done: Iterator[Message]) -> None:
+    """Its network has no interface that is up, and no privilege could bring one up."""
+    assert next(half_done)
+    for process in workers(os.getpid()):
+        assert namespaces.has_empty_network(process.pid)
+
+
+def test_nobody_is_left_when_the_caller_stops_asking(model: Path) -> None:
+    """Leaving the iteration ends the worker and those above it."""
+    begun = answers(long_order(model))
+    next(begun)
+    started = workers(os.getpid())
+    assert len(started) == 3
+    begun.close()  # type: ignore[attr-defined]
+    assert psutil.wait_procs(started, timeout=30)[1] == []
+
+
+def test_nobody_is_left_when_the_caller_is_killed(model: Path) -> None:
+    """kill -9 of the caller ends the worker: its stdin has ended."""
+    with subprocess.Popen([sys.executable, "-c", CALLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as caller:
+        assert caller.stdin is not None
+        assert caller.stdout is not None
+        caller.stdin.write(json.dumps(long_order(model).header()).encode() + b"\n")
+        caller.stdin.flush()
+        assert caller.stdout.readline() == b"answered\n"
+        started = workers(caller.pid)
+        assert len(started) == 3
+        caller.kill()
+        assert psutil.wait_procs(started, timeout=30)[1] == []
+
+
+def test_memory_that_is_not_there_is_told(model: Path) -> None:
+    """A limit below what the library needs is an error about memory, wherever it was met."""
+    order = Order("score", str(model), ["a bird"], threads=1, memory_limit_bytes=40_000_000)
+    with pytest.raises(UnavailableError, match="ran out of memory") as refused:
+        list(answers(order))
+    assert refused.value.code == "out-of-memory"
+
+
+def test_a_file_that_is_not_there_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """A missing model is named."""
+    with pytest.raises(NotFoundError, match=r"no model file .*/none\.gguf"):
+        list(answers(Order("score", str(tmp_path / "none.gguf"), ["a bird"], threads=1)))
+
+
+def test_half_a_character_is_refused(model: Path) -> None:
+    """A text that is no Unicode has no tokens."""
+    with pytest.raises(InvalidError, match="half of a surrogate pair"):
+        list(answers(Order("score", str(model), ["a \ud800 bird"], threads=1)))
+
+
+def test_orders_survive_json(model: Path) -> None:
+    """What the worker reads is what it was told."""
+    order = long_order(model)
+    assert order_of(json.loads(json.dumps(order.header()))) == order
