@@ -10,7 +10,8 @@ from typing import Any
 from undercroft import __version__
 from undercroft.optimize.evaluation.comparing import Comparisons, compare
 from undercroft.optimize.evaluation.figures import SEED, Figures, Measure, figures_of
-from undercroft.optimize.evaluation.gate import GateResult, GateRules, judge_gate
+from undercroft.optimize.evaluation.gate import GateResult, judge_gate
+from undercroft.optimize.evaluation.gate_rules import GateRules
 from undercroft.optimize.evaluation.intervals import CONFIDENCE, Estimate
 from undercroft.optimize.evaluation.paired import Comparison
 from undercroft.optimize.evaluation.records import Run

@@ -37,7 +37,7 @@ def common_context(found: list[Found], wanted: int, usual: int) -> int:
     return min(own, usual or _LARGEST_DEFAULT_CONTEXT_TOKENS)
 
 
-def evaluate(found: Found, tasks: TaskSet, setup: Setup, settings: EngineSettings, told: Told) -> Run:
+def evaluate_tasks(found: Found, tasks: TaskSet, setup: Setup, settings: EngineSettings, told: Told) -> Run:
     """Asks a model every task.
 
     Args:

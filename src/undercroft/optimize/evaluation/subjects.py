@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from undercroft.registry.facts import ModelFacts
 from undercroft.registry.inspection.formats import Format, require_format
 from undercroft.registry.inspection.gguf import read_gguf
 from undercroft.registry.inspection.gguf_model import inspect_gguf
+from undercroft.storage.blobs import digest_file
 from undercroft.storage.database import Database
-
-_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +33,32 @@ class Found:
     context_tokens: int | None
 
 
-def find_model(reference: str, home: Home, database: Database) -> Found:
-    """A model by its name, or by the path of its file where that holds a ``/`` or ends in ``.gguf``.
+def is_path(reference: str) -> bool:
+    """Whether a model is given by the path of its file: that holds a ``/`` or ends in ``.gguf``."""
+    return "/" in reference or reference.lower().endswith(".gguf")
+
+
+def find_model(name: str, home: Home, database: Database) -> Found:
+    """A model of the registry by its name.
 
     Raises:
         NotFoundError: There is no such model.
         InvalidError: It is no GGUF, or makes no text.
-        UnavailableError: Its file cannot be read, or was changed since it was checked.
+        UnavailableError: Its file was changed since it was checked.
     """
-    is_path = "/" in reference or reference.lower().endswith(".gguf")
-    return find_file(Path(reference).expanduser()) if is_path else _of_registry(reference, home, database)
+    with database.read() as connection:
+        model = models.get(connection, name)
+        path = models.model_file(home, connection, model)
+    _require_text(model.facts, name)
+    subject = Subject(name, model.digest, model.size_bytes, model.facts.quantization, model.facts.parameters)
+    return Found(subject, path, model.facts.context_tokens)
 
 
 def find_file(path: Path) -> Found:
     """A model by the path of its file; the first of a split one.
 
     Raises:
-        NotFoundError: There is no such file.
-        InvalidError: It is no GGUF, or makes no text.
+        InvalidError: There is no such file, it is no GGUF, or it makes no text.
         UnavailableError: It cannot be read.
     """
     if not path.is_file():
@@ -66,7 +72,7 @@ def find_file(path: Path) -> Found:
         for piece in pieces:
             _require_gguf(piece)
         headers = [read_gguf(piece, piece.name) for piece in pieces]
-        digest = _digest(pieces)
+        digest = digest_file(path) if len(pieces) == 1 else ""
         size_bytes = sum(piece.stat().st_size for piece in pieces)
     except OSError as error:
         raise UnavailableError(
@@ -76,15 +82,6 @@ def find_file(path: Path) -> Found:
     _require_text(facts, path.name)
     subject = Subject(path.name, digest, size_bytes, facts.quantization, facts.parameters)
     return Found(subject, path, facts.context_tokens)
-
-
-def _of_registry(name: str, home: Home, database: Database) -> Found:
-    with database.read() as connection:
-        model = models.get(connection, name)
-        path = models.model_file(home, connection, model)
-    _require_text(model.facts, name)
-    subject = Subject(name, model.digest, model.size_bytes, model.facts.quantization, model.facts.parameters)
-    return Found(subject, path, model.facts.context_tokens)
 
 
 def _require_gguf(path: Path) -> None:
@@ -104,13 +101,3 @@ def _require_text(facts: ModelFacts, name: str) -> None:
             f"expected a model that makes text, {name!r} is one for {facts.task!r}",
             hint="give a model that answers; evaluations ask questions",
         )
-
-
-def _digest(pieces: list[Path]) -> str:
-    """Of the file, or of all pieces one behind the other."""
-    found = hashlib.sha256()
-    for path in pieces:
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE_BYTES):
-                found.update(piece)
-    return f"sha256:{found.hexdigest()}"

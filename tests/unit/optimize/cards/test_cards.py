@@ -18,7 +18,7 @@ from undercroft.optimize.cards.page import page_of
 from undercroft.optimize.cards.plots import language_plot, size_plot
 from undercroft.optimize.cards.words import figure, headline
 from undercroft.optimize.evaluation.figures import Measure
-from undercroft.optimize.evaluation.gate import check_gate
+from undercroft.optimize.evaluation.gate_rules import check_gate
 from undercroft.optimize.evaluation.intervals import Estimate, proportion
 
 AROUND = Circumstances(

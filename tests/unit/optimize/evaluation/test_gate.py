@@ -11,7 +11,8 @@ import pytest
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.evaluation.comparing import compare
 from undercroft.optimize.evaluation.figures import Measure, figures_of
-from undercroft.optimize.evaluation.gate import Finding, GateResult, State, check_gate, judge_gate
+from undercroft.optimize.evaluation.gate import Finding, GateResult, State, judge_gate
+from undercroft.optimize.evaluation.gate_rules import check_gate
 from undercroft.optimize.evaluation.paired import Verdict
 from undercroft.optimize.evaluation.records import Energy, ItemResult, Peak, Run, Subject, TextRecord
 
