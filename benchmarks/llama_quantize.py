@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from benchmarks.machine import own_peak_memory_bytes
 from benchmarks.processes import KEPT, MissingError
 from undercroft.hardware.measuring.matrix import library_path
 
@@ -80,11 +81,13 @@ def _call(*command: str) -> None:
 
 
 def main() -> None:
-    """Calls the tool with this command line."""
+    """Calls the tool with this command line; the last line is the most memory that it took, in bytes."""
     ctypes.CDLL(str(library_path()), mode=ctypes.RTLD_GLOBAL)
     function = getattr(ctypes.CDLL(str(need_library())), _MAIN)
     words = [b"llama-quantize", *(word.encode() for word in sys.argv[1:])]
-    sys.exit(function(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None)))
+    status = function(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None))
+    print(own_peak_memory_bytes(), flush=True)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,17 @@ import pytest
 from benchmarks.processes import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-NAMES = ("gateway", "serving", "startup", "slow_clients", "planning", "sizing_speed", "sizing_processor", "drift")
+NAMES = (
+    "gateway",
+    "serving",
+    "startup",
+    "slow_clients",
+    "planning",
+    "sizing_speed",
+    "sizing_processor",
+    "drift",
+    "quantize",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
