@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,27 +15,17 @@ from rich.progress import Progress as Bars
 
 from undercroft.cli.opening import open_database, open_home, settings_of
 from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
-from undercroft.cli.report_files import write_report
-from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import InvalidError, RefusedError
-from undercroft.core.files import make_folder
-from undercroft.core.settings import EngineSettings
-from undercroft.hardware.processors import compute_threads, read_processor
 from undercroft.optimize.cards import words
-from undercroft.optimize.cards.card import Card, Circumstances, make_card
-from undercroft.optimize.cards.markdown import markdown_of
-from undercroft.optimize.cards.page import page_of
-from undercroft.optimize.evaluation.evaluating import Told, common_context, evaluate_tasks
+from undercroft.optimize.cards.card import Card
+from undercroft.optimize.cards.measuring import PAGE_FILE, Wanted, measure, write_card
+from undercroft.optimize.evaluation.evaluating import Told
 from undercroft.optimize.evaluation.figures import WORDS
-from undercroft.optimize.evaluation.gate_rules import GateRules, load_gate
-from undercroft.optimize.evaluation.reading import read_texts
-from undercroft.optimize.evaluation.records import Run
-from undercroft.optimize.evaluation.replica import Setup
+from undercroft.optimize.evaluation.gate_rules import load_gate
 from undercroft.optimize.evaluation.subjects import Found, find_file, find_model, is_path
-from undercroft.optimize.evaluation.tasks import TaskSet, load_tasks
-from undercroft.optimize.evaluation.texts import TextSet, load_texts
+from undercroft.optimize.evaluation.tasks import load_tasks
+from undercroft.optimize.evaluation.texts import load_texts
 
-_CARD_FILES = ("card.json", "card.md", "card.html")
 _BAR_WIDTH = 24
 _NOTE_WIDTH = 40
 
@@ -82,28 +70,27 @@ def evaluate(
             "expected tasks, texts or both",
             hint=f"undercroft optimize evaluate {model} --tasks questions.jsonl",
         )
-    task_set = load_tasks(tasks) if tasks is not None else None
-    text_set = load_texts(texts) if texts is not None else None
-    rules = load_gate(gate) if gate is not None else None
-    settings = settings_of(open_home()).engines
-    found = [_find(name) for name in (model, against) if name is not None]
-    setup = Setup(
-        context_tokens=common_context(found, context, settings.context_tokens),
+    wanted = Wanted(
+        tasks=load_tasks(tasks) if tasks is not None else None,
+        texts=load_texts(texts) if texts is not None else None,
+        rules=load_gate(gate) if gate is not None else None,
+        context_tokens=context,
         slots=slots,
-        threads=threads or settings.threads or compute_threads(),
+        threads=threads,
         answer_tokens=max_tokens,
-        start_timeout_seconds=settings.start_timeout_seconds,
     )
+    settings = settings_of(open_home()).engines
+    candidate, parent = _find(model), _find(against) if against is not None else None
     with _shown(is_quiet=as_json) as told:
-        made = _measure(found, task_set, text_set, rules, setup, settings, told)
+        made = measure(candidate, parent, wanted, settings, told)
     if card is not None:
-        _write(made, card)
+        write_card(made, card.expanduser())
     if as_json:
         print_json(made.to_dict())
     else:
         _print(made)
         if card is not None:
-            typer.echo(f"\nCard: {card / _CARD_FILES[-1]}")
+            typer.echo(f"\nCard: {card / PAGE_FILE}")
     if made.gate is not None and not made.gate.has_passed:
         raise RefusedError(
             "gate-not-passed",
@@ -116,48 +103,6 @@ def _find(name: str) -> Found:
     if is_path(name):
         return find_file(Path(name).expanduser())
     return find_model(name, *open_database())
-
-
-def _measure(
-    found: list[Found],
-    tasks: TaskSet | None,
-    texts: TextSet | None,
-    rules: GateRules | None,
-    setup: Setup,
-    settings: EngineSettings,
-    told: Told,
-) -> Card:
-    runs = [
-        evaluate_tasks(model, tasks, setup, settings, told) if tasks is not None else Run(model.subject)
-        for model in found
-    ]
-    parent = found[1] if len(found) > 1 else None
-    if texts is not None:
-        read = read_texts(found[0], parent, texts, threads=setup.threads, told=told)
-        runs = [replace(run, texts=records) for run, records in zip(runs, read, strict=False)]
-    settings_shown = {"context_tokens": setup.context_tokens, "slots": setup.slots, "threads": setup.threads}
-    around = Circumstances(
-        made_at=to_iso(utc_now()),
-        machine=read_processor().name or "a processor without a name",
-        tasks={} if tasks is None else {"name": tasks.name, "digest": tasks.digest, "count": len(tasks.tasks)},
-        texts={} if texts is None else {"name": texts.name, "digest": texts.digest, "count": len(texts.texts)},
-        settings={**settings_shown, "answer_tokens": setup.answer_tokens},
-    )
-    return make_card(runs[0], runs[1] if parent is not None else None, rules, around)
-
-
-def _write(card: Card, folder: Path) -> None:
-    try:
-        make_folder(folder.expanduser(), mode=0o755)
-    except OSError as error:
-        raise InvalidError(
-            "cannot-write",
-            f"cannot make the folder {str(folder)!r}: {error.strerror or error}",
-            hint="give a folder that you may write to",
-        ) from error
-    contents = (json.dumps(card.to_dict(), indent=1, ensure_ascii=False) + "\n", markdown_of(card), page_of(card))
-    for name, content in zip(_CARD_FILES, contents, strict=True):
-        write_report(folder / name, content)
 
 
 def _print(card: Card) -> None:

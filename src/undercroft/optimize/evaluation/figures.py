@@ -124,13 +124,17 @@ def _of_items(items: Sequence[ItemResult], seed: int) -> dict[Measure, Estimate]
     if has_grades(items):
         found[Measure.GRADE] = mean([item.score for item in items], seed=seed)
     for measure, values in (
-        (Measure.TOKENS_PER_SECOND, [item.tokens_per_second for item in items]),
         (Measure.FIRST_TOKEN_SECONDS, [item.first_token_seconds for item in items]),
         (Measure.LATENCY_SECONDS, [item.total_seconds for item in items]),
     ):
         known = [value for value in values if value is not None]
         if known:
             found[measure] = mean(known, seed=seed)
+    # Tokens by seconds of all answers: the rate of one whose pieces were read late, all at once, means nothing by itself.
+    spoken = [item for item in items if item.speaking_seconds]
+    if spoken:
+        tokens = [float((item.answer_tokens or 0) - 1) for item in spoken]
+        found[Measure.TOKENS_PER_SECOND] = ratio(tokens, [item.speaking_seconds for item in spoken], seed=seed)
     return found
 
 

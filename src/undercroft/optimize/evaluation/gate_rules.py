@@ -100,7 +100,7 @@ def _bad(problems: list[str], what: str) -> InvalidError:
     return InvalidError(
         "bad-gate",
         f"{what} has problems:\n" + "\n".join(f"  - {problem}" for problem in problems),
-        hint="correct the rules; docs/guide/optimize.md lists them",
+        hint="correct the rules; docs/guide/evaluation.md lists them",
     )
 
 

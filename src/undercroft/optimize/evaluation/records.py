@@ -37,12 +37,11 @@ class ItemResult:
     error: str = ""
 
     @property
-    def tokens_per_second(self) -> float | None:
-        """Speed after the first token; None where there are not two, or it is not known."""
+    def speaking_seconds(self) -> float:
+        """Time of all tokens after the first; 0 where there are not two, or it is not known."""
         if self.answer_tokens is None or self.first_token_seconds is None or self.total_seconds is None:
-            return None
-        seconds = self.total_seconds - self.first_token_seconds
-        return (self.answer_tokens - 1) / seconds if self.answer_tokens > 1 and seconds > 0 else None
+            return 0.0
+        return max(0.0, self.total_seconds - self.first_token_seconds) if self.answer_tokens > 1 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

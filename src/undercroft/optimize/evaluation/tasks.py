@@ -31,7 +31,7 @@ _LIMIT_BYTES = 64 * 1024 * 1024
 _LIMIT_TASKS = 50_000
 _TEXT_LIMIT = 100_000
 _PROBLEMS_SHOWN = 50
-_GUIDE = "docs/guide/optimize.md"
+_GUIDE = "docs/guide/evaluation.md"
 # What a probe file says beside its questions; see `undercroft.watch.probes.probe_files.Probe`.
 PROBE_FIELDS = frozenset(
     ("model", "schedule", "time_zone", "jitter_minutes", "keep_answers", "alert_after_failures", "questions")

@@ -142,7 +142,7 @@ def _bad(path: Path, problems: Sequence[str]) -> InvalidError:
     return InvalidError(
         "bad-texts",
         f"{path} has problems:\n" + "\n".join(f"  - {problem}" for problem in shown),
-        hint="correct the file; its form is in docs/guide/optimize.md",
+        hint="correct the file; its form is in docs/guide/evaluation.md",
     )
 
 

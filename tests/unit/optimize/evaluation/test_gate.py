@@ -189,6 +189,15 @@ def test_figures_are_those_of_items_and_texts() -> None:
     assert figures.languages["th"][Measure.SCORE].value == 0.5
 
 
+def test_an_answer_that_was_read_late_does_not_make_the_model_fast() -> None:
+    """Forty tokens that came in a microsecond beside three answers of a second each: the rate is that of all."""
+    run = run_of([True] * 4)
+    items = [replace(item, first_token_seconds=0.0, total_seconds=1.0) for item in run.items]
+    items[0] = replace(items[0], first_token_seconds=0.999999)
+    found = figures_of(replace(run, items=tuple(items))).whole[Measure.TOKENS_PER_SECOND]
+    assert found.value == pytest.approx(160 / 3, rel=1e-3)
+
+
 def test_models_that_were_asked_other_things_are_not_compared() -> None:
     """A paired test of different items would be nonsense."""
     with pytest.raises(InvalidError, match="other tasks"):
