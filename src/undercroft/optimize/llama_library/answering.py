@@ -41,7 +41,7 @@ def _work(order: Order) -> Iterator[Message]:
             log.append(text.strip())
 
     def load(path: str) -> Network:
-        return Network(library, Path(path), log)
+        return Network(library, Path(path), log, may_embed=order.operation == "collect")
 
     library = LlamaLibrary(log=keep)
     if order.operation == "score":

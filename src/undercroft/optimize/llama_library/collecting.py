@@ -46,10 +46,11 @@ class Collector:
 
     Args:
         library: Whose graph it is.
+        fewest_rows: Products of fewer rows are not looked at.
     """
 
-    def __init__(self, library: LlamaLibrary) -> None:
-        self._library = library
+    def __init__(self, library: LlamaLibrary, *, fewest_rows: int) -> None:
+        self._library, self._fewest_rows = library, fewest_rows
         self.sums: dict[str, Sums] = {}
         self.failure: BaseException | None = None
         self.observer = layout.EVALUATED(self._observe)
@@ -75,7 +76,7 @@ class Collector:
         if tensor.op != self._library.multiplication:
             return False
         weight, column = (layout.Tensor.from_address(tensor.src[number]) for number in (0, 1))
-        has_rows = column.ne[1] >= _FEWEST_ROWS and column.type == _FLOAT_TYPE
+        has_rows = column.ne[1] >= self._fewest_rows and column.type == _FLOAT_TYPE
         return has_rows and weight_name(weight.name).startswith(_PREFIX)
 
     def _add_matrices(self, tensor: layout.Tensor) -> None:
@@ -137,11 +138,26 @@ def chunks(tokens: list[int], chunk_tokens: int, beginning: list[int]) -> list[l
     return [[*beginning, *chunk[len(beginning) :]] for chunk in whole] or [text]
 
 
+def passages(texts: list[list[int]], marks: list[int], beginning: list[int], window_tokens: int) -> list[list[int]]:
+    """What an encoder reads at once: texts by themselves, long ones in parts, each between its marks. Pure.
+
+    Args:
+        texts: Tokens of each, without marks.
+        marks: What stands around a text without words: beginning and end.
+        beginning: How much of it stands before.
+        window_tokens: Longest passage, marks included.
+    """
+    held = window_tokens - len(marks)
+    parts = (text[first : first + held] for text in texts for first in range(0, len(text), held))
+    return [[*marks[: len(beginning)], *part, *marks[len(beginning) :]] for part in parts]
+
+
 def collect(order: Order, library: LlamaLibrary, load: Callable[[str], Network]) -> Iterator[Message]:
     """Reads texts and adds up what reaches the weights.
 
     Args:
-        order: What is wanted; its texts are read as one, joined by line breaks.
+        order: What is wanted. Its texts are read as one, joined by line breaks; by a model that makes embeddings, for
+            which a text is whole, each by itself.
         library: Whose graph it is.
         load: Loads a model; raises its errors.
 
@@ -152,21 +168,25 @@ def collect(order: Order, library: LlamaLibrary, load: Callable[[str], Network])
         InvalidError: The model cannot be used, the texts are too short, or values are not finite.
     """
     network = load(order.model)
-    rule = window_rule(order, [network])
-    tokens = network.tokens("\n".join(order.texts), has_marks=order.has_marks)
-    pieces = chunks(tokens, rule.window_tokens, network.beginning)
-    if len(pieces[0]) < _FEWEST_ROWS:
+    window_tokens = window_rule(order, [network]).window_tokens
+    pieces = _pieces(order, network, window_tokens)
+    seen = sum(len(piece) for piece in pieces)
+    if seen < _FEWEST_ROWS:
         raise InvalidError(
             "text-too-short",
-            f"the texts have {len(pieces[0])} tokens together, an importance matrix needs at least {_FEWEST_ROWS}",
+            f"the texts have {seen} tokens together, an importance matrix needs at least {_FEWEST_ROWS}",
             hint="give more of your own texts; some ten thousand tokens make a good one",
         )
-    collector = Collector(library)
-    network.open(context_tokens=rule.window_tokens, threads=order.threads, observer=collector.observer)
+    collector = Collector(library, fewest_rows=_FEWEST_ROWS if network.is_causal else 1)
+    network.open(context_tokens=window_tokens, threads=order.threads, observer=collector.observer)
     for number, piece in enumerate(pieces):
-        for _ in network.logits(piece, first_row=0):
-            if collector.failure is not None:
-                raise collector.failure
+        if network.is_causal:
+            for _ in network.logits(piece, first_row=0):
+                continue
+        else:
+            network.compute(piece, position=0, wanted=[True] * len(piece))
+        if collector.failure is not None:
+            raise collector.failure
         yield Message({"progress": number + 1, "total": len(pieces)})
     for name in sorted(collector.sums):
         sums = collector.sums[name]
@@ -177,4 +197,12 @@ def collect(order: Order, library: LlamaLibrary, load: Callable[[str], Network])
                 hint="make the model again; its weights are damaged or overflow",
             )
         arrays: dict[str, NDArray[Any]] = {"squares": sums.squares.astype(np.float32), "counts": sums.counts}
-        yield Message({"weight": name, "chunks": len(pieces), "chunk_tokens": rule.window_tokens}, arrays)
+        yield Message({"weight": name, "chunks": len(pieces), "chunk_tokens": window_tokens}, arrays)
+
+
+def _pieces(order: Order, network: Network, window_tokens: int) -> list[list[int]]:
+    if network.is_causal:
+        tokens = network.tokens("\n".join(order.texts), has_marks=order.has_marks)
+        return chunks(tokens, window_tokens, network.beginning)
+    texts = [network.tokens(text, has_marks=order.has_marks) for text in order.texts]
+    return passages(texts, network.tokens("", has_ends=True), network.beginning, window_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +44,21 @@ class Kind:
     pooling: str | None
 
 
-def refusal(kind: Kind) -> str | None:
-    """Why a model has no next token to predict, as the end of a sentence; None where it has. Pure."""
+def refusal(kind: Kind, *, may_embed: bool = False) -> str | None:
+    """Why a model has no next token to predict, as the end of a sentence; None where it has. Pure.
+
+    Args:
+        kind: What the model is.
+        may_embed: A model that makes embeddings will do, too.
+    """
     if not kind.has_vocabulary:
         return "it has no tokenizer"
     if kind.has_encoder:
-        return "it is an encoder, or reads its input with one"
+        return "it reads its input with an encoder first"
     if kind.is_diffusion:
         return "it fills in masked tokens in no order"
+    if may_embed:
+        return None
     if not kind.is_causal:
         return "each of its tokens sees those after it, too: it makes embeddings"
     if kind.pooling not in (None, "0"):
@@ -59,19 +67,20 @@ def refusal(kind: Kind) -> str | None:
 
 
 class Network:
-    """A model that predicts the next token, loaded.
+    """A model, loaded.
 
     Args:
         library: Who computes.
         path: GGUF file; the first piece of a split model.
         log: What the library said; the reason of a failure is looked up there.
+        may_embed: A model that makes embeddings will do, too.
 
     Raises:
         InvalidError: The file cannot be loaded, or the model does not predict the next token.
         UnavailableError: Memory is short.
     """
 
-    def __init__(self, library: LlamaLibrary, path: Path, log: Sequence[str]) -> None:
+    def __init__(self, library: LlamaLibrary, path: Path, log: Sequence[str], *, may_embed: bool = False) -> None:
         self._library, self._functions, self._log, self.path = library, library.functions, log, path
         self._context: int | None = None
         parameters = library.model_parameters()
@@ -80,7 +89,9 @@ class Network:
         if self._model is None:
             raise self._failure("model-not-loadable", f"llama.cpp cannot load {path}")
         self._vocabulary = self._functions.llama_model_get_vocab(self._model)
-        reason = refusal(self._kind())
+        kind = self._kind()
+        self.is_causal = kind.is_causal
+        reason = refusal(kind, may_embed=may_embed)
         if reason is not None:
             raise self._not_generative(reason)
         self.vocabulary_tokens: int = self._functions.llama_vocab_n_tokens(self._vocabulary)
@@ -101,16 +112,17 @@ class Network:
         Raises:
             UnavailableError: Memory is short, or the library did not take the parameters as they were meant.
         """
-        largest = piece_tokens(self.vocabulary_tokens) if observer is None else _LARGEST_PIECE
         wanted = self._library.context_parameters()
         wanted.n_ctx, wanted.n_threads, wanted.n_threads_batch = context_tokens, threads, threads
-        wanted.n_batch = wanted.n_ubatch = self.piece_tokens = min(largest, context_tokens)
+        self.piece_tokens = piece_tokens(context_tokens, self.vocabulary_tokens) if self.is_causal else context_tokens
+        wanted.n_batch = wanted.n_ubatch = self.piece_tokens
+        wanted.embeddings = not self.is_causal
         if observer is not None:
             wanted.cb_eval = ctypes.cast(observer, ctypes.c_void_p)
         self._context = self._functions.llama_init_from_model(self._model, wanted)
         if self._context is None:
             raise self._failure("context-not-created", f"llama.cpp cannot make room to compute in for {self.path}")
-        if not self._functions.llama_get_causal_attn(self._context):
+        if self._functions.llama_get_causal_attn(self._context) != self.is_causal:
             raise self._not_generative("each of its tokens sees those after it, too: it makes embeddings")
         taken = (self._functions.llama_n_batch(self._context), self._functions.llama_n_threads(self._context))
         if taken != (self.piece_tokens, threads) or self._functions.llama_n_ctx(self._context) < context_tokens:
@@ -120,18 +132,19 @@ class Network:
                 hint="pip install 'xllamacpp==2026.10.11549'",
             )
 
-    def tokens(self, text: str, *, has_marks: bool = False) -> list[int]:
-        """The tokens of a text, without a mark of its beginning.
+    def tokens(self, text: str, *, has_marks: bool = False, has_ends: bool = False) -> list[int]:
+        """The tokens of a text.
 
         Args:
             text: Any text.
             has_marks: Names of special tokens in it (``<|im_start|>``) stand for these tokens.
+            has_ends: With the marks of beginning and end that the model wants around a text.
         """
         raw = text.encode()
         room = len(raw) + 8
         while True:
             found = (ctypes.c_int32 * room)()
-            count = self._functions.llama_tokenize(self._vocabulary, raw, len(raw), found, room, False, has_marks)
+            count = self._functions.llama_tokenize(self._vocabulary, raw, len(raw), found, room, has_ends, has_marks)
             if count >= 0:
                 return list(found[:count])
             room = -count
@@ -180,10 +193,31 @@ class Network:
         Raises:
             UnavailableError: The library failed.
         """
+        positions = range(position, position + len(piece))
+        rows = sum(place >= first_row for place in positions)
+        self.compute(piece, position=position, wanted=[place >= first_row for place in positions])
+        if rows == 0:
+            return np.empty((0, self.vocabulary_tokens), np.float32)
+        values = self._functions.llama_get_logits_ith(self._context, len(piece) - rows)
+        if not values:
+            raise self._failure("computation-failed", f"llama.cpp gave no logits of {self.path}")
+        return np.ctypeslib.as_array(values, shape=(rows, self.vocabulary_tokens))
+
+    def compute(self, piece: Sequence[int], *, position: int, wanted: Sequence[bool]) -> None:
+        """Lets a piece pass through the model.
+
+        Args:
+            piece: Tokens; at most ``piece_tokens``.
+            position: Of its first token in the text.
+            wanted: For which of them the last layers are computed, too.
+
+        Raises:
+            UnavailableError: The library failed.
+        """
         count = len(piece)
         ids = np.asarray(piece, np.int32)
         positions = np.arange(position, position + count, dtype=np.int32)
-        flags = (positions >= first_row).astype(np.int8)
+        flags = np.asarray(wanted, np.int8)
         sequence = (ctypes.c_int32 * 1)(0)
         sequences = (ctypes.POINTER(ctypes.c_int32) * count)(
             *[ctypes.cast(sequence, ctypes.POINTER(ctypes.c_int32))] * count
@@ -199,13 +233,6 @@ class Network:
         )
         if self._functions.llama_decode(self._context, batch) != 0:
             raise self._failure("computation-failed", f"llama.cpp failed while it computed with {self.path}")
-        rows = int(flags.sum())
-        if rows == 0:
-            return np.empty((0, self.vocabulary_tokens), np.float32)
-        values = self._functions.llama_get_logits_ith(self._context, count - rows)
-        if not values:
-            raise self._failure("computation-failed", f"llama.cpp gave no logits of {self.path}")
-        return np.ctypeslib.as_array(values, shape=(rows, self.vocabulary_tokens))
 
     def close(self) -> None:
         """Frees what the library holds of it."""
@@ -245,9 +272,15 @@ class Network:
         return kind(code, f"{what}: {reason}")
 
 
-def piece_tokens(vocabulary_tokens: int) -> int:
-    """Tokens that are computed at once: as many as have 64 MiB of logits, at least 32, at most 512. Pure."""
-    return max(_FEWEST_PIECE, min(_LARGEST_PIECE, _LOGITS_BYTES // (4 * max(1, vocabulary_tokens))))
+def piece_tokens(window_tokens: int, vocabulary_tokens: int) -> int:
+    """Tokens that are computed at once: as many as have 64 MiB of logits, at least 32, at most 512. Pure.
+
+    Args:
+        window_tokens: What is computed in pieces; those are of about equal length.
+        vocabulary_tokens: Logits of a token; count.
+    """
+    largest = max(_FEWEST_PIECE, min(_LARGEST_PIECE, _LOGITS_BYTES // (4 * max(1, vocabulary_tokens))))
+    return math.ceil(window_tokens / math.ceil(window_tokens / largest))
 
 
 def _pointer(array: NDArray[np.int32]) -> Any:

@@ -22,7 +22,8 @@ def collect_importance(
 ) -> ImportanceMatrix:
     """Reads texts as one, in whole windows, and adds up the squares of what reaches each weight of a block.
 
-    A last piece that is shorter than a window is left out, unless there is no whole one.
+    A last piece that is shorter than a window is left out, unless there is no whole one. An encoder, for which a text
+    is whole, reads each text by itself, long ones in parts; llama.cpp's own tool does not read for encoders.
 
     Args:
         model: GGUF file that is not quantized much, or not at all; the first piece of a split model.

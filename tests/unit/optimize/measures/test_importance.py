@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 
@@ -48,7 +49,14 @@ def test_a_short_text_is_better_than_none(models: dict[str, Path]) -> None:
     assert refused.value.code == "text-too-short"
 
 
-def test_an_encoder_is_refused(models: dict[str, Path]) -> None:
-    """What predicts no token is not read this way."""
-    with pytest.raises(InvalidError, match="does not predict the next token"):
-        collect_importance(models["encoder"], [BIRDS], READING)
+def test_an_encoder_is_read_between_its_marks(models: dict[str, Path]) -> None:
+    """What reaches its first block is its embeddings, normalized: of a text of letters between beginning and end."""
+    letters = "abcdefghijklmnopqrst"
+    found = collect_importance(models["encoder"], [" ".join(letters)], READING)
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(models["encoder"]).tensors}
+    ids = [2, *(5 + number for number in range(len(letters))), 3]
+    whole = tensors["token_embd.weight"][ids] + tensors["position_embd.weight"][: len(ids)]
+    whole = whole + tensors["token_types.weight"][0]
+    normal = (whole - whole.mean(axis=1, keepdims=True)) / whole.std(axis=1, keepdims=True)
+    assert found.sums["blk.0.attn_q.weight"][0] == pytest.approx((normal**2).sum(axis=0), rel=1e-4)
+    assert found.counts["blk.1.ffn_down.weight"].tolist() == [len(ids)]
