@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("undercroft.cli.status", "Show models, replicas, memory, tokens/s, requests, uptime."),
     "chat": ("undercroft.cli.chat", "Talk to a model through the door."),
     "model": ("undercroft.cli.model", "Pull, list, show, verify and remove models."),
+    "optimize": ("undercroft.cli.optimize", "Make a new model of one that is there: smaller, for one's own task."),
+    "job": ("undercroft.cli.job", "Show, follow, cancel and resume what makes models."),
     "licence": ("undercroft.cli.licence", "Show what licences permit, and accept them for a use."),
     "engine": ("undercroft.cli.engine", "Show what runs and converts models; install what is not there."),
     "deployment": ("undercroft.cli.deployment", "Say which models are served, and how."),

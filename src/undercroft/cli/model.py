@@ -12,6 +12,7 @@ import typer
 from undercroft.catalog.licences import load_licences
 from undercroft.catalog.verdicts import judge_written
 from undercroft.cli.actor import current_actor
+from undercroft.cli.job_text import lineage_rows
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, Reason, harmless, print_json, print_table, print_wrapped
@@ -153,6 +154,10 @@ def show(name: str, as_json: AsJson = False) -> None:
     ]
     for label, value in rows:
         typer.echo(f"{label:16} {value}")
+    if made := lineage_rows(model.lineage):
+        typer.echo("how it was made")
+        for label, value in made:
+            print_wrapped(f"  {label:9} {harmless(value)}", indent=" " * 12)
     typer.echo(f"its licence, for {verdict.use}")
     for line in licence_lines(verdict, accepted):
         print_wrapped(f"  {harmless(line)}", indent="    ")

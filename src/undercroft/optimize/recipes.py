@@ -7,49 +7,34 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form, wrong_form
-from undercroft.core.ids import NAME_PATTERN
+from undercroft.core.ids import DIGEST_PATTERN, NAME_PATTERN
 from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
-from undercroft.planning.quantization import BLOCKS
+from undercroft.optimize.quantization.schemes import SCHEMES, scheme_named
 from undercroft.registry.releases.files import read_file
+from undercroft.storage.blobs import digest_file
 
-# What llama.cpp's quantizer calls them, from the largest to the smallest.
-SCHEMES = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K")
-KEPT_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 _HINT = "correct the file; its form is in docs/guide/optimize.md"
-_PATTERN_LIMIT = 128
 
 Step = int | str
 
 
-def _one_of(known: Sequence[str]) -> BeforeValidator:
-    """A validator of one of some names, in any case; the error names the nearest."""
-
-    def check(given: object) -> str:
-        found = str(given).strip().upper()
-        if isinstance(given, str) and found in known:
-            return found
-        near = difflib.get_close_matches(found, known, n=1, cutoff=0.4)
-        raise wrong_form(f"one of {', '.join(known)}" + (f" (nearest is {near[0]!r})" if near else ""))
-
-    return BeforeValidator(check)
-
-
-def _check_pattern(pattern: str) -> str:
-    if not pattern or len(pattern) > _PATTERN_LIMIT or not pattern.isprintable() or not pattern.isascii():
-        raise wrong_form("the name of a tensor such as 'output.weight', or a pattern such as 'blk.0.*'")
-    return pattern
+def _scheme(given: object) -> str:
+    try:
+        return scheme_named(str(given)).name
+    except InvalidError:
+        near = difflib.get_close_matches(str(given).strip().upper(), list(SCHEMES), n=1, cutoff=0.4)
+        nearest = f" (nearest is {near[0]!r})" if near else ""
+        raise wrong_form(f"a scheme of llama.cpp: {', '.join(SCHEMES)}{nearest}") from None
 
 
 _Name = Annotated[str, of_form(NAME_PATTERN.pattern, "a name of a-z, 0-9, '.', '_' and '-', up to 63 characters")]
 _Percent = Annotated[float, Field(ge=0, le=1000)]
-SchemeName = Annotated[str, _one_of(SCHEMES)]
-KeptType = Annotated[str, _one_of([name for name in KEPT_TYPES if name in BLOCKS])]
-TensorPattern = Annotated[str, AfterValidator(_check_pattern)]
+SchemeName = Annotated[str, BeforeValidator(_scheme)]
 
 
 class _Part(BaseModel):
@@ -60,6 +45,9 @@ class Importance(_Part):
     """How much each input of a matrix matters is measured while the model reads texts of its user's."""
 
     texts: Path = Field(description="A file of plain text in UTF-8: what the model will be used for.")
+    digest: Annotated[str, of_form(DIGEST_PATTERN.pattern, "'sha256:' and 64 hex digits")] | None = Field(
+        None, description="Of the file; what it is now where it is left out. Another content is refused."
+    )
 
 
 class Quantize(_Part):
@@ -67,10 +55,17 @@ class Quantize(_Part):
 
     scheme: SchemeName = Field(description="Which of llama.cpp's mixes.")
     importance: Importance | None = Field(None, description="Keep what matters to texts of your own.")
-    keep: dict[TensorPattern, KeptType] = Field(
-        {}, description="Name or pattern of tensors → the type that they get instead of the mix's."
+    allow_requantize: bool = Field(
+        False, description="Take a model that is quantized already: rounding twice loses more than rounding once."
     )
-    requantize: bool = Field(False, description="Also where the model is quantized already, which loses more.")
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if scheme_named(self.scheme).needs_importance and self.importance is None:
+            raise ValueError(
+                f"{self.scheme} is garbage without an importance matrix: expected importance: {{texts: FILE}}"
+            )
+        return self
 
 
 class StepEntry(_Part):
@@ -206,10 +201,12 @@ def _files(recipe: Recipe) -> Iterator[tuple[tuple[Step, ...], Path]]:
 
 
 def _with_files(recipe: Recipe, texts: dict[Step, Path]) -> Recipe:
-    """The recipe with absolute paths, so that another process finds the same files."""
+    """The recipe with absolute paths and digests, so that another process finds the same files, or says so."""
     data = recipe.model_dump(by_alias=True, exclude_unset=True)
     for number, path in texts.items():
-        data["steps"][number]["quantize"]["importance"]["texts"] = path
+        importance = data["steps"][number]["quantize"]["importance"]
+        importance["texts"] = path
+        importance.setdefault("digest", digest_file(path))
     return Recipe.model_validate(data)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from undercroft.core.errors import InvalidError, NotFoundError
+from undercroft.optimize.quantization.schemes import SCHEMES
 from undercroft.optimize.recipes import Recipe, load_recipe, make_recipe, texts_of
 
+DIGEST = "sha256:" + hashlib.sha256(b"what it is for").hexdigest()
 GOOD = """\
 from: tiny
 to: tiny-small
@@ -16,7 +19,6 @@ steps:
   - quantize:
       scheme: q4_k_m
       importance: {texts: texts.txt}
-      keep: {"blk.0.*": f16}
 gate: {max_kl: 0.1, max_perplexity_increase_percent: 2}
 seed: 7
 """
@@ -50,9 +52,8 @@ def test_a_recipe_becomes_one_value(tmp_path: Path) -> None:
             {
                 "quantize": {
                     "scheme": "Q4_K_M",
-                    "importance": {"texts": str(tmp_path / "texts.txt")},
-                    "keep": {"blk.0.*": "F16"},
-                    "requantize": False,
+                    "importance": {"texts": str(tmp_path / "texts.txt"), "digest": DIGEST},
+                    "allow_requantize": False,
                 }
             }
         ],
@@ -68,10 +69,11 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
     """Several mistakes are told at once, each with line, field and the nearest right word."""
     text = GOOD.replace("scheme: q4_k_m", "scheme: Q4_KM").replace("importance", "importanse").replace("seed", "sead")
     assert problems(tmp_path, text) == [
-        "line 5: steps[1].quantize.scheme: expected one of Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0, IQ4_XS, Q3_K_M, Q2_K "
-        "(nearest is 'Q4_K_M'), got 'Q4_KM'",
+        "line 5: steps[1].quantize.scheme: expected a scheme of llama.cpp: "
+        + ", ".join(SCHEMES)
+        + " (nearest is 'Q4_K_M'), got 'Q4_KM'",
         "line 6: steps[1].quantize.importanse: there is no such field; nearest is 'importance'",
-        "line 9: sead: there is no such field; nearest is 'seed'",
+        "line 8: sead: there is no such field; nearest is 'seed'",
     ]
 
 
@@ -84,10 +86,9 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
         ("quantize:", "steps[1]: expected one kind of step with its settings: quantize"),
         ("{}", "steps[1]: expected one kind of step with its settings: quantize"),
         ("quantize: {}", "steps[1].quantize.scheme: is missing"),
-        ("quantize: {scheme: 4}", "steps[1].quantize.scheme: expected one of Q8_0"),
+        ("quantize: {scheme: 4}", "steps[1].quantize.scheme: expected a scheme of llama.cpp: F32"),
         ("quantize: {scheme: Q8_0, bits: 3}", "steps[1].quantize.bits: there is no such field, expected one of scheme"),
-        ("quantize: {scheme: Q8_0, keep: {a: F17}}", "steps[1].quantize.keep.a: expected one of F32, F16"),
-        ("quantize: {scheme: Q8_0, keep: {'': F16}}", "steps[1].quantize.keep.: expected the name of a tensor"),
+        ("quantize: {scheme: IQ2_XS}", "steps[1].quantize: IQ2_XS is garbage without an importance matrix: expected"),
         ("quantize: {scheme: Q8_0, importance: {texts: no.txt}}", "steps[1].quantize.importance.texts: there is no"),
         ("quantize: {scheme: Q8_0, importance: {texts: 3}}", "steps[1].quantize.importance.texts: expected a path"),
     ],
@@ -133,5 +134,5 @@ def test_options_are_checked_as_a_file_is(tmp_path: Path) -> None:
     """The same words, without a line."""
     with pytest.raises(InvalidError) as caught:
         make_recipe({"from": "a", "to": "b", "steps": [{"quantize": {"scheme": "Q9"}}]}, what="the options")
-    assert "  - steps[1].quantize.scheme: expected one of Q8_0" in caught.value.message
+    assert "  - steps[1].quantize.scheme: expected a scheme of llama.cpp: F32" in caught.value.message
     assert caught.value.hint == "undercroft optimize quantize -h"

@@ -1,0 +1,111 @@
+"""Shows how a job goes until it ends: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+
+from undercroft.core.home import Home
+from undercroft.core.units import format_duration
+from undercroft.optimize.jobs import store
+from undercroft.optimize.jobs.folders import HowFar, JobFolder, read_progress
+from undercroft.optimize.jobs.states import ENDED, State
+from undercroft.optimize.jobs.store import Job
+from undercroft.storage.database import Database
+
+_POLL_SECONDS = 0.2
+_LINE_EVERY_SECONDS = 10.0
+_WORDS_WIDTH = 48
+_BAR_WIDTHS = (6, 40)
+
+Show = Callable[[Job, HowFar | None], None]
+
+
+def follow(home: Home, database: Database, job: str, *, is_quiet: bool) -> Job:
+    """Waits until a job has ended, however it ends.
+
+    Args:
+        home: Of the job.
+        database: Of the home.
+        job: Its id.
+        is_quiet: Show nothing.
+    """
+    folder = JobFolder(home, job)
+    with _shown(is_quiet=is_quiet) as show:
+        while True:
+            with database.read() as connection:
+                found = store.find(connection, job)
+            if found.state in ENDED:
+                return found
+            show(found, read_progress(folder) if found.state is State.RUNNING else None)
+            time.sleep(_POLL_SECONDS)
+
+
+def in_short(state: State, how_far: HowFar | None) -> str:
+    """How far a job is, for a table: ``running 43 %``."""
+    has_share = state is State.RUNNING and how_far is not None and how_far.total > 0
+    return f"{state} {how_far.ratio:.0%}".replace("%", " %") if has_share and how_far is not None else str(state)
+
+
+def in_words(state: State, how_far: HowFar | None) -> str:
+    """How far a job is: ``running, 43 %, 12 s left``; ``queued``."""
+    if state is not State.RUNNING or how_far is None or how_far.total <= 0:
+        return str(state)
+    place = f"step {how_far.step + 1} of {how_far.steps}, " if how_far.steps > 1 else ""
+    left = f", {format_duration(how_far.left_seconds)} left" if how_far.left_seconds else ""
+    return f"{state}, {place}{how_far.ratio:.0%}{left}".replace("%", " %")
+
+
+@contextmanager
+def _shown(*, is_quiet: bool) -> Iterator[Show]:
+    if is_quiet:
+        yield lambda job, how_far: None
+    elif sys.stderr.isatty():
+        console = Console(stderr=True)
+        width = min(max(console.width - _WORDS_WIDTH, _BAR_WIDTHS[0]), _BAR_WIDTHS[1])
+        bars = Bars(
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=width), console=console, transient=True
+        )
+        with bars:
+            yield _OnTerminal(bars)
+    else:
+        yield _InLines()
+
+
+class _OnTerminal:
+    """One bar for the step that is being done."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._task: TaskID = bars.add_task("", total=None)
+
+    def __call__(self, job: Job, how_far: HowFar | None) -> None:
+        words = f"{_doing(job, how_far)}: {in_words(job.state, how_far)}"
+        ratio = how_far.ratio if how_far is not None and how_far.total > 0 else None
+        self._bars.update(
+            self._task, description=words[: _WORDS_WIDTH - 2], completed=ratio or 0, total=1 if ratio else None
+        )
+
+
+class _InLines:
+    """For logs and pipes."""
+
+    def __init__(self) -> None:
+        self._told_seconds = time.monotonic()
+
+    def __call__(self, job: Job, how_far: HowFar | None) -> None:
+        now = time.monotonic()
+        if now - self._told_seconds < _LINE_EVERY_SECONDS:
+            return
+        self._told_seconds = now
+        print(f"{_doing(job, how_far)}: {in_words(job.state, how_far)}", file=sys.stderr, flush=True)
+
+
+def _doing(job: Job, how_far: HowFar | None) -> str:
+    return how_far.note if how_far is not None and how_far.note else job.kind

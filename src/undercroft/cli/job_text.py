@@ -1,0 +1,111 @@
+"""What people read of jobs, of recipes before they are done, and of the lineage of what was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from undercroft.core.clock import from_iso
+from undercroft.core.units import format_bytes, format_duration
+from undercroft.optimize.jobs.folders import HowFar
+from undercroft.optimize.jobs.room import Forecast
+from undercroft.optimize.jobs.states import State
+from undercroft.optimize.jobs.store import Job
+from undercroft.optimize.lineage import made_here
+
+Rows = list[tuple[str, str]]
+
+
+def job_rows(job: Job, how_far: str, log: str) -> Rows:
+    """A job, a label and a value a row.
+
+    Args:
+        job: It.
+        how_far: Its state and how far it is, in words.
+        log: Path of its log.
+    """
+    rows = [
+        ("job", job.id),
+        ("state", how_far),
+        ("makes", f"model {job.result}"),
+        *(("reads", f"model {parent.name}, {parent.digest[:19]}…") for parent in job.parents),
+        *(("step", text) for text in step_texts(job.recipe.get("steps", []))),
+        ("asked for", f"{job.created_at} by {job.actor}" + (f": {job.reason}" if job.reason else "")),
+    ]
+    if job.started_at is not None:
+        rows.append(("begun", job.started_at + (f", attempt {job.attempts}" if job.attempts > 1 else "")))
+    if job.ended_at is not None:
+        rows.append(("ended", job.ended_at + (f", after {took}" if (took := duration(job)) else "")))
+    if job.note:
+        rows.append(("note", job.note))
+    if job.problem is not None:
+        rows.append(("problem", f"{job.problem['code']}: {job.problem['message']}"))
+    return [*rows, ("log", log)]
+
+
+def duration(job: Job) -> str:
+    """How long its last attempt took; empty where it has not ended."""
+    if job.started_at is None or job.ended_at is None or job.ended_at < job.started_at:
+        return ""
+    return format_duration((from_iso(job.ended_at) - from_iso(job.started_at)).total_seconds())
+
+
+def next_line(job: Job) -> str | None:
+    """The command that comes next; None where there is none."""
+    return {
+        State.DONE: f"undercroft model show {job.result}",
+        State.FAILED: f"undercroft job resume {job.id}",
+        State.INTERRUPTED: f"undercroft job resume {job.id}",
+        State.RUNNING: f"undercroft job follow {job.id}",
+        State.QUEUED: f"undercroft job follow {job.id}",
+    }.get(job.state)
+
+
+def step_texts(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Steps of a recipe, one line each: ``quantize scheme=Q4_K_M``; what was left out is left out."""
+    return [f"{kind} {_settings(settings)}".rstrip() for step in steps for kind, settings in step.items()]
+
+
+def _settings(settings: Any) -> str:
+    if not isinstance(settings, Mapping):
+        return str(settings)
+    return " ".join(
+        f"{name}={_value(value)}" for name, value in settings.items() if value not in ({}, [], None, False, "")
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_value(inner)}" for name, inner in value.items()) + "}"
+    return str(value)
+
+
+def forecast_rows(forecast: Forecast, seconds: float | None, *, free_bytes: int, available_bytes: int) -> Rows:
+    """What a recipe will take, beside what there is."""
+    disk = f"{format_bytes(forecast.wanted_disk_bytes)} needed, {format_bytes(free_bytes)} free"
+    memory = f"{format_bytes(forecast.memory_bytes)} needed, {format_bytes(available_bytes)} available"
+    time = f"about {format_duration(seconds)}" if seconds is not None else "not known"
+    return [("size", format_bytes(forecast.result_bytes)), ("disk", disk), ("memory", memory), ("time", time)]
+
+
+def lineage_rows(lineage: Mapping[str, Any]) -> Rows:
+    """How a model was made; empty for one that was not made by a job."""
+    found = made_here(lineage)
+    if found is None:
+        return []
+    rows = [("made by", f"{found.get('job', '')}, {found.get('tool', '')}".strip(", "))]
+    rows += [("parent", f"{parent['name']}, {parent['digest']}") for parent in found.get("parents", ())]
+    rows += [("step", text) for text in step_texts(found["recipe"].get("steps", []))]
+    is_same = "gives the same digest" if found.get("is_reproducible") else "may give another digest"
+    rows.append(("seed", f"{found.get('seed', 0)}; doing it again with these versions {is_same}"))
+    versions = found.get("versions") or {}
+    rows.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
+    return rows
+
+
+def how_far_json(how_far: HowFar | None) -> dict[str, Any] | None:
+    """How far a job is, as plain data."""
+    if how_far is None:
+        return None
+    names = ("step", "steps", "done", "total", "unit", "note", "left_seconds")
+    return {name: getattr(how_far, name) for name in names}

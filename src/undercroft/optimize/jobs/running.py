@@ -1,0 +1,229 @@
+"""Does one job, in its own process: every step, then the import that gives the new model its name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, select
+
+from undercroft.core.errors import ConflictError, UnavailableError
+from undercroft.core.files import sync_folder
+from undercroft.core.home import Home
+from undercroft.hardware.main_memory import read_memory
+from undercroft.hardware.processors import usable_processors
+from undercroft.optimize.jobs import store
+from undercroft.optimize.jobs.folders import JobFolder, ProgressWriter
+from undercroft.optimize.jobs.room import check_room
+from undercroft.optimize.jobs.store import Job
+from undercroft.optimize.lineage import inherited_licence, inherited_use, lineage_of
+from undercroft.optimize.prepared import Prepared, PreparedStep
+from undercroft.optimize.preparing import prepare
+from undercroft.optimize.recipes import Recipe
+from undercroft.optimize.sources import check_unchanged
+from undercroft.optimize.steps import RESULT, Progress, Workspace
+from undercroft.registry.importing import IncomingFile, Origin, register
+from undercroft.registry.progress import Step as ImportStep
+from undercroft.storage.database import Database
+from undercroft.storage.tables import models
+
+# A quota of the disk, of the user, and a file system or a limit that holds no larger file.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def run_job(home: Home, database: Database, job: Job, *, tell: Callable[[str], None]) -> None:
+    """Makes the model of a job that this process has claimed, and gives it its name.
+
+    What earlier attempts finished is not done again.
+
+    Args:
+        home: Of the job.
+        database: Of the home.
+        job: As it was claimed.
+        tell: Gets a line for the log now and then.
+
+    Raises:
+        UndercroftError: It cannot be done; nothing has a name.
+    """
+    folder = JobFolder(home, job.id)
+    with explained(job.id, job.result):
+        folder.prepare()
+        with database.read() as connection:
+            prepared = prepare(home, connection, recipe_of(job))
+        check_unchanged(prepared.sources, [(parent.name, parent.digest) for parent in job.parents], job=job.id)
+        if not folder.step(len(prepared.steps) - 1).exists():
+            ensure_room(home, prepared)
+        source = prepared.sources[0].path
+        for number, step in enumerate(prepared.steps):
+            if not folder.step(number).exists():
+                with database.write() as connection:
+                    store.begin_step(connection, job, number)
+                tell(f"step {number + 1} of {len(prepared.steps)}: {step.kind}")
+                _run_step(folder, prepared, number, step, source)
+            source = folder.step(number) / RESULT
+        tell("checking and naming the result")
+        _name(home, database, job, prepared, source)
+    tell(f"model {job.result} is registered")
+
+
+def recipe_of(job: Job) -> Recipe:
+    """The recipe that a job keeps.
+
+    Raises:
+        ConflictError: ``recipe-of-other-version``.
+    """
+    try:
+        return Recipe.from_dict(job.recipe)
+    except ValidationError as error:
+        raise ConflictError(
+            "recipe-of-other-version",
+            f"the recipe of job {job.id} was written by another version of Undercroft, which knew other settings",
+            hint="ask for it anew: undercroft optimize",
+        ) from error
+
+
+def ensure_room(home: Home, prepared: Prepared) -> None:
+    """Looks whether disk and memory have room now.
+
+    Raises:
+        UnavailableError: ``disk-full`` or ``not-enough-memory``.
+    """
+    check_room(
+        prepared.forecast,
+        what=f"model {prepared.recipe.to!r}",
+        where=str(home.jobs),
+        free_bytes=shutil.disk_usage(home.jobs).free,
+        available_bytes=read_memory().available_bytes,
+    )
+
+
+@contextmanager
+def explained(job: str, result: str) -> Iterator[None]:
+    """A block in which what the operating system refuses becomes an error that says what to do.
+
+    Args:
+        job: The id of the job.
+        result: The name of its model.
+
+    Raises:
+        UnavailableError: ``out-of-memory``, ``disk-full`` or ``file-unusable``.
+    """
+    again = f"undercroft job resume {job}"
+    try:
+        yield
+    except MemoryError as error:
+        raise UnavailableError(
+            "out-of-memory",
+            f"the memory ran out while model {result!r} was made; nothing of it was kept",
+            hint=f"free some, then: {again}",
+        ) from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UnavailableError(
+                "disk-full",
+                f"the disk became full while model {result!r} was made; nothing half of it was kept",
+                hint=f"make room (undercroft model gc), then: {again}",
+            ) from error
+        where = str(error.filename or "a file")
+        raise UnavailableError(
+            "file-unusable",
+            f"cannot read or write {where[-200:]!r} for job {job}: {error.strerror or error}",
+            hint=f"mend that, then: {again}",
+        ) from error
+
+
+def _run_step(folder: JobFolder, prepared: Prepared, number: int, step: PreparedStep, source: Path) -> None:
+    """Runs a step in a folder that gets its name when it is whole."""
+    unfinished = folder.unfinished_step(number)
+    if unfinished.exists() and not step.is_continued:
+        shutil.rmtree(unfinished)
+    unfinished.mkdir(mode=0o700, exist_ok=True)
+    writer = ProgressWriter(folder, number, len(prepared.steps), now_seconds=time.monotonic())
+
+    def report(progress: Progress) -> None:
+        writer.write(progress, time.monotonic())
+
+    work = Workspace(source, unfinished, prepared.recipe.seed, usable_processors())
+    try:
+        step.step.run(work, report)
+        if not work.result.is_file():
+            raise UnavailableError(
+                "no-result", f"step {number + 1}, {step.kind}, ended without a result", hint=f"look at {folder.log}"
+            )
+        _make_durable(unfinished)
+        unfinished.rename(folder.step(number))
+    except BaseException:
+        if not step.is_continued:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    sync_folder(folder.work)
+
+
+def _make_durable(folder: Path) -> None:
+    """A step that is whole after a power loss, too."""
+    for path in folder.rglob("*"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_folder(folder)
+
+
+def _name(home: Home, database: Database, job: Job, prepared: Prepared, made: Path) -> None:
+    """Imports the result as any file is imported, and notes the job as done in the same transaction."""
+    parents = [source.model for source in prepared.sources]
+    lineage = lineage_of(
+        job=job.id,
+        parents=parents,
+        recipe=job.recipe,
+        steps=[{"kind": step.kind, **step.told} for step in prepared.steps],
+        seed=prepared.recipe.seed,
+        libraries={library for step in prepared.steps for library in step.libraries},
+        is_reproducible=all(step.is_reproducible for step in prepared.steps),
+    )
+    said = f"{prepared.recipe.kind} of {', '.join(parent.name for parent in parents)}"
+    origin = Origin(f"{job.id}: {said}", lineage, licence=inherited_licence(parents))
+    writer = ProgressWriter(
+        JobFolder(home, job.id), len(prepared.steps) - 1, len(prepared.steps), now_seconds=time.monotonic()
+    )
+
+    def report(step: ImportStep) -> None:
+        progress = Progress(step.done_bytes, step.total_bytes, "bytes", "checking the result")
+        writer.write(progress, time.monotonic())
+
+    def done(connection: Connection) -> None:
+        digest, twins = _content(connection, job.result)
+        note = f"its content is that of model {', '.join(twins)}" if twins else ""
+        store.finish(connection, job, note=note, after={"model": job.result, "digest": digest})
+
+    register(
+        database,
+        home,
+        [IncomingFile(f"{job.result}.gguf", made, is_ours=True)],
+        origin,
+        name=job.result,
+        actor=job.actor,
+        reason=job.reason,
+        progress=report,
+        admit=lambda facts: _noted(job, inherited_use(parents)),
+        besides=done,
+    )
+
+
+def _noted(job: Job, use: Mapping[str, str]) -> dict[str, Any]:
+    return {"job": job.id, **use}
+
+
+def _content(connection: Connection, name: str) -> tuple[str, list[str]]:
+    """The digest of a model, and the names of others that have it, too."""
+    digest = connection.execute(select(models.c.digest).where(models.c.name == name)).scalar_one()
+    others = select(models.c.name).where(models.c.digest == digest, models.c.name != name).order_by(models.c.name)
+    return digest, list(connection.execute(others).scalars())

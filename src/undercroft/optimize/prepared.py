@@ -1,0 +1,68 @@
+"""A recipe that was held against the registry and this machine: what it reads, what it does, what that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from undercroft.optimize.jobs.room import Forecast
+from undercroft.optimize.recipes import Recipe
+from undercroft.optimize.sources import Source
+from undercroft.optimize.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedStep:
+    """One step, ready to run.
+
+    Args:
+        kind: ``quantize`` …
+        step: What runs.
+        forecast: What it takes.
+        told: For the lineage: every setting, digests of files that it reads.
+        libraries: Packages whose versions matter.
+        is_reproducible: Whether the same source and seed give the same bytes.
+        is_continued: Whether it goes on from what an interrupted run of it has left.
+        measure: Tries for a moment how fast this machine is, and says how long the step takes; seconds. None where
+            that cannot be tried.
+    """
+
+    kind: str
+    step: Step
+    forecast: Forecast
+    told: Mapping[str, Any]
+    libraries: tuple[str, ...] = ()
+    is_reproducible: bool = True
+    is_continued: bool = False
+    measure: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A recipe that can be done here.
+
+    Args:
+        recipe: The whole.
+        sources: Models that it reads, the one that is changed first.
+        steps: In order.
+    """
+
+    recipe: Recipe
+    sources: tuple[Source, ...]
+    steps: tuple[PreparedStep, ...]
+
+    @property
+    def forecast(self) -> Forecast:
+        """Of all steps: what each writes is kept until the last has ended."""
+        return Forecast(
+            result_bytes=self.steps[-1].forecast.result_bytes,
+            disk_bytes=sum(step.forecast.disk_bytes for step in self.steps),
+            memory_bytes=max(step.forecast.memory_bytes for step in self.steps),
+        )
+
+    def measured_seconds(self) -> float | None:
+        """About how long it takes on this machine, tried for a moment; None where a step cannot be tried."""
+        found = [step.measure() if step.measure is not None else None for step in self.steps]
+        known = [seconds for seconds in found if seconds is not None]
+        return sum(known) if len(known) == len(found) else None

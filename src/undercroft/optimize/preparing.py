@@ -1,0 +1,35 @@
+"""Holds a recipe against the registry and this machine: everything that can be refused is refused here, before work."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from undercroft.core.home import Home
+from undercroft.hardware.processors import usable_processors
+from undercroft.optimize.prepared import Prepared, PreparedStep
+from undercroft.optimize.quantize_step import prepare_quantize
+from undercroft.optimize.recipes import Recipe, StepEntry
+from undercroft.optimize.sources import Source, open_source
+
+
+def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
+    """What a recipe reads, does and takes.
+
+    Args:
+        home: Of the models.
+        connection: Of its database.
+        recipe: What is wanted.
+
+    Raises:
+        NotFoundError: There is no such model.
+        InvalidError: It is of the wrong kind, or the steps would change nothing.
+        RefusedError: The steps would make garbage of it.
+        UnavailableError: Its file was changed or is gone.
+    """
+    source = open_source(home, connection, recipe.source)
+    return Prepared(recipe, (source,), tuple(_prepare_step(entry, source) for entry in recipe.steps))
+
+
+def _prepare_step(entry: StepEntry, source: Source) -> PreparedStep:
+    assert entry.quantize is not None  # the only kind there is, which the recipe has made sure of
+    return prepare_quantize(entry.quantize, source, threads=usable_processors())
