@@ -33,7 +33,7 @@ from undercroft.registry.inspection.gguf import GgufHeader, Tensor, read_gguf
 Floats = NDArray[np.float32]
 
 _SUMS, _COUNTS = ".in_sum2", ".counts"
-_HINT = "collect it again with: undercroft optimize importance"
+_HINT = "have it collected anew from your texts: undercroft optimize quantize MODEL --importance-texts FILE"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

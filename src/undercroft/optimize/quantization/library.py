@@ -148,7 +148,7 @@ class Library:
             raise RefusedError(
                 "needs-importance",
                 f"{kind} cannot be made without an importance matrix",
-                hint="give one with --importance, or choose Q2_K",
+                hint="name texts of your own with --importance-texts FILE, or choose Q2_K",
             )
         expected = (count, self.row_bytes(kind, columns))
         is_contiguous = rows.flags.c_contiguous and into.flags.c_contiguous

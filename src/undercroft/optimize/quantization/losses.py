@@ -31,36 +31,53 @@ class Loss:
         squared_error: Sum of squared differences.
         squared_source: Sum of squares of the source.
         elements: Compared; count.
+        weighted_error: As the first, each column by its importance; as the first where there is no matrix.
+        weighted_source: Likewise of the source.
     """
 
     squared_error: float = 0.0
     squared_source: float = 0.0
     elements: int = 0
+    weighted_error: float = 0.0
+    weighted_source: float = 0.0
 
     def add(self, other: Loss) -> None:
         """Takes another part of the same tensor in."""
         self.squared_error += other.squared_error
         self.squared_source += other.squared_source
         self.elements += other.elements
+        self.weighted_error += other.weighted_error
+        self.weighted_source += other.weighted_source
 
     @property
     def relative(self) -> float:
         """Root mean square of the difference, as a share of the source's; 0 where both are nothing."""
-        if self.squared_source == 0.0:
-            return 0.0 if self.squared_error == 0.0 else math.inf
-        return math.sqrt(self.squared_error / self.squared_source)
+        return _share(self.squared_error, self.squared_source)
+
+    @property
+    def relative_where_it_matters(self) -> float:
+        """The same with each column by its importance: what a matrix calls unimportant may be lost altogether."""
+        return _share(self.weighted_error, self.weighted_source)
 
 
-def compare(source: Floats, written: Floats) -> Loss:
+def compare(source: Floats, written: Floats, importance: Floats | None = None) -> Loss:
     """Compares two pieces of a tensor.
 
     Args:
-        source: Any shape, contiguous.
+        source: Whole rows, contiguous.
         written: Same size; overwritten.
+        importance: One weight a column; shape ``(columns,)``. None where all count alike.
     """
     flat, difference = source.reshape(-1), written.reshape(-1)
     np.subtract(flat, difference, out=difference)
-    return Loss(_sum_of_squares(difference), _sum_of_squares(flat), flat.size)
+    error, size = _sum_of_squares(difference), _sum_of_squares(flat)
+    if importance is None:
+        return Loss(error, size, flat.size, error, size)
+    roots = np.sqrt(importance)
+    columns = roots.size
+    np.multiply(difference.reshape(-1, columns), roots, out=difference.reshape(-1, columns))
+    weighted = np.ravel(flat.reshape(-1, columns) * roots)
+    return Loss(error, size, flat.size, _sum_of_squares(difference), _sum_of_squares(weighted))
 
 
 def limit_of(kind: str) -> float:
@@ -85,14 +102,21 @@ def check_loss(name: str, kind: str, loss: Loss) -> None:
         InvalidError: ``lost-too-much``: it is further from its source than its type explains.
     """
     is_faint = loss.squared_source < loss.elements * _FAINT**2
-    is_far = loss.relative > limit_of(kind) and not (is_faint and loss.squared_error <= loss.squared_source)
+    nearest = min(loss.relative, loss.relative_where_it_matters)
+    is_far = nearest > limit_of(kind) and not (is_faint and loss.squared_error <= loss.squared_source)
     if is_far or not math.isfinite(loss.squared_error):
         raise InvalidError(
             "lost-too-much",
-            f"tensor {name!r} read back as {kind} differs from its source by {loss.relative:.0%} of its size, expected "
+            f"tensor {name!r} read back as {kind} differs from its source by {nearest:.0%} of its size, expected "
             f"at most {limit_of(kind):.0%}; the file was not kept",
             hint="choose a scheme with more bits, such as Q8_0; if it fails too, the installation is damaged",
         )
+
+
+def _share(error: float, size: float) -> float:
+    if size == 0.0:
+        return 0.0 if error == 0.0 else math.inf
+    return math.sqrt(error / size)
 
 
 def _sum_of_squares(values: Floats) -> float:

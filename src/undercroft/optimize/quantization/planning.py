@@ -174,5 +174,5 @@ def _check_change(
             "needs-importance",
             f"{scheme.name} makes {kind} of tensor {tensor.name!r}, which is garbage without an importance matrix, "
             f"and {have}",
-            hint="collect one from your own texts, or choose Q2_K",
+            hint="name texts of your own with --importance-texts FILE, or choose Q2_K",
         )

@@ -136,9 +136,8 @@ class Writer:
         if tensor.kind != tensor.source_kind:
             rows = self._floats(tensor.source_kind, blocks).reshape(piece.count, tensor.columns)
             blocks = np.empty((piece.count, row_bytes), np.uint8)
-            weights = self._weights.get(tensor.name)
             try:
-                self._library.quantize(tensor.kind, rows, None if weights is None else weights[piece.matrix], blocks)
+                self._library.quantize(tensor.kind, rows, self._weights_of(tensor, piece), blocks)
             except InvalidError as error:
                 raise InvalidError(error.code, f"tensor {tensor.name!r}: {error.message}", hint=error.hint) from error
         _write_exactly(self._file, blocks.reshape(-1), tensor.begin + piece.first * row_bytes)
@@ -156,7 +155,12 @@ class Writer:
                     hint="check the disk, then try again",
                 )
             return Loss()
-        return compare(self._floats(tensor.source_kind, source), self._floats(tensor.kind, written))
+        before, after = self._floats(tensor.source_kind, source), self._floats(tensor.kind, written)
+        return compare(before, after, self._weights_of(tensor, piece))
+
+    def _weights_of(self, tensor: PlannedTensor, piece: _Piece) -> Floats | None:
+        weights = self._weights.get(tensor.name)
+        return None if weights is None else weights[piece.matrix]
 
     def _source_blocks(self, tensor: PlannedTensor, piece: _Piece) -> Bytes:
         row_bytes = _row_bytes(tensor.source_kind, tensor.columns)

@@ -52,3 +52,17 @@ def test_no_number_is_no_small_loss() -> None:
     source = np.ones(256, np.float32)
     with pytest.raises(InvalidError):
         check_loss("a", "IQ1_S", compare(source, np.full(256, np.nan, np.float32)))
+
+
+def test_what_a_matrix_calls_unimportant_may_be_lost() -> None:
+    """Columns that no text excites may become zeros; that does not excuse the others."""
+    source = _RANDOM.standard_normal((8, 256), dtype=np.float32)
+    importance = np.zeros(256, np.float32)
+    importance[:32] = 1.0
+    without = source.copy()
+    without[:, 32:] = 0.0
+    check_loss("a", "Q4_K", compare(source, without.copy(), importance))
+    with pytest.raises(InvalidError):
+        check_loss("a", "Q4_K", compare(source, without.copy()))
+    with pytest.raises(InvalidError):
+        check_loss("a", "Q4_K", compare(source, source - without, importance))

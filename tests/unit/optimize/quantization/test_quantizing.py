@@ -113,6 +113,15 @@ def test_a_type_that_needs_a_matrix_is_refused_before_anything_is_written(model:
     assert _only(tmp_path) == ["model.gguf"]
 
 
+def test_a_matrix_in_which_most_columns_say_nothing_is_usable(model: Path, tmp_path: Path) -> None:
+    """As neurons that never fire leave behind."""
+    matrix = random_importance(_NETWORK)
+    for sums in matrix.sums.values():
+        sums[:, 16:] = 0.0
+    for scheme in ("Q4_0", "Q4_K_M", "IQ4_XS", "IQ2_XS"):
+        assert _quantize(model, tmp_path / "small.gguf", scheme, importance=matrix).tensors
+
+
 def test_rounding_twice_has_to_be_meant(tmp_path: Path) -> None:
     """A model in Q8_0 is taken only when that is said."""
     model = write_random(tmp_path / "model.gguf", RandomNetwork(blocks=1, kind="Q8_0"))
