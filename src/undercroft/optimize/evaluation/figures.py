@@ -130,7 +130,7 @@ def _of_items(items: Sequence[ItemResult], seed: int) -> dict[Measure, Estimate]
         known = [value for value in values if value is not None]
         if known:
             found[measure] = mean(known, seed=seed)
-    # Tokens by seconds of all answers: the rate of one whose pieces were read late, all at once, means nothing by itself.
+    # Of all answers together: the rate of one whose pieces were read late, all at once, means nothing by itself.
     spoken = [item for item in items if item.speaking_seconds]
     if spoken:
         tokens = [float((item.answer_tokens or 0) - 1) for item in spoken]

@@ -329,3 +329,5 @@ def _bad(path: Path, problems: Sequence[str]) -> InvalidError:
 
 _WRITTEN: TypeAdapter[_Written] = TypeAdapter(_Written)
 _FIELD_NAMES = field_names(_Written, Message)
+# Of a question, as the guide explains them.
+FIELDS = tuple(_Written.model_fields)
