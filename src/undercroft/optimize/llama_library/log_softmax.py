@@ -1,9 +1,12 @@
-"""From logits to log-probabilities and divergences, in double precision and in blocks that fit a cache. Pure."""
+"""From logits to log-probabilities and divergences, in blocks that fit a cache. Pure.
+
+Exponentials are taken in the single precision that logits have, sums in double precision: what comes out is good to
+about one part in ten million, and models that agree have a divergence of exactly 0.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +47,8 @@ def chosen_log_probabilities(logits: Floats, targets: NDArray[np.int32]) -> Doub
     """
     found = np.empty(len(targets), np.float64)
     for rows in _blocks(logits):
-        found[rows] = _log_softmax(logits[rows])[_each(targets[rows]), targets[rows]]
+        block = _normalize(logits[rows])
+        found[rows] = block.log_probabilities(targets[rows])
     return found
 
 
@@ -64,28 +68,50 @@ def compare(logits: Floats, parent_logits: Floats, targets: NDArray[np.int32]) -
     own, parents, divergences = (np.empty(count, np.float64) for _ in range(3))
     is_same = np.empty(count, np.bool_)
     for rows in _blocks(logits):
-        ours, theirs = _log_softmax(logits[rows]), _log_softmax(parent_logits[rows])
-        each = _each(targets[rows])
-        own[rows], parents[rows] = ours[each, targets[rows]], theirs[each, targets[rows]]
-        is_same[rows] = ours.argmax(axis=1) == theirs.argmax(axis=1)
-        weights = np.exp(theirs)
-        difference = np.subtract(theirs, ours, out=np.zeros_like(ours), where=weights > 0)
-        divergences[rows] = np.maximum((weights * difference).sum(axis=1), 0.0)
+        ours, theirs = _normalize(logits[rows]), _normalize(parent_logits[rows])
+        own[rows], parents[rows] = ours.log_probabilities(targets[rows]), theirs.log_probabilities(targets[rows])
+        is_same[rows] = logits[rows].argmax(axis=1) == parent_logits[rows].argmax(axis=1)
+        divergences[rows] = _divergences(ours, theirs)
     return Comparison(own, parents, divergences, is_same)
 
 
-def _log_softmax(logits: Floats) -> Doubles:
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Rows of logits, made ready.
+
+    Args:
+        shifted: Logits less the largest of their row; shape ``(rows, vocabulary)``.
+        weights: Their exponentials; the same shape.
+        sums: Of the exponentials of each row; shape ``(rows,)``.
+    """
+
+    shifted: Floats
+    weights: Floats
+    sums: Doubles
+
+    def log_probabilities(self, targets: NDArray[np.int32]) -> Doubles:
+        chosen: Doubles = self.shifted[np.arange(len(targets)), targets].astype(np.float64)
+        return chosen - np.log(self.sums)
+
+
+def _normalize(logits: Floats) -> _Block:
     with np.errstate(invalid="ignore"):  # what is not finite is told by who asked
-        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-        normalizers: Doubles = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        return np.asarray(shifted - normalizers)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        weights = np.exp(shifted)
+        return _Block(shifted, weights, weights.sum(axis=1, dtype=np.float64))
+
+
+def _divergences(ours: _Block, theirs: _Block) -> Doubles:
+    """The mean of the difference of the logarithms under the parent's distribution."""
+    with np.errstate(invalid="ignore"):
+        difference = np.zeros_like(ours.shifted)
+        np.subtract(theirs.shifted, ours.shifted, out=difference, where=theirs.weights > 0)
+        weighted = (theirs.weights * difference).sum(axis=1, dtype=np.float64)
+        found: Doubles = weighted / theirs.sums - np.log(theirs.sums) + np.log(ours.sums)
+        return np.maximum(found, 0.0)
 
 
 def _blocks(logits: Floats) -> list[slice]:
     rows, vocabulary = logits.shape
     step = max(1, _BLOCK_VALUES // vocabulary)
     return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
-
-
-def _each(targets: NDArray[Any]) -> NDArray[np.intp]:
-    return np.arange(len(targets))
