@@ -42,9 +42,15 @@ def test_models_of_other_vocabularies_are_refused(models: dict[str, Path]) -> No
     assert "bits per byte" in (refused.value.hint or "")
 
 
-def test_texts_without_a_judged_token_count_nothing(models: dict[str, Path]) -> None:
-    """In windows of llama.cpp's tool a short text has no part in the figures, and keeps its record."""
+def test_it_is_what_llama_perplexity_says(models: dict[str, Path]) -> None:
+    """llama-perplexity --kl-divergence of the same release, -c 64, gave these figures; a text too short has no part."""
     reading = Reading(window_tokens=64, is_as_llama_perplexity=True, threads=1)
     found = measure_divergence(models["other"], models["chat"], ["a bird", BIRDS], reading)
+    assert found.mean_nats == pytest.approx(0.160834, abs=1e-4)
+    assert found.median_nats == pytest.approx(0.160911, abs=1e-4)
+    assert found.percentile_99_nats == pytest.approx(0.185370, abs=1e-4)
+    assert found.maximum_nats == pytest.approx(0.195990, abs=1e-4)
+    assert found.same_top_ratio == pytest.approx(0.01959, abs=0.003)
+    assert found.model.value == pytest.approx(386.5563, abs=0.05)
     assert [text.tokens for text in found.model.texts] == [0, 28 * 31]
     assert found.texts[0].divergence_nats == 0.0
