@@ -146,6 +146,27 @@ def test_a_full_disk_leaves_nothing_half(cellar: Cellar, large_file: Path) -> No
     assert cellar.json("job", "resume", job["id"])["state"] == "done"
 
 
+def test_what_does_not_pass_its_gate_gets_no_name(cellar: Cellar, tmp_path: Path) -> None:
+    """It is measured beside its parent and kept with its card, as failed, until somebody cancels the job."""
+    cellar.run("model", "pull", str(STARTER), "--name", "pilot")
+    (tmp_path / "texts.txt").write_text("The parcel came broken, I want my money back.\n" * 12, encoding="utf-8")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "from: pilot\nto: small\nsteps:\n  - quantize: {scheme: Q2_K, allow_requantize: true}\n"
+        "evaluation: {texts: texts.txt}\ngate: {max_kl: 0.0000001}\n",
+        encoding="utf-8",
+    )
+    said = cellar.run("optimize", "run", str(recipe), expected=3).stderr
+    assert "gate-not-passed: model 'small' does not pass its gate and gets no name:\n  - max_kl: " in said
+    assert [model["name"] for model in cellar.json("model", "list")] == ["pilot"]
+    (job,) = cellar.json("job", "list")
+    folder = cellar.home / "jobs" / job["id"]
+    assert (folder / "work" / "step-0" / "model.gguf").exists()
+    cellar.run("job", "cancel", job["id"])
+    assert not (folder / "work").exists()
+    assert (folder / "card" / "card.html").exists()
+
+
 def test_a_wrong_recipe_is_refused_at_once(cellar: Cellar, tmp_path: Path) -> None:
     """Each mistake with its line and the nearest right word, before a home is looked into."""
     recipe = tmp_path / "recipe.yaml"

@@ -60,11 +60,11 @@ def show(job: Which, as_json: AsJson = False) -> None:
     with database.read() as connection:
         found = store.find(connection, job)
     how_far = _how_far(home, found)
-    log = JobFolder(home, found.id).log
+    folder = JobFolder(home, found.id)
     if as_json:
-        print_json({**found.to_dict(), "progress": how_far_json(how_far), "log": str(log)})
+        print_json({**found.to_dict(), "progress": how_far_json(how_far), "log": str(folder.log)})
         return
-    for label, value in job_rows(found, in_words(found.state, how_far), str(log)):
+    for label, value in job_rows(found, in_words(found.state, how_far), folder):
         print_wrapped(f"{label:10} {harmless(value)}", indent=" " * 11)
     if how_far is not None and how_far.note:
         typer.echo(f"{'doing':10} {harmless(how_far.note)}")
@@ -90,7 +90,7 @@ def cancel(job: Which, because: Reason = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(ended.to_dict())
         return
-    typer.echo(f"Job {ended.id} is cancelled; no model {ended.result} was made.")
+    typer.echo(f"Job {ended.id} is cancelled; what it had in hand is removed.")
 
 
 @app.command()

@@ -7,7 +7,8 @@ from typing import Any
 
 from undercroft.core.clock import from_iso
 from undercroft.core.units import format_bytes, format_duration
-from undercroft.optimize.jobs.folders import HowFar
+from undercroft.optimize.cards.measuring import PAGE_FILE
+from undercroft.optimize.jobs.folders import HowFar, JobFolder
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.jobs.states import State
 from undercroft.optimize.jobs.store import Job
@@ -16,13 +17,13 @@ from undercroft.optimize.lineage import made_here
 Rows = list[tuple[str, str]]
 
 
-def job_rows(job: Job, how_far: str, log: str) -> Rows:
+def job_rows(job: Job, how_far: str, folder: JobFolder) -> Rows:
     """A job, a label and a value a row.
 
     Args:
         job: It.
         how_far: Its state and how far it is, in words.
-        log: Path of its log.
+        folder: Of the job.
     """
     rows = [
         ("job", job.id),
@@ -39,8 +40,11 @@ def job_rows(job: Job, how_far: str, log: str) -> Rows:
     if job.note:
         rows.append(("note", job.note))
     if job.problem is not None:
-        rows.append(("problem", f"{job.problem['code']}: {job.problem['message']}"))
-    return [*rows, ("log", log)]
+        first, *more = f"{job.problem['code']}: {job.problem['message']}".splitlines()
+        rows += [("problem", first), *(("", line) for line in more)]
+    if folder.card.is_dir():
+        rows.append(("card", str(folder.card / PAGE_FILE)))
+    return [*rows, ("log", str(folder.log))]
 
 
 def duration(job: Job) -> str:
@@ -99,6 +103,8 @@ def lineage_rows(lineage: Mapping[str, Any]) -> Rows:
     is_same = "gives the same digest" if found.get("is_reproducible") else "may give another digest"
     rows.append(("seed", f"{found.get('seed', 0)}; doing it again with these versions {is_same}"))
     versions = found.get("versions") or {}
+    if isinstance(found.get("card"), Mapping):
+        rows.append(("card", f"of {found['card'].get('made_at', '')}; undercroft job show {found.get('job', '')}"))
     rows.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
     return rows
 

@@ -24,6 +24,7 @@ def lineage_of(
     seed: int,
     libraries: Iterable[str],
     is_reproducible: bool,
+    card: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The lineage of a new model, as plain data.
 
@@ -35,8 +36,9 @@ def lineage_of(
         seed: Of everything that was random.
         libraries: Packages whose versions matter.
         is_reproducible: Whether the same recipe and seed give the same digest with the same versions.
+        card: What was measured of it, as `undercroft.optimize.cards.card.Card` has it; None where nothing was.
     """
-    return {
+    made = {
         "kind": KIND,
         "job": job,
         "parents": [{"name": parent.name, "digest": parent.digest} for parent in parents],
@@ -47,6 +49,7 @@ def lineage_of(
         "tool": f"undercroft {undercroft.__version__}",
         "versions": versions(libraries),
     }
+    return made if card is None else {**made, "card": {name: card[name] for name in card if name != "items"}}
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:

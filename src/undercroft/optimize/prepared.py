@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from undercroft.optimize.jobs.room import Forecast
+from undercroft.optimize.judging import PreparedEvaluation
 from undercroft.optimize.recipes import Recipe
 from undercroft.optimize.sources import Source
 from undercroft.optimize.steps import Step
@@ -46,23 +47,29 @@ class Prepared:
         recipe: The whole.
         sources: Models that it reads, the one that is changed first.
         steps: In order.
+        evaluation: What is measured of the result; None measures nothing.
     """
 
     recipe: Recipe
     sources: tuple[Source, ...]
     steps: tuple[PreparedStep, ...]
+    evaluation: PreparedEvaluation | None = None
 
     @property
     def forecast(self) -> Forecast:
         """Of all steps: what each writes is kept until the last has ended."""
+        result = self.steps[-1].forecast.result_bytes
+        judged = self.evaluation.memory_bytes(result) if self.evaluation is not None else 0
         return Forecast(
-            result_bytes=self.steps[-1].forecast.result_bytes,
+            result_bytes=result,
             disk_bytes=sum(step.forecast.disk_bytes for step in self.steps),
-            memory_bytes=max(step.forecast.memory_bytes for step in self.steps),
+            memory_bytes=max(judged, *(step.forecast.memory_bytes for step in self.steps)),
         )
 
     def measured_seconds(self) -> float | None:
-        """About how long it takes on this machine, tried for a moment; None where a step cannot be tried."""
+        """About how long it takes on this machine, tried for a moment; None where a part of it cannot be tried."""
+        if self.evaluation is not None:
+            return None
         found = [step.measure() if step.measure is not None else None for step in self.steps]
         known = [seconds for seconds in found if seconds is not None]
         return sum(known) if len(known) == len(found) else None

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from undercroft.core.home import Home
 from undercroft.hardware.processors import usable_processors
+from undercroft.optimize.judging import prepare_evaluation
 from undercroft.optimize.prepared import Prepared, PreparedStep
 from undercroft.optimize.quantize_step import prepare_quantize
 from undercroft.optimize.recipes import Recipe, StepEntry
@@ -27,7 +28,11 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
         UnavailableError: Its file was changed or is gone.
     """
     source = open_source(home, connection, recipe.source)
-    return Prepared(recipe, (source,), tuple(_prepare_step(entry, source) for entry in recipe.steps))
+    steps = tuple(_prepare_step(entry, source) for entry in recipe.steps)
+    asked = recipe.evaluation
+    return Prepared(
+        recipe, (source,), steps, prepare_evaluation(asked, recipe.gate, source) if asked is not None else None
+    )
 
 
 def _prepare_step(entry: StepEntry, source: Source) -> PreparedStep:

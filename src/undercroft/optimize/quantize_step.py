@@ -143,11 +143,11 @@ def read_texts(importance: Importance) -> str:
     except OSError as error:
         raise UnavailableError("texts-unreadable", f"cannot read the texts {path}: {error.strerror}") from error
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
-    if importance.digest is not None and digest != importance.digest:
+    if importance.texts_digest is not None and digest != importance.texts_digest:
         raise ConflictError(
             "texts-changed",
-            f"the texts {path} are not what the recipe was made for: expected {importance.digest}, got {digest}",
-            hint="put them back, or leave digest out of the recipe and ask anew",
+            f"the texts {path} are not what the recipe was made for: expected {importance.texts_digest}, got {digest}",
+            hint="put them back, or leave texts_digest out of the recipe and ask anew",
         )
     try:
         return raw.decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -14,6 +14,7 @@ from undercroft.core.forms import of_form, wrong_form
 from undercroft.core.ids import DIGEST_PATTERN, NAME_PATTERN
 from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
+from undercroft.optimize.evaluation.gate_rules import GateRules
 from undercroft.optimize.quantization.schemes import SCHEMES, scheme_named
 from undercroft.registry.releases.files import read_file
 from undercroft.storage.blobs import digest_file
@@ -33,7 +34,7 @@ def _scheme(given: object) -> str:
 
 
 _Name = Annotated[str, of_form(NAME_PATTERN.pattern, "a name of a-z, 0-9, '.', '_' and '-', up to 63 characters")]
-_Percent = Annotated[float, Field(ge=0, le=1000)]
+_Digest = Annotated[str, of_form(DIGEST_PATTERN.pattern, "'sha256:' and 64 hex digits")]
 SchemeName = Annotated[str, BeforeValidator(_scheme)]
 
 
@@ -45,7 +46,7 @@ class Importance(_Part):
     """How much each input of a matrix matters is measured while the model reads texts of its user's."""
 
     texts: Path = Field(description="A file of plain text in UTF-8: what the model will be used for.")
-    digest: Annotated[str, of_form(DIGEST_PATTERN.pattern, "'sha256:' and 64 hex digits")] | None = Field(
+    texts_digest: _Digest | None = Field(
         None, description="Of the file; what it is now where it is left out. Another content is refused."
     )
 
@@ -91,14 +92,19 @@ class StepEntry(_Part):
         return found
 
 
-class Gate(_Part):
-    """What the new model has to hold to get its name; a rule that is left out asks nothing."""
+class Evaluation(_Part):
+    """What the new model is measured by, beside its parent, before it has its name."""
 
-    max_perplexity_increase_percent: _Percent | None = Field(
-        None, description="Most that perplexity may rise over its parent's."
-    )
-    max_kl: float | None = Field(None, ge=0, le=100, description="Largest mean KL divergence from its parent; nats.")
-    min_score: float | None = Field(None, ge=0, le=1, description="Least score on the task.")
+    tasks: Path | None = Field(None, description="Questions with checks: JSON lines, or a probe file.")
+    tasks_digest: _Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
+    texts: Path | None = Field(None, description="Texts of your own: plain, or JSON lines.")
+    texts_digest: _Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Self:
+        if self.tasks is None and self.texts is None:
+            raise ValueError("expected tasks: FILE, texts: FILE or both")
+        return self
 
 
 class Recipe(_Part):
@@ -107,13 +113,20 @@ class Recipe(_Part):
     source: _Name = Field(alias="from", description="A model of the registry.")
     to: _Name = Field(description="The name of the new model.")
     steps: Annotated[list[StepEntry], Field(min_length=1, max_length=20)]
-    gate: Gate | None = None
+    evaluation: Evaluation | None = None
+    gate: GateRules | None = None
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Of everything that is random.")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         if self.source == self.to:
             raise ValueError(f"to: expected another name than that of the model it is made from, got {self.to!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_what_it_judges(self) -> Self:
+        if self.gate is not None and self.evaluation is None:
+            raise ValueError("gate: expected evaluation beside it, with tasks or texts to judge by")
         return self
 
     @model_validator(mode="after")
@@ -172,12 +185,6 @@ def make_recipe(values: dict[str, Any], *, what: str) -> Recipe:
     return _read(values, Path.cwd(), what, lambda place: "")
 
 
-def texts_of(recipe: Recipe) -> list[Path]:
-    """Files of texts that its steps read."""
-    found = (entry.quantize.importance for entry in recipe.steps if entry.quantize is not None)
-    return [importance.texts for importance in found if importance is not None]
-
-
 def _read(document: Any, folder: Path, what: str, place_of: Callable[[Sequence[Step]], str]) -> Recipe:
     if document is None:
         raise _bad(what, ["line 1: expected a recipe with from, to and steps, found nothing"])
@@ -191,22 +198,28 @@ def _read(document: Any, folder: Path, what: str, place_of: Callable[[Sequence[S
         raise _bad(
             what, [f"{place_of(place)}{_field(place)}there is no file {str(found[place])!r}" for place in missing]
         )
-    return _with_files(recipe, {place[1]: path for place, path in found.items()})
+    return _with_files(recipe, found)
 
 
 def _files(recipe: Recipe) -> Iterator[tuple[tuple[Step, ...], Path]]:
     for number, entry in enumerate(recipe.steps):
         if entry.quantize is not None and entry.quantize.importance is not None:
             yield ("steps", number, "quantize", "importance", "texts"), entry.quantize.importance.texts
+    if recipe.evaluation is not None:
+        for name, path in (("tasks", recipe.evaluation.tasks), ("texts", recipe.evaluation.texts)):
+            if path is not None:
+                yield ("evaluation", name), path
 
 
-def _with_files(recipe: Recipe, texts: dict[Step, Path]) -> Recipe:
+def _with_files(recipe: Recipe, files: Mapping[tuple[Step, ...], Path]) -> Recipe:
     """The recipe with absolute paths and digests, so that another process finds the same files, or says so."""
     data = recipe.model_dump(by_alias=True, exclude_unset=True)
-    for number, path in texts.items():
-        importance = data["steps"][number]["quantize"]["importance"]
-        importance["texts"] = path
-        importance.setdefault("digest", digest_file(path))
+    for place, path in files.items():
+        part: Any = data
+        for step in place[:-1]:
+            part = part[step]
+        part[place[-1]] = path
+        part.setdefault(f"{place[-1]}_digest", digest_file(path))
     return Recipe.model_validate(data)
 
 
@@ -225,7 +238,8 @@ def _problem(item: dict[str, Any]) -> str:
         return f"there is no such step, expected one of {', '.join(known)}{end}"
     near = difflib.get_close_matches(name, known, n=1)
     end = f"; nearest is {near[0]!r}" if near else f", expected one of {', '.join(known)}"
-    return f"there is no such field{end}"
+    what = "rule" if location[0] == "gate" else "field"
+    return f"there is no such {what}{end}"
 
 
 def _fields_at(location: Sequence[Step]) -> list[str]:
@@ -240,7 +254,7 @@ def _fields_at(location: Sequence[Step]) -> list[str]:
 
 
 def _parts_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, _Part):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [part for inner in getattr(annotation, "__args__", ()) for part in _parts_in(inner)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from undercroft.core.errors import InvalidError, NotFoundError
 from undercroft.optimize.quantization.schemes import SCHEMES
-from undercroft.optimize.recipes import Recipe, load_recipe, make_recipe, texts_of
+from undercroft.optimize.recipes import Recipe, load_recipe, make_recipe
 
 DIGEST = "sha256:" + hashlib.sha256(b"what it is for").hexdigest()
 GOOD = """\
@@ -19,7 +19,8 @@ steps:
   - quantize:
       scheme: q4_k_m
       importance: {texts: texts.txt}
-gate: {max_kl: 0.1, max_perplexity_increase_percent: 2}
+evaluation: {texts: texts.txt}
+gate: {max_kl: 0.1, languages: {th: {min_score: 0.8}}}
 seed: 7
 """
 
@@ -52,16 +53,16 @@ def test_a_recipe_becomes_one_value(tmp_path: Path) -> None:
             {
                 "quantize": {
                     "scheme": "Q4_K_M",
-                    "importance": {"texts": str(tmp_path / "texts.txt"), "digest": DIGEST},
+                    "importance": {"texts": str(tmp_path / "texts.txt"), "texts_digest": DIGEST},
                     "allow_requantize": False,
                 }
             }
         ],
-        "gate": {"max_perplexity_increase_percent": 2, "max_kl": 0.1},
+        "evaluation": {"texts": str(tmp_path / "texts.txt"), "texts_digest": DIGEST},
+        "gate": {"max_kl": 0.1, "languages": {"th": {"min_score": 0.8}}, "undecided": "fail"},
         "seed": 7,
     }
     assert recipe.kind == "quantize"
-    assert texts_of(recipe) == [tmp_path / "texts.txt"]
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
@@ -73,7 +74,7 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
         + ", ".join(SCHEMES)
         + " (nearest is 'Q4_K_M'), got 'Q4_KM'",
         "line 6: steps[1].quantize.importanse: there is no such field; nearest is 'importance'",
-        "line 8: sead: there is no such field; nearest is 'seed'",
+        "line 9: sead: there is no such field; nearest is 'seed'",
     ]
 
 
@@ -110,6 +111,12 @@ def test_a_wrong_step_is_refused(tmp_path: Path, step: str, problem: str) -> Non
         (one_step("quantize: {scheme: Q8_0}").replace("to: b", "to: a"), "line 1: to: expected another name"),
         (one_step("quantize: {scheme: Q8_0}").replace("to: b", "to: A B"), "line 2: to: expected a name of a-z"),
         (one_step("quantize: {scheme: Q8_0}") + "seed: 1.5\n", "line 5: seed: expected a whole number, got 1.5"),
+        (one_step("quantize: {scheme: Q8_0}") + "gate: {max_kl: 1}\n", "line 1: gate: expected evaluation beside it"),
+        (one_step("quantize: {scheme: Q8_0}") + "evaluation: {}\n", "line 5: evaluation: expected tasks: FILE, texts"),
+        (
+            one_step("quantize: {scheme: Q8_0}") + "gate: {languages: {th: {min_skore: 1}}}\n",
+            "line 5: gate.languages.th.min_skore: there is no such rule; nearest is 'min_score'",
+        ),
         (one_step("quantize: {scheme: Q8_0}") + "gate: {max_kl: .nan}\n", "line 5: gate.max_kl: expected a finite"),
         (one_step("quantize: {scheme: Q8_0}") + "gate: {min_score: 80}\n", "line 5: gate.min_score: expected at most"),
         (

@@ -39,6 +39,11 @@ class JobFolder:
         return self.root / "progress.json"
 
     @property
+    def card(self) -> Path:
+        """The folder of its quality card, where one was made."""
+        return self.root / "card"
+
+    @property
     def work(self) -> Path:
         """What it has in hand; gone when it has ended."""
         return self.root / "work"
@@ -65,7 +70,7 @@ class JobFolder:
         self.work.mkdir(mode=0o700, exist_ok=True)
 
     def clear(self) -> None:
-        """Removes what the job has in hand; the log stays."""
+        """Removes what the job has in hand; log and card stay."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.progress.unlink(missing_ok=True)
 

@@ -17,12 +17,16 @@ from sqlalchemy import Connection, select
 from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.core.files import sync_folder
 from undercroft.core.home import Home
+from undercroft.core.settings import load_settings
 from undercroft.hardware.main_memory import read_memory
 from undercroft.hardware.processors import usable_processors
+from undercroft.optimize.cards.card import Card
+from undercroft.optimize.cards.measuring import write_card
 from undercroft.optimize.jobs import store
 from undercroft.optimize.jobs.folders import JobFolder, ProgressWriter
 from undercroft.optimize.jobs.room import check_room
 from undercroft.optimize.jobs.store import Job
+from undercroft.optimize.judging import check_gate, judge
 from undercroft.optimize.lineage import inherited_licence, inherited_use, lineage_of
 from undercroft.optimize.prepared import Prepared, PreparedStep
 from undercroft.optimize.preparing import prepare
@@ -68,8 +72,9 @@ def run_job(home: Home, database: Database, job: Job, *, tell: Callable[[str], N
                 tell(f"step {number + 1} of {len(prepared.steps)}: {step.kind}")
                 _run_step(folder, prepared, number, step, source)
             source = folder.step(number) / RESULT
+        card = _judged(home, job, folder, prepared, source, tell) if prepared.evaluation is not None else None
         tell("checking and naming the result")
-        _name(home, database, job, prepared, source)
+        _name(home, database, job, prepared, source, card)
     tell(f"model {job.result} is registered")
 
 
@@ -177,7 +182,28 @@ def _make_durable(folder: Path) -> None:
     sync_folder(folder)
 
 
-def _name(home: Home, database: Database, job: Job, prepared: Prepared, made: Path) -> None:
+def _judged(
+    home: Home, job: Job, folder: JobFolder, prepared: Prepared, made: Path, tell: Callable[[str], None]
+) -> Card:
+    """Measures the result, writes its card and holds it against the gate. What does not pass stays where it is."""
+    assert prepared.evaluation is not None  # the caller has looked
+    tell("measuring the result beside its parent")
+    steps = len(prepared.steps)
+    writer = ProgressWriter(folder, steps - 1, steps, now_seconds=time.monotonic())
+    card = judge(
+        prepared.evaluation,
+        made,
+        job.result,
+        threads=usable_processors(),
+        settings=load_settings(home.config_file).settings.engines,
+        report=lambda progress: writer.write(progress, time.monotonic()),
+    )
+    write_card(card, folder.card)
+    check_gate(card, job=job.id, name=job.result, folder=folder.card)
+    return card
+
+
+def _name(home: Home, database: Database, job: Job, prepared: Prepared, made: Path, card: Card | None) -> None:
     """Imports the result as any file is imported, and notes the job as done in the same transaction."""
     parents = [source.model for source in prepared.sources]
     lineage = lineage_of(
@@ -188,6 +214,7 @@ def _name(home: Home, database: Database, job: Job, prepared: Prepared, made: Pa
         seed=prepared.recipe.seed,
         libraries={library for step in prepared.steps for library in step.libraries},
         is_reproducible=all(step.is_reproducible for step in prepared.steps),
+        card=card.to_dict() if card is not None else None,
     )
     said = f"{prepared.recipe.kind} of {', '.join(parent.name for parent in parents)}"
     origin = Origin(f"{job.id}: {said}", lineage, licence=inherited_licence(parents))
