@@ -26,7 +26,7 @@ class PlannedTensor:
 
     Args:
         name: As in the source.
-        shape: Likewise; innermost first.
+        shape: Innermost first; as in the source, but without ones at the end.
         source_kind: Name of the type that it has.
         kind: Name of the type that it gets.
         begin: In the file; bytes.
@@ -111,14 +111,14 @@ def plan_file(
         offsets.append(end)
         end += padded(_size_bytes(by_name[name].shape, kind), alignment)
     entries = [
-        Entry(name, by_name[name].shape, TYPE_NUMBERS[kind], offset)
+        Entry(name, _written(by_name[name].shape), TYPE_NUMBERS[kind], offset)
         for (name, kind), offset in zip(kinds.items(), offsets, strict=True)
     ]
     header = encode(_keys(keys, scheme, importance), entries, alignment)
     planned = (
         PlannedTensor(
             name,
-            by_name[name].shape,
+            _written(by_name[name].shape),
             by_name[name].kind,
             kind,
             len(header) + offset,
@@ -140,6 +140,12 @@ def _keys(keys: Sequence[Key], scheme: Scheme, importance: ImportanceMatrix | No
             new.append(number_key("quantize.imatrix.chunks_count", importance.chunks))
     replaced = _REPLACED | {key.name for key in new}
     return [key for key in keys if key.name not in replaced] + new
+
+
+def _written(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while len(shape) > 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def _short(name: str) -> str:
