@@ -50,7 +50,7 @@ def test_the_starter_is_not_worse_than_itself(tmp_path: Path, tasks: Path) -> No
     texts = tmp_path / "own.txt"
     texts.write_text("\n\n".join(text * 8 for _, _, text in _TICKETS[:3]), encoding="utf-8")
     command = ("optimize", "evaluate", str(STARTER), "--against", str(STARTER), "--tasks", str(tasks))
-    said = Cellar(tmp_path).run(*command, "--texts", str(texts), "--gate", str(gate), "--threads", "1").stdout
+    said = Cellar(tmp_path).run(*command, "--texts", str(texts), "--gate", str(gate), "--slots", "1").stdout
     assert said.startswith("ticket-pilot.gguf: It passes its gate: 3 rules.")
     assert max(len(line) for line in said.splitlines()) <= 80
     assert "no difference shown" in said

@@ -98,6 +98,10 @@ class Card:
             "items": _items(self.candidate, self.parent),
         }
 
+    def to_summary(self) -> dict[str, Any]:
+        """`to_dict` without its row for each question, for places that keep many cards."""
+        return {name: value for name, value in self.to_dict().items() if name != "items"}
+
 
 def make_card(
     candidate: Run,

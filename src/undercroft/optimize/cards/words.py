@@ -26,6 +26,7 @@ def _percent(value: float) -> str:
 _SHOWN: Mapping[Measure, Callable[[float], str]] = {
     Measure.SCORE: _percent,
     Measure.GRADE: _percent,
+    Measure.VALID_FORMAT: _percent,
     Measure.SAME_TOP: _percent,
     Measure.FIRST_TOKEN_SECONDS: format_duration,
     Measure.LATENCY_SECONDS: format_duration,

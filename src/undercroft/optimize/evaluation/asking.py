@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
-from undercroft.checks.judging import graded, judge_answer, judge_time
+from undercroft.checks.json_answers import NOTHING, read_json
+from undercroft.checks.judging import CheckResult, graded, judge_answer, judge_time
 from undercroft.engines import wire
 from undercroft.optimize.evaluation.records import ItemResult
 from undercroft.optimize.evaluation.replica import NAME, Setup
@@ -109,7 +110,8 @@ def judged(task: Task, said: Said) -> ItemResult:
         said: What came.
     """
     if said.error:
-        return ItemResult(task.id, task.language, False, 0.0, error=said.error)
+        wants = False if _wants_json(task) else None
+        return ItemResult(task.id, task.language, False, 0.0, error=said.error, has_valid_format=wants)
     results = judge_answer(task.checks, said.text)
     if task.first_token_seconds is not None:
         results.append(judge_time("first-token-time", task.first_token_seconds, said.first_token_seconds))
@@ -126,7 +128,18 @@ def judged(task: Task, said: Said) -> ItemResult:
         prompt_tokens=said.prompt_tokens,
         answer_tokens=said.answer_tokens,
         answer_digest="sha256:" + hashlib.sha256(said.text.encode("utf-8", "surrogatepass")).hexdigest(),
+        has_valid_format=_is_valid(said.text, results) if _wants_json(task) else None,
     )
+
+
+def _wants_json(task: Task) -> bool:
+    """Whether a check asks for JSON: by a schema, or by looking at a place in it."""
+    return any(check.kind == "json" or getattr(check, "at", None) is not None for check in task.checks)
+
+
+def _is_valid(answer: str, results: Sequence[CheckResult]) -> bool:
+    is_as_wanted = all(result.has_passed for result in results if result.kind == "json")
+    return is_as_wanted and read_json(answer) is not NOTHING
 
 
 def _collected(lines: Iterable[bytes], begun: float) -> Said:

@@ -71,6 +71,12 @@ def _compared(
             seed=seed,
             is_more_better=True,
         )
+    formed = [pair for pair in items if pair[0].has_valid_format is not None]
+    if formed:
+        found[Measure.VALID_FORMAT] = compare_passes(
+            [bool(parent.has_valid_format) for parent, _ in formed],
+            [bool(candidate.has_valid_format) for _, candidate in formed],
+        )
     # With another tokenizer the tokens of a text are not the same ones, and nats per token are not comparable.
     read = [pair for pair in texts if pair[0].tokens and pair[0].tokens == pair[1].tokens]
     if read and len(read) == len([pair for pair in texts if pair[0].tokens or pair[1].tokens]):
@@ -87,7 +93,7 @@ def _compared(
 def _all_corrected(found: Mapping[str, Mapping[Measure, Comparison]]) -> dict[str, dict[Measure, Comparison]]:
     """Each measure is a family of its own: the question is in which language it changed."""
     result: dict[str, dict[Measure, Comparison]] = {code: {} for code in found}
-    for measure in (Measure.SCORE, Measure.GRADE, Measure.PERPLEXITY):
+    for measure in (Measure.SCORE, Measure.GRADE, Measure.VALID_FORMAT, Measure.PERPLEXITY):
         family = {code: measures[measure] for code, measures in found.items() if measure in measures}
         for code, comparison in corrected(family).items():
             result[code][measure] = comparison

@@ -18,6 +18,7 @@ class Measure(StrEnum):
 
     SCORE = "score"
     GRADE = "grade"
+    VALID_FORMAT = "valid_format"
     PERPLEXITY = "perplexity"
     BITS_PER_BYTE = "bits_per_byte"
     KL = "kl"
@@ -37,6 +38,7 @@ class Measure(StrEnum):
 WORDS: Mapping[Measure, str] = {
     Measure.SCORE: "tasks passed",
     Measure.GRADE: "grade of the answers",
+    Measure.VALID_FORMAT: "answers that are valid JSON",
     Measure.PERPLEXITY: "perplexity",
     Measure.BITS_PER_BYTE: "bits per byte of text",
     Measure.KL: "KL from parent, nats/token",
@@ -123,6 +125,9 @@ def _of_items(items: Sequence[ItemResult], seed: int) -> dict[Measure, Estimate]
     found = {Measure.SCORE: proportion(sum(item.has_passed for item in items), len(items))}
     if has_grades(items):
         found[Measure.GRADE] = mean([item.score for item in items], seed=seed)
+    valid = [item.has_valid_format for item in items if item.has_valid_format is not None]
+    if valid:
+        found[Measure.VALID_FORMAT] = proportion(sum(valid), len(valid))
     for measure, values in (
         (Measure.FIRST_TOKEN_SECONDS, [item.first_token_seconds for item in items]),
         (Measure.LATENCY_SECONDS, [item.total_seconds for item in items]),

@@ -232,6 +232,7 @@ _TEXTS = "give --texts and --against its parent, with the same tokenizer"
 _RULES: Mapping[str, _Kind] = {
     "max_score_loss_percent": _Kind(Measure.SCORE, True, _points, _BOTH, _score_loss),
     "min_score": _Kind(Measure.SCORE, False, _share, _TASKS),
+    "min_valid_format": _Kind(Measure.VALID_FORMAT, False, _share, f"{_TASKS} whose checks ask for JSON"),
     "max_perplexity_increase_percent": _Kind(Measure.PERPLEXITY, True, _percent, _TEXTS, _perplexity_increase),
     "max_kl": _Kind(Measure.KL, True, lambda nats: f"{nats:.4g} nats", _TEXTS),
     "max_first_token_seconds": _Kind(Measure.FIRST_TOKEN_SECONDS, True, format_duration, _TASKS),

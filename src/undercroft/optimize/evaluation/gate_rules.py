@@ -32,6 +32,9 @@ class QualityRules(BaseModel):
         None, description="Most points of the score, of 100, that it may lose against its parent."
     )
     min_score: _Share | None = Field(None, description="Least share of the tasks that it has to pass.")
+    min_valid_format: _Share | None = Field(
+        None, description="Least share of the answers that are valid JSON, of those whose checks ask for JSON."
+    )
     max_perplexity_increase_percent: _Percent | None = Field(
         None, description="Most that perplexity may rise over its parent's."
     )

@@ -22,6 +22,8 @@ class ItemResult:
         answer_tokens: As the engine counted; None where it did not tell.
         answer_digest: ``sha256:`` and 64 hex digits of the answer's text; empty without one.
         error: What the engine said instead of an answer; empty where one came.
+        has_valid_format: Whether the answer is JSON, and as the schema wants it, where its checks ask for JSON; None
+            where they do not.
     """
 
     id: str
@@ -35,6 +37,7 @@ class ItemResult:
     answer_tokens: int | None = None
     answer_digest: str = ""
     error: str = ""
+    has_valid_format: bool | None = None
 
     @property
     def speaking_seconds(self) -> float:

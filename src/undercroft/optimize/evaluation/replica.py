@@ -36,6 +36,7 @@ class Setup:
         threads: CPU threads; 0 means the physical cores there are.
         gpu_layers: Layers put on a GPU; -1 means all that fit, 0 none.
         answer_tokens: Longest answer where a task does not say.
+        memory_limit_bytes: Most private memory of the engine; None is no limit.
         start_timeout_seconds: Longest time to load and warm up.
         request_timeout_seconds: Longest time of one request.
     """
@@ -45,6 +46,7 @@ class Setup:
     threads: int = 0
     gpu_layers: int = -1
     answer_tokens: int = 512
+    memory_limit_bytes: int | None = None
     start_timeout_seconds: float = 600.0
     request_timeout_seconds: float = 600.0
 
@@ -150,6 +152,7 @@ def _spec(folder: Path, model_path: Path, setup: Setup, settings: EngineSettings
         slots=setup.slots,
         threads=setup.threads or settings.threads,
         gpu_layers=setup.gpu_layers,
+        memory_limit_bytes=setup.memory_limit_bytes,
         seal_required=settings.seal == "required",
     )
 

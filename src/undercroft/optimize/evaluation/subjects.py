@@ -26,11 +26,13 @@ class Found:
         subject: What the card says of it.
         path: The file that an engine is given.
         context_tokens: Longest context that it was made for; None where its file does not say.
+        facts: What its files say about it; None where they were not read.
     """
 
     subject: Subject
     path: Path
     context_tokens: int | None
+    facts: ModelFacts | None = None
 
 
 def is_path(reference: str) -> bool:
@@ -51,7 +53,7 @@ def find_model(name: str, home: Home, database: Database) -> Found:
         path = models.model_file(home, connection, model)
     _require_text(model.facts, name)
     subject = Subject(name, model.digest, model.size_bytes, model.facts.quantization, model.facts.parameters)
-    return Found(subject, path, model.facts.context_tokens)
+    return Found(subject, path, model.facts.context_tokens, model.facts)
 
 
 def find_file(path: Path) -> Found:
@@ -81,7 +83,7 @@ def find_file(path: Path) -> Found:
     facts = inspect_gguf(headers)
     _require_text(facts, path.name)
     subject = Subject(path.name, digest, size_bytes, facts.quantization, facts.parameters)
-    return Found(subject, path, facts.context_tokens)
+    return Found(subject, path, facts.context_tokens, facts)
 
 
 def _require_gguf(path: Path) -> None:
