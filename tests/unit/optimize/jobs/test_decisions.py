@@ -1,0 +1,134 @@
+"""What a job may do next, whether it has room, and how far it says it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from undercroft.core.errors import ConflictError, UnavailableError
+from undercroft.core.home import Home
+from undercroft.optimize.jobs.folders import HowFar, JobFolder, ProgressWriter, left_seconds, read_progress
+from undercroft.optimize.jobs.room import Forecast, check_room
+from undercroft.optimize.jobs.states import State, check_can_cancel, check_can_resume, seen
+from undercroft.optimize.steps import Progress
+
+GIB = 1024**3
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_what_is_seen_of_a_state(state: State) -> None:
+    """Only a running job needs its process; without it, it is interrupted."""
+    assert seen(state, has_process=True) is state
+    assert seen(state, has_process=False) is (State.INTERRUPTED if state is State.RUNNING else state)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_every_state_may_be_cancelled_or_resumed_or_is_the_end(state: State) -> None:
+    """What runs or waits is cancelled, what ended without a model is resumed, and a model that is made stays."""
+    may_cancel = state not in (State.DONE, State.CANCELLED)
+    may_resume = state in (State.FAILED, State.CANCELLED, State.INTERRUPTED)
+    for check, is_allowed in ((check_can_cancel, may_cancel), (check_can_resume, may_resume)):
+        if is_allowed:
+            check("job_1", state)
+        else:
+            with pytest.raises(ConflictError, match=f"it is {state}"):
+                check("job_1", state)
+
+
+def checked(*, disk_bytes: int, memory_bytes: int) -> None:
+    forecast = Forecast(result_bytes=10 * GIB, disk_bytes=10 * GIB, memory_bytes=2 * GIB)
+    check_room(forecast, what="model 'a'", where="/home", free_bytes=disk_bytes, available_bytes=memory_bytes)
+
+
+def test_room_is_the_forecast_and_a_twentieth_of_it() -> None:
+    """10 GiB of result need 10.5 GiB of disk, and the memory that the forecast says; a byte less is refused."""
+    enough = int(10 * GIB * 1.05)
+    checked(disk_bytes=enough, memory_bytes=2 * GIB)
+    with pytest.raises(UnavailableError, match=r"needs 10\.5 GiB of disk.*/home has 10\.0 GiB free"):
+        checked(disk_bytes=10 * GIB, memory_bytes=2 * GIB)
+    with pytest.raises(UnavailableError, match="disk-full"):
+        checked(disk_bytes=enough - 1, memory_bytes=2 * GIB)
+    with pytest.raises(UnavailableError, match=r"not-enough-memory.*needs 2\.0 GiB, this machine has 1\.0 GiB"):
+        checked(disk_bytes=enough, memory_bytes=GIB)
+
+
+@pytest.fixture
+def folder(home: Home) -> JobFolder:
+    """The folder of a job."""
+    made = JobFolder(home, "job_1")
+    made.prepare()
+    return made
+
+
+def test_progress_is_written_now_and_then(folder: JobFolder) -> None:
+    """At once, then not before half a second has passed, and at the end; the time left is at the mean speed."""
+    writer = ProgressWriter(folder, 0, 1, now_seconds=0.0)
+    writer.write(Progress(0, 100, "bytes", "quantizing"), 0.0)
+    writer.write(Progress(10, 100, "bytes", "quantizing"), 0.4)
+    assert read_progress(folder) == HowFar(0, 1, 0, 100, "bytes", "quantizing", None)
+    writer.write(Progress(20, 100, "bytes", "quantizing"), 0.5)
+    assert read_progress(folder) == HowFar(0, 1, 20, 100, "bytes", "quantizing", 2.0)
+    writer.write(Progress(100, 100, "bytes", "quantizing"), 0.6)
+    found = read_progress(folder)
+    assert found is not None
+    assert (found.ratio, found.left_seconds) == (1.0, 0.0)
+
+
+def test_another_thing_to_do_begins_its_own_time(folder: JobFolder) -> None:
+    """Reading texts and writing weights have speeds of their own; the change is written at once."""
+    writer = ProgressWriter(folder, 0, 1, now_seconds=0.0)
+    writer.write(Progress(5, 10, "windows", "reading texts"), 100.0)
+    writer.write(Progress(0, 100, "bytes", "quantizing"), 100.1)
+    found = read_progress(folder)
+    assert found is not None
+    assert (found.note, found.left_seconds) == ("quantizing", None)
+    writer.write(Progress(50, 100, "bytes", "quantizing"), 101.1)
+    found = read_progress(folder)
+    assert found is not None
+    assert found.left_seconds == pytest.approx(1.0)
+
+
+def test_what_cannot_be_written_ends_nothing(folder: JobFolder) -> None:
+    """Progress that finds no place is lost; the job is not."""
+    writer = ProgressWriter(folder, 0, 1, now_seconds=0.0)
+    folder.progress.mkdir()
+    writer.write(Progress(1, 2, "bytes", ""), 0.0)
+    assert read_progress(folder) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"step": 1}', b"\xff"])
+def test_a_strange_progress_file_says_nothing(folder: JobFolder, content: bytes) -> None:
+    """Another version's, or a damaged one, is no error."""
+    folder.progress.write_bytes(content)
+    assert read_progress(folder) is None
+
+
+def test_no_speed_no_time() -> None:
+    """Nothing done in no time says nothing of the rest."""
+    assert left_seconds(0, 10, 1) is None
+    assert left_seconds(1, 10, 0) is None
+    assert left_seconds(5, 10, 1) == 2.0
+    assert HowFar(0, 1, 5, 0, "bytes", "", None).ratio == 0.0
+
+
+def test_clearing_keeps_log_and_card(folder: JobFolder) -> None:
+    """What people may want to read later stays."""
+    for kept in (folder.log, folder.card / "card.json", folder.step(0) / "model.gguf", folder.progress):
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(b"x")
+    folder.clear()
+    assert sorted(path.name for path in folder.root.iterdir()) == ["card", "log.txt"]
+
+
+def test_a_job_is_no_path(home: Home) -> None:
+    """An id from a database never leads out of the folder of jobs."""
+    with pytest.raises(Exception, match="bad-name"):
+        JobFolder(home, "../blobs")
+
+
+def test_paths_of_a_job_lie_in_its_folder(home: Home) -> None:
+    """Nothing of a job is anywhere else."""
+    folder = JobFolder(home, "job_1")
+    paths: list[Path] = [folder.log, folder.progress, folder.card, folder.step(0), folder.unfinished_step(0)]
+    assert all(path.is_relative_to(home.jobs / "job_1") for path in paths)
