@@ -20,6 +20,7 @@ class Order:
         model: Path of the GGUF file.
         texts: What is read.
         threads: Processors to use; count.
+        contexts: What stands before each text and is read, not judged; empty where nothing does.
         parent: Path of the model to compare with; None where there is none.
         window_tokens: Most tokens that are looked at together; None is 512, or the context that the models were
             trained for where that is shorter.
@@ -35,6 +36,7 @@ class Order:
     model: str
     texts: list[str]
     threads: int
+    contexts: list[str] = field(default_factory=list)
     parent: str | None = None
     window_tokens: int | None = None
     is_as_llama_perplexity: bool = False

@@ -54,11 +54,16 @@ def score(order: Order, load: Callable[[str], Network]) -> Iterator[Message]:
     """
     networks = [load(path) for path in (order.model, order.parent) if path is not None]
     rule = window_rule(order, networks)
-    tokens = [_tokens(text, networks, order) for text in order.texts]
+    contexts = [_tokens(text, networks, order) for text in order.contexts] or [[] for _ in order.texts]
+    pairs = zip(order.contexts or [""] * len(order.texts), order.texts, strict=True)
+    tokens = [_tokens(context + text, networks, order) for context, text in pairs]
     for network in networks:
         network.open(context_tokens=rule.window_tokens, threads=order.threads)
     beginning = networks[0].beginning
-    plans = [windows(len(one), rule, has_beginning=bool(beginning)) for one in tokens]
+    plans = [
+        windows(len(one), rule, has_beginning=bool(beginning), first_judged=_shared(one, context))
+        for one, context in zip(tokens, contexts, strict=True)
+    ]
     total = sum(window.end - window.start for plan in plans for window in plan)
     done = 0
     for index, (text, plan) in enumerate(zip(tokens, plans, strict=True)):
@@ -82,6 +87,12 @@ def _tokens(text: str, networks: list[Network], order: Order) -> list[int]:
             hint="compare their bits per byte: measure each of them without the other",
         )
     return found[0]
+
+
+def _shared(text: list[int], context: list[int]) -> int:
+    """Tokens that a text shares with its context: its last ones may have grown together with what follows."""
+    pairs = zip(text, context, strict=False)
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(text), len(context)))
 
 
 def _window(networks: list[Network], fed: list[int], window: Window, text: int) -> Iterator[Arrays]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from undercroft.core.errors import InvalidError
 
@@ -52,7 +52,7 @@ class WindowRule:
             )
 
 
-def windows(text_tokens: int, rule: WindowRule, *, has_beginning: bool) -> list[Window]:
+def windows(text_tokens: int, rule: WindowRule, *, has_beginning: bool, first_judged: int = 0) -> list[Window]:
     """The windows of a text.
 
     Args:
@@ -60,6 +60,7 @@ def windows(text_tokens: int, rule: WindowRule, *, has_beginning: bool) -> list[
         rule: How.
         has_beginning: The model wants a mark of beginning before each window: then a text's first token can be judged,
             too, and a window holds one token of the text less.
+        first_judged: Tokens of the text before this one are context only; windows without another are left out.
 
     Returns:
         Windows in the text's order; none where nothing of the text can be judged.
@@ -68,10 +69,17 @@ def windows(text_tokens: int, rule: WindowRule, *, has_beginning: bool) -> list[
         llama.cpp, ``tools/perplexity/perplexity.cpp``: windows of ``n_ctx`` tokens of which the tokens after
         ``n_ctx/2`` count, and whose first token is replaced by the mark of beginning.
     """
-    if rule.is_as_llama_perplexity:
-        return _as_llama_perplexity(text_tokens, rule.window_tokens, has_beginning)
-    held = rule.window_tokens - (1 if has_beginning else 0)
-    stride = rule.window_tokens // 2
+    cut = _as_llama_perplexity if rule.is_as_llama_perplexity else _once_each
+    return [
+        replace(window, first_judged=max(window.first_judged, first_judged))
+        for window in cut(text_tokens, rule.window_tokens, has_beginning)
+        if window.end > first_judged
+    ]
+
+
+def _once_each(text_tokens: int, window_tokens: int, has_beginning: bool) -> list[Window]:
+    held = window_tokens - (1 if has_beginning else 0)
+    stride = window_tokens // 2
     first = Window(0, min(held, text_tokens), 0 if has_beginning else 1)
     found = [first] if first.end > first.first_judged else []
     judged = first.end

@@ -52,7 +52,13 @@ class Divergence:
 
 
 def measure_divergence(
-    model: Path, parent: Path, texts: Sequence[str], reading: Reading | None = None, *, report: Report | None = None
+    model: Path,
+    parent: Path,
+    texts: Sequence[str],
+    reading: Reading | None = None,
+    *,
+    contexts: Sequence[str] = (),
+    report: Report | None = None,
 ) -> Divergence:
     """Reads texts with a model and its parent, both loaded in one process of its own.
 
@@ -64,6 +70,8 @@ def measure_divergence(
         parent: What it was made of.
         texts: Each is read by itself.
         reading: How; the usual way where it is not given.
+        contexts: What stands before each text and is read, not judged, such as the question before an answer; none, or
+            one a text.
         report: Told tokens that were read, and all of them.
 
     Raises:
@@ -74,7 +82,7 @@ def measure_divergence(
     reading = reading or Reading()
     own, parents, moved, each = [], [], [], []
     window_tokens = 0
-    for answer in answers(order_for("score", model, texts, reading, parent=parent)):
+    for answer in answers(order_for("score", model, texts, reading, parent=parent, contexts=contexts)):
         if "progress" in answer.header:
             if report is not None:
                 report(answer.header["progress"], answer.header["total"])

@@ -34,7 +34,12 @@ class TokenLogProbabilities:
 
 
 def token_log_probabilities(
-    model: Path, texts: Sequence[str], reading: Reading | None = None, *, report: Report | None = None
+    model: Path,
+    texts: Sequence[str],
+    reading: Reading | None = None,
+    *,
+    contexts: Sequence[str] = (),
+    report: Report | None = None,
 ) -> Iterator[TokenLogProbabilities]:
     """Reads texts with a model, in a process of its own.
 
@@ -45,6 +50,8 @@ def token_log_probabilities(
         model: GGUF file; the first piece of a split model.
         texts: Each is read by itself.
         reading: How; the usual way where it is not given.
+        contexts: What stands before each text and is read, not judged, such as the question before an answer; none, or
+            one a text.
         report: Told tokens that were read, and all of them.
 
     Yields:
@@ -55,7 +62,7 @@ def token_log_probabilities(
         NotFoundError: There is no such file.
         UnavailableError: Memory is short, or the process died.
     """
-    for answer in answers(order_for("score", model, texts, reading or Reading())):
+    for answer in answers(order_for("score", model, texts, reading or Reading(), contexts=contexts)):
         if "progress" in answer.header:
             if report is not None:
                 report(answer.header["progress"], answer.header["total"])

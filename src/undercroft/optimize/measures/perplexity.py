@@ -70,7 +70,12 @@ class Perplexity:
 
 
 def measure_perplexity(
-    model: Path, texts: Sequence[str], reading: Reading | None = None, *, report: Report | None = None
+    model: Path,
+    texts: Sequence[str],
+    reading: Reading | None = None,
+    *,
+    contexts: Sequence[str] = (),
+    report: Report | None = None,
 ) -> Perplexity:
     """Reads texts with a model, in a process of its own.
 
@@ -78,6 +83,8 @@ def measure_perplexity(
         model: GGUF file; the first piece of a split model.
         texts: Each is read by itself.
         reading: How; the usual way where it is not given.
+        contexts: What stands before each text and is read, not judged, such as the question before an answer; none, or
+            one a text.
         report: Told tokens that were read, and all of them.
 
     Raises:
@@ -89,8 +96,10 @@ def measure_perplexity(
         With ``is_as_llama_perplexity``: ``llama-perplexity``; the first eight windows of 256 tokens of a text gave
         2455.5384 with both.
     """
-    found = list(token_log_probabilities(model, texts, reading, report=report))
-    scores = tuple(TextScore(len(one.tokens), one.size_bytes, -float(one.log_probabilities.sum())) for one in found)
+    found = list(token_log_probabilities(model, texts, reading, contexts=contexts, report=report))
+    scores = tuple(
+        TextScore(len(one.tokens), one.size_bytes, 0.0 - float(one.log_probabilities.sum())) for one in found
+    )
     check_judged(sum(score.tokens for score in scores), found[0].window_tokens, reading or Reading())
     return Perplexity(scores, found[0].window_tokens)
 

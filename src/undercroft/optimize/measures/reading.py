@@ -53,6 +53,7 @@ def order_for(
     reading: Reading,
     *,
     parent: Path | None = None,
+    contexts: Sequence[str] = (),
     most_tokens: int = 0,
 ) -> Order:
     """What the worker is asked to do.
@@ -63,17 +64,23 @@ def order_for(
         texts: The user's own.
         reading: How they are read.
         parent: Model to compare with.
+        contexts: What stands before each text, read and not judged; none, or one a text.
         most_tokens: Longest continuation; tokens.
 
     Raises:
-        InvalidError: There is no text, one is empty, or one is larger than 1 GiB.
+        InvalidError: There is no text, one is empty, one is larger than 1 GiB, or contexts do not belong to them.
     """
     check_texts(texts)
+    if contexts and len(contexts) != len(texts):
+        raise InvalidError(
+            "contexts-differ", f"expected no context or one for each of {len(texts)} texts, got {len(contexts)}"
+        )
     return Order(
         operation=operation,
         model=str(model.absolute()),
         texts=list(texts),
         threads=reading.threads or compute_threads(),
+        contexts=list(contexts),
         parent=None if parent is None else str(parent.absolute()),
         window_tokens=reading.window_tokens,
         is_as_llama_perplexity=reading.is_as_llama_perplexity,

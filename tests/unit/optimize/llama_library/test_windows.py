@@ -36,6 +36,17 @@ def test_as_llama_perplexity_counts_what_its_tool_counts(tokens: int, window: in
         assert all(one.end <= tokens for one in found)
 
 
+@given(tokens=st.integers(0, 400), window=st.integers(8, 70), first=st.integers(0, 420), is_theirs=st.booleans())
+def test_what_is_context_is_not_judged(tokens: int, window: int, first: int, is_theirs: bool) -> None:
+    """Judged is what would be judged anyway, from the first token on that is no context, in the same windows."""
+    rule = WindowRule(window, is_theirs)
+    everything = windows(tokens, rule, has_beginning=True)
+    found = windows(tokens, rule, has_beginning=True, first_judged=first)
+    judged = [token for one in found for token in range(one.first_judged, one.end)]
+    assert judged == [t for one in everything for t in range(one.first_judged, one.end) if t >= first]
+    assert {(one.start, one.end) for one in found} <= {(one.start, one.end) for one in everything}
+
+
 def test_a_text_shorter_than_a_window_is_one_window() -> None:
     """A short text is judged whole; without a mark of beginning its first token has nothing before it."""
     assert windows(5, WindowRule(512), has_beginning=True) == [Window(0, 5, 0)]

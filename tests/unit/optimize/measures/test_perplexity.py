@@ -57,6 +57,17 @@ def test_windows_change_what_a_token_is_judged_by(models: dict[str, Path]) -> No
     assert not np.allclose(short.log_probabilities[63:], long.log_probabilities[63:], atol=0.01)
 
 
+def test_a_context_is_read_and_not_judged(models: dict[str, Path]) -> None:
+    """The tokens of an answer get what they have in the whole text; those of the question count nowhere."""
+    question, answer = "where is the cat? ", "on the mat, as it was on the day before."
+    whole, judged = token_log_probabilities(models["chat"], [question + answer, answer], ONE, contexts=["", question])
+    assert judged.tokens.tolist() == whole.tokens.tolist()[-len(judged.tokens) :]
+    assert judged.log_probabilities == pytest.approx(whole.log_probabilities[-len(judged.tokens) :], abs=1e-6)
+    assert len(answer) <= judged.size_bytes <= len(answer) + 1
+    with pytest.raises(InvalidError, match="one for each of 1 texts, got 2"):
+        measure_perplexity(models["chat"], [answer], ONE, contexts=[question, question])
+
+
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
