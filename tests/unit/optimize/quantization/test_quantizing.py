@@ -113,6 +113,17 @@ def test_a_type_that_needs_a_matrix_is_refused_before_anything_is_written(model:
     assert _only(tmp_path) == ["model.gguf"]
 
 
+def test_a_tensor_with_one_row_is_written_with_one_dimension(tmp_path: Path) -> None:
+    """As llama.cpp writes it, which never rounds such a tensor."""
+    network = RandomNetwork(
+        blocks=1, extra={"blk.0.ffn_gate_up.weight": (1, 256), "blk.0.ffn_up_1.weight": (1, 2, 256)}
+    )
+    _quantize(write_random(tmp_path / "model.gguf", network), tmp_path / "small.gguf")
+    found = {t.name: (list(t.shape), t.tensor_type.name) for t in gguf.GGUFReader(tmp_path / "small.gguf").tensors}
+    assert found["blk.0.ffn_gate_up.weight"] == ([256], "F16")
+    assert found["blk.0.ffn_up_1.weight"] == ([256, 2], "Q4_K")
+
+
 def test_a_matrix_in_which_most_columns_say_nothing_is_usable(model: Path, tmp_path: Path) -> None:
     """As neurons that never fire leave behind."""
     matrix = random_importance(_NETWORK)
