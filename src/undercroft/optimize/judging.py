@@ -128,4 +128,4 @@ def check_gate(card: Card, *, job: str, name: str, folder: Path) -> None:
 def _found(source: Source) -> Found:
     model = source.model
     subject = Subject(model.name, model.digest, model.size_bytes, model.facts.quantization, model.facts.parameters)
-    return Found(subject, source.path, model.facts.context_tokens)
+    return Found(subject, source.path, model.facts.context_tokens, model.facts)

@@ -214,7 +214,7 @@ def _name(home: Home, database: Database, job: Job, prepared: Prepared, made: Pa
         seed=prepared.recipe.seed,
         libraries={library for step in prepared.steps for library in step.libraries},
         is_reproducible=all(step.is_reproducible for step in prepared.steps),
-        card=card.to_dict() if card is not None else None,
+        card=card.to_summary() if card is not None else None,
     )
     said = f"{prepared.recipe.kind} of {', '.join(parent.name for parent in parents)}"
     origin = Origin(f"{job.id}: {said}", lineage, licence=inherited_licence(parents))
