@@ -22,6 +22,7 @@ from undercroft.hardware.main_memory import read_memory
 from undercroft.optimize.jobs import orders
 from undercroft.optimize.jobs.running import ensure_room
 from undercroft.optimize.prepared import Prepared
+from undercroft.optimize.quantization.schemes import scheme_named
 from undercroft.optimize.recipes import Recipe, load_recipe, make_recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -52,13 +53,14 @@ def quantize(
     as_json: AsJson = False,
 ) -> None:
     """Make a model smaller: fewer bits a weight, as llama.cpp's own quantizer chooses them."""
-    settings: dict[str, Any] = {"scheme": to}
+    scheme = scheme_named(to).name
+    settings: dict[str, Any] = {"scheme": scheme}
     if importance_texts is not None:
         settings["importance"] = {"texts": importance_texts}
     if allow_requantize:
         settings["allow_requantize"] = True
-    values = {"from": model, "to": name or suggested_name(model, to), "steps": [{"quantize": settings}]}
-    _do(make_recipe(values, what="the options"), dry_run, detach, because, as_json)
+    values = {"from": model, "to": name or suggested_name(model, scheme), "steps": [{"quantize": settings}]}
+    _do(make_recipe(values), dry_run, detach, because, as_json)
 
 
 @app.command()

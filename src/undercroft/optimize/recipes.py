@@ -19,6 +19,7 @@ from undercroft.optimize.quantization.schemes import SCHEMES, scheme_named
 from undercroft.registry.releases.files import read_file
 from undercroft.storage.blobs import digest_file
 
+OPTIONS = "the options"
 _HINT = "correct the file; its form is in docs/guide/optimize.md"
 
 Step = int | str
@@ -172,17 +173,16 @@ def load_recipe(path: Path) -> Recipe:
     return _read(document, path.absolute().parent, str(path), lambda place: f"line {places.line_of(place)}: ")
 
 
-def make_recipe(values: dict[str, Any], *, what: str) -> Recipe:
+def make_recipe(values: dict[str, Any]) -> Recipe:
     """A recipe of options instead of a file; files are looked for where the command was given.
 
     Args:
         values: As a file's document.
-        what: What to call it in errors: ``the options``.
 
     Raises:
         InvalidError: ``bad-recipe``.
     """
-    return _read(values, Path.cwd(), what, lambda place: "")
+    return _read(values, Path.cwd(), OPTIONS, lambda place: "")
 
 
 def _read(document: Any, folder: Path, what: str, place_of: Callable[[Sequence[Step]], str]) -> Recipe:
@@ -272,5 +272,6 @@ def _field(location: Sequence[Step]) -> str:
 
 def _bad(what: str, problems: Sequence[str]) -> InvalidError:
     listed = "\n".join(f"  - {problem}" for problem in problems[:50])
-    hint = _HINT if what != "the options" else "undercroft optimize quantize -h"
-    return InvalidError("bad-recipe", f"{what} has problems:\n{listed}", hint=hint)
+    if what == OPTIONS:
+        return InvalidError("bad-recipe", f"{what} have problems:\n{listed}", hint="undercroft optimize quantize -h")
+    return InvalidError("bad-recipe", f"{what} has problems:\n{listed}", hint=_HINT)

@@ -21,7 +21,7 @@ from undercroft.storage.database import Database
 
 def prepared(database: Database, home: Home, scheme: str, *, source: str = "tiny", **settings: object) -> Prepared:
     step = {"quantize": {"scheme": scheme, **settings}}
-    return orders.look_at(home, database, make_recipe({"from": source, "to": "new", "steps": [step]}, what="a test"))
+    return orders.look_at(home, database, make_recipe({"from": source, "to": "new", "steps": [step]}))
 
 
 @pytest.fixture

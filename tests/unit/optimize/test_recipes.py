@@ -140,6 +140,6 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_options_are_checked_as_a_file_is(tmp_path: Path) -> None:
     """The same words, without a line."""
     with pytest.raises(InvalidError) as caught:
-        make_recipe({"from": "a", "to": "b", "steps": [{"quantize": {"scheme": "Q9"}}]}, what="the options")
+        make_recipe({"from": "a", "to": "b", "steps": [{"quantize": {"scheme": "Q9"}}]})
     assert "  - steps[1].quantize.scheme: expected a scheme of llama.cpp: F32" in caught.value.message
     assert caught.value.hint == "undercroft optimize quantize -h"

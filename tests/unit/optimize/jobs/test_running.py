@@ -36,7 +36,7 @@ def source(database: Database, home: Home, tmp_path: Path) -> models.Model:
 def claimed(database: Database, home: Home, to: str = "small", **settings: Any) -> Job:
     """A job of this process that quantizes the model."""
     step = {"quantize": {"scheme": "Q4_K_M", **settings}}
-    prepared = orders.look_at(home, database, make_recipe({"from": "tiny", "to": to, "steps": [step]}, what="a test"))
+    prepared = orders.look_at(home, database, make_recipe({"from": "tiny", "to": to, "steps": [step]}))
     process = identify(os.getpid())
     assert process is not None
     with database.write() as connection:
