@@ -15,10 +15,10 @@ from rich.progress import Progress as Bars
 
 from undercroft.cli.opening import open_database, open_home, settings_of
 from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
-from undercroft.core.errors import InvalidError, RefusedError
+from undercroft.core.errors import RefusedError
 from undercroft.optimize.cards import words
 from undercroft.optimize.cards.card import Card
-from undercroft.optimize.cards.measuring import PAGE_FILE, Wanted, measure, write_card
+from undercroft.optimize.cards.measuring import PAGE_FILE, Wanted, check_wanted, measure, write_card
 from undercroft.optimize.evaluation.evaluating import Told
 from undercroft.optimize.evaluation.figures import WORDS
 from undercroft.optimize.evaluation.gate_rules import load_gate
@@ -64,12 +64,6 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a model: tasks passed, perplexity, speed, memory; with intervals, and tests beside its parent."""
-    if tasks is None and texts is None:
-        raise InvalidError(
-            "nothing-to-measure",
-            "expected tasks, texts or both",
-            hint=f"undercroft optimize evaluate {model} --tasks questions.jsonl",
-        )
     wanted = Wanted(
         tasks=load_tasks(tasks) if tasks is not None else None,
         texts=load_texts(texts) if texts is not None else None,
@@ -79,6 +73,7 @@ def evaluate(
         threads=threads,
         answer_tokens=max_tokens,
     )
+    check_wanted(wanted, has_parent=against is not None)
     settings = settings_of(open_home()).engines
     candidate, parent = _find(model), _find(against) if against is not None else None
     with _shown(is_quiet=as_json) as told:

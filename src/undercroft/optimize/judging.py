@@ -9,7 +9,7 @@ from pathlib import Path
 from undercroft.core.errors import ConflictError, InvalidError, RefusedError
 from undercroft.core.settings import EngineSettings
 from undercroft.optimize.cards.card import Card
-from undercroft.optimize.cards.measuring import Wanted, measure
+from undercroft.optimize.cards.measuring import Wanted, check_wanted, measure
 from undercroft.optimize.evaluation.gate_rules import GateRules
 from undercroft.optimize.evaluation.records import Subject
 from undercroft.optimize.evaluation.subjects import Found, find_file
@@ -47,7 +47,7 @@ def prepare_evaluation(evaluation: Evaluation, rules: GateRules | None, parent: 
     """Reads tasks and texts, and makes sure that models of this kind can be asked.
 
     Raises:
-        InvalidError: A file has problems, or the model makes no text.
+        InvalidError: A file has problems, the model makes no text, or a rule asks for what would not be measured.
         ConflictError: ``evaluation-changed``: a file is not what it was when the recipe was read.
     """
     task = parent.model.facts.task
@@ -67,7 +67,9 @@ def prepare_evaluation(evaluation: Evaluation, rules: GateRules | None, parent: 
                 f"{found.name} is not what the recipe was made for: expected {digest}, got {found.digest}",
                 hint="put it back, or leave its digest out of the recipe and ask anew",
             )
-    return PreparedEvaluation(Wanted(tasks=tasks, texts=texts, rules=rules), parent)
+    wanted = Wanted(tasks=tasks, texts=texts, rules=rules)
+    check_wanted(wanted, has_parent=True)
+    return PreparedEvaluation(wanted, parent)
 
 
 def judge(

@@ -15,6 +15,7 @@ from undercroft.optimize.cards.card import Card, Circumstances, make_card
 from undercroft.optimize.cards.markdown import markdown_of
 from undercroft.optimize.cards.page import page_of
 from undercroft.optimize.evaluation.evaluating import Told, common_context, evaluate_tasks
+from undercroft.optimize.evaluation.gate import not_measurable
 from undercroft.optimize.evaluation.gate_rules import GateRules
 from undercroft.optimize.evaluation.reading import read_texts
 from undercroft.optimize.evaluation.records import Run
@@ -60,11 +61,10 @@ def measure(candidate: Found, parent: Found | None, wanted: Wanted, settings: En
         told: Told how far it is.
 
     Raises:
-        InvalidError: ``nothing-to-measure``, or a model or text cannot be used.
+        InvalidError: ``nothing-to-measure`` or ``not-measurable``, or a model or text cannot be used.
         UnavailableError: A model does not load, or memory is short.
     """
-    if wanted.tasks is None and wanted.texts is None:
-        raise InvalidError("nothing-to-measure", "expected tasks, texts or both", hint="give --tasks, --texts or both")
+    check_wanted(wanted, has_parent=parent is not None)
     found = [candidate] if parent is None else [candidate, parent]
     setup = Setup(
         context_tokens=common_context(found, wanted.context_tokens, settings.context_tokens),
@@ -80,6 +80,34 @@ def measure(candidate: Found, parent: Found | None, wanted: Wanted, settings: En
         read = read_texts(candidate, parent, wanted.texts, threads=setup.threads, told=told)
         runs = [replace(run, texts=records) for run, records in zip(runs, read, strict=False)]
     return make_card(runs[0], runs[1] if parent is not None else None, wanted.rules, _circumstances(wanted, setup))
+
+
+def check_wanted(wanted: Wanted, *, has_parent: bool) -> None:
+    """Refuses what could only fail, before anything is measured.
+
+    Args:
+        wanted: What is measured, and how.
+        has_parent: Whether there is something to compare with.
+
+    Raises:
+        InvalidError: ``nothing-to-measure``, or ``not-measurable``: a rule of the gate asks for what is not measured.
+    """
+    if wanted.tasks is None and wanted.texts is None:
+        raise InvalidError("nothing-to-measure", "expected tasks, texts or both", hint="give --tasks, --texts or both")
+    if wanted.rules is None:
+        return
+    problems = not_measurable(
+        wanted.rules,
+        task_languages=None if wanted.tasks is None else wanted.tasks.languages,
+        text_languages=None if wanted.texts is None else wanted.texts.languages,
+        has_parent=has_parent,
+    )
+    if problems:
+        raise InvalidError(
+            "not-measurable",
+            "the gate asks for what would not be measured:\n" + "\n".join(f"  - {problem}" for problem in problems),
+            hint="give what is missing, or leave these rules out",
+        )
 
 
 def write_card(card: Card, folder: Path) -> None:

@@ -13,7 +13,7 @@ opened by giving it too few tasks. The way out is more tasks, or that setting. W
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -97,6 +97,37 @@ def judge_gate(rules: GateRules, figures: Figures, comparisons: Comparisons | No
     return GateResult(tuple(finding for finding in found if finding is not None))
 
 
+def not_measurable(
+    rules: GateRules,
+    *,
+    task_languages: Collection[str] | None,
+    text_languages: Collection[str] | None,
+    has_parent: bool,
+) -> list[str]:
+    """Rules that cannot be kept, for nothing that they ask for will be measured; a sentence each.
+
+    Args:
+        rules: To judge by.
+        task_languages: Of the tasks; None where there are none.
+        text_languages: Of the texts; None where there are none.
+        has_parent: Whether there is something to compare with.
+    """
+    found = []
+    groups: list[tuple[str | None, QualityRules]] = [(None, rules), *rules.languages.items()]
+    for language, group in groups:
+        for name, kind in _RULES.items():
+            if getattr(group, name, None) is None or kind.measure is Measure.SIZE_BYTES:
+                continue
+            known = text_languages if kind.measure in _OF_TEXTS else task_languages
+            is_there = known is not None and (
+                language is None or language in known or (language == EACH and len(known) > 0)
+            )
+            needs_parent = kind.of_parent is not None or kind.measure is Measure.KL
+            if not is_there or (needs_parent and not has_parent):
+                found.append(f"{_place(name, language)}: {_needs(kind, language)}")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """How a rule is judged.
@@ -132,15 +163,31 @@ def _judge(
     found = measured.get(kind.measure)
     if kind.of_parent is not None:
         found = kind.of_parent(comparison) if comparison is not None else None
-    place = f"{name} of {language}" if language else name
+    place = _place(name, language)
     if found is None:
-        needs = f"{kind.needs}, with lines of language {language!r}" if language else kind.needs
-        sentence = f"{place}: was not measured; {needs}"
+        sentence = f"{place}: was not measured; {_needs(kind, language)}"
         return Finding(name, language, State.MISSING, False, limit, None, sentence)
     state = _state(found, limit, kind.is_most, comparison)
     has_passed = state is State.KEPT or (state is State.UNDECIDED and undecided == "pass")
     sentence = f"{place}: {_sentence(found, limit, kind, comparison, state)}"
     return Finding(name, language, state, has_passed, limit, found, sentence)
+
+
+def _place(name: str, language: str | None) -> str:
+    return f"{name} of {language}" if language else name
+
+
+def _needs(kind: _Kind, language: str | None) -> str:
+    if language is None:
+        return kind.needs
+    return f"{kind.needs}, with lines that say their language" + (f", {language!r}" if language != EACH else "")
+
+
+def _is_in(language: str | None, known: Collection[str] | None) -> bool:
+    """Whether there is anything of a language; None asks for anything at all, 'each' for any language."""
+    if known is None or language is None:
+        return known is not None
+    return language in known or (language == EACH and len(known) > 0)
 
 
 def _state(found: Estimate, limit: float, is_most: bool, comparison: Comparison | None) -> State:
@@ -229,6 +276,7 @@ def _perplexity_increase(comparison: Comparison) -> Estimate:
 _TASKS = "give --tasks"
 _BOTH = "give --tasks and --against its parent"
 _TEXTS = "give --texts and --against its parent, with the same tokenizer"
+_OF_TEXTS = frozenset((Measure.PERPLEXITY, Measure.KL))
 _RULES: Mapping[str, _Kind] = {
     "max_score_loss_percent": _Kind(Measure.SCORE, True, _points, _BOTH, _score_loss),
     "min_score": _Kind(Measure.SCORE, False, _share, _TASKS),

@@ -54,6 +54,11 @@ class TextSet:
     digest: str
     texts: tuple[Text, ...]
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes that texts are counted under, sorted."""
+        return tuple(sorted({text.language for text in self.texts if text.language is not None}))
+
 
 class _Written(BaseModel):
     """One text as a line of JSON has it."""

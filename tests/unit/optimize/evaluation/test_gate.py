@@ -11,7 +11,7 @@ import pytest
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.evaluation.comparing import compare
 from undercroft.optimize.evaluation.figures import Measure, figures_of
-from undercroft.optimize.evaluation.gate import Finding, GateResult, State, judge_gate
+from undercroft.optimize.evaluation.gate import Finding, GateResult, State, judge_gate, not_measurable
 from undercroft.optimize.evaluation.gate_rules import check_gate
 from undercroft.optimize.evaluation.paired import Verdict
 from undercroft.optimize.evaluation.records import Energy, ItemResult, Peak, Run, Subject, TextRecord
@@ -153,6 +153,31 @@ def test_each_language_has_rules_of_its_own() -> None:
     assert found["min_score", "th"].state is State.BROKEN
     assert found["min_score", "ms"].state is State.MISSING
     assert "max_score_loss_percent of th: 16.7 points" in found["max_score_loss_percent", "th"].sentence
+
+
+def test_rules_that_cannot_be_kept_are_known_beforehand() -> None:
+    """Without a parent, without texts, in a language that nothing is in; size is always known."""
+    rules = check_gate(
+        {
+            "max_score_loss_percent": 1,
+            "min_score": 0.5,
+            "max_kl": 1,
+            "max_size_bytes": 1,
+            "languages": {"each": {"min_score": 0.1}, "th": {"min_score": 0.2}, "ms": {"max_first_token_seconds": 1}},
+        }
+    )
+    assert not_measurable(rules, task_languages=["ms", "th"], text_languages=[], has_parent=True) == []
+    assert not_measurable(rules, task_languages=["th"], text_languages=None, has_parent=False) == [
+        "max_score_loss_percent: give --tasks and --against its parent",
+        "max_kl: give --texts and --against its parent, with the same tokenizer",
+        "max_first_token_seconds of ms: give --tasks, with lines that say their language, 'ms'",
+    ]
+    found = not_measurable(rules, task_languages=[], text_languages=[], has_parent=True)
+    assert [sentence.partition(":")[0] for sentence in found] == [
+        "min_score of each",
+        "min_score of th",
+        "max_first_token_seconds of ms",
+    ]
 
 
 def test_rules_for_each_language_need_one() -> None:
