@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, cast
 
 from undercroft.core import errors
 from undercroft.core.environment import clean_environment
@@ -31,7 +31,7 @@ _KINDS: dict[str, type[UndercroftError]] = {
 }
 
 
-def answers(order: Order) -> Iterator[Message]:
+def answers(order: Order) -> Generator[Message, None, None]:
     """What a worker says to an order, as it says it. Leaving the iteration ends the worker.
 
     Args:
@@ -80,7 +80,7 @@ def _start(folder: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
 
 
 def _talk(worker: subprocess.Popen[bytes], line: bytes, order: Order, said: IO[bytes]) -> Iterator[Message]:
-    sent, received = cast(BinaryIO, worker.stdin), cast(BinaryIO, worker.stdout)
+    sent, received = cast(IO[bytes], worker.stdin), cast(IO[bytes], worker.stdout)
     with contextlib.suppress(BrokenPipeError):  # it died; why is told below
         sent.write(line)
         sent.flush()

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import psutil
@@ -15,8 +15,9 @@ import pytest
 
 from tests.support.ggufs import write_chat_model
 from undercroft.core.errors import InvalidError, NotFoundError, UnavailableError
-from undercroft.engines.sealing import namespaces
-from undercroft.optimize.llama_library.messages import Message
+from undercroft.engines import spawning
+from undercroft.engines.sealing import landlock, namespaces
+from undercroft.optimize.llama_library.messages import Message, receive
 from undercroft.optimize.llama_library.orders import Order, order_of
 from undercroft.optimize.llama_library.process import answers
 
@@ -44,7 +45,7 @@ def long_order(model: Path) -> Order:
 
 
 @pytest.fixture
-def half_done(model: Path) -> Iterator[Iterator[Message]]:
+def half_done(model: Path) -> Iterator[Generator[Message, None, None]]:
     """Answers of a worker that has begun and waits to be read."""
     begun = answers(long_order(model))
     assert "progress" in next(begun).header
@@ -74,11 +75,34 @@ def test_an_abort_of_the_library_is_an_error(half_done: Iterator[Message]) -> No
     assert ended.value.code == "llama-process-ended"
 
 
-def test_the_worker_sees_no_network(half_done: Iterator[Message]) -> None:
-    """Its network has no interface that is up, and no privilege could bring one up."""
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are sealed on Linux only")
+def test_the_worker_sees_no_network_and_makes_few_calls(half_done: Iterator[Message]) -> None:
+    """Its network has no interface that is up, it gains no privilege, and a filter is on its system calls."""
     assert next(half_done)
-    for process in workers(os.getpid()):
+    started = workers(os.getpid())
+    for process in started:
         assert namespaces.has_empty_network(process.pid)
+    lines = Path(f"/proc/{started[-1].pid}/status").read_text(encoding="ascii").splitlines()
+    assert "NoNewPrivs:\t1" in lines
+    assert "Seccomp:\t2" in lines
+
+
+@pytest.mark.skipif(landlock.version() < 1, reason="this kernel has no Landlock")
+@pytest.mark.parametrize("is_named", [True, False])
+def test_the_worker_reads_what_its_order_names_and_nothing_else(model: Path, is_named: bool) -> None:
+    """A model that lies there, and is not among what may be read, cannot be loaded."""
+    readable = spawning.readable_paths(Path(sys.executable), [model] if is_named else [])
+    order = Order("score", str(model), ["a bird"], threads=1, readable=readable)
+    worker = [sys.executable, "-P", "-m", "undercroft.optimize.llama_library.worker"]
+    with subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        assert started.stdin is not None
+        assert started.stdout is not None
+        started.stdin.write(json.dumps(order.header()).encode() + b"\n")
+        started.stdin.flush()
+        answered = receive(started.stdout)
+    assert answered is not None
+    assert ("progress" in answered.header) == is_named
+    assert (answered.header.get("code") == "model-not-loadable") != is_named
 
 
 def test_nobody_is_left_when_the_caller_stops_asking(model: Path) -> None:
@@ -87,7 +111,7 @@ def test_nobody_is_left_when_the_caller_stops_asking(model: Path) -> None:
     next(begun)
     started = workers(os.getpid())
     assert len(started) == 3
-    begun.close()  # type: ignore[attr-defined]
+    begun.close()
     assert psutil.wait_procs(started, timeout=30)[1] == []
 
 
