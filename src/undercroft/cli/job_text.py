@@ -1,20 +1,16 @@
-"""What people read of jobs, of recipes before they are done, and of the lineage of what was made."""
+"""What people read of jobs, and of recipes before they are done."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
+from undercroft.cli.lineage_text import Rows, step_texts
 from undercroft.core.clock import from_iso
 from undercroft.core.units import format_bytes, format_duration
-from undercroft.optimize.cards.measuring import PAGE_FILE
 from undercroft.optimize.jobs.folders import HowFar, JobFolder
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.jobs.states import State
 from undercroft.optimize.jobs.store import Job
-from undercroft.optimize.lineage import made_here
-
-Rows = list[tuple[str, str]]
 
 
 def job_rows(job: Job, how_far: str, folder: JobFolder) -> Rows:
@@ -42,8 +38,8 @@ def job_rows(job: Job, how_far: str, folder: JobFolder) -> Rows:
     if job.problem is not None:
         first, *more = f"{job.problem['code']}: {job.problem['message']}".splitlines()
         rows += [("problem", first), *(("", line) for line in more)]
-    if folder.card.is_dir():
-        rows.append(("card", str(folder.card / PAGE_FILE)))
+    if folder.card_page.exists():
+        rows.append(("card", str(folder.card_page)))
     return [*rows, ("log", str(folder.log))]
 
 
@@ -65,48 +61,12 @@ def next_line(job: Job) -> str | None:
     }.get(job.state)
 
 
-def step_texts(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Steps of a recipe, one line each: ``quantize scheme=Q4_K_M``; what was left out is left out."""
-    return [f"{kind} {_settings(settings)}".rstrip() for step in steps for kind, settings in step.items()]
-
-
-def _settings(settings: Any) -> str:
-    if not isinstance(settings, Mapping):
-        return str(settings)
-    return " ".join(
-        f"{name}={_value(value)}" for name, value in settings.items() if value not in ({}, [], None, False, "")
-    )
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name}: {_value(inner)}" for name, inner in value.items()) + "}"
-    return str(value)
-
-
 def forecast_rows(forecast: Forecast, seconds: float | None, *, free_bytes: int, available_bytes: int) -> Rows:
     """What a recipe will take, beside what there is."""
     disk = f"{format_bytes(forecast.wanted_disk_bytes)} needed, {format_bytes(free_bytes)} free"
     memory = f"{format_bytes(forecast.memory_bytes)} needed, {format_bytes(available_bytes)} available"
     time = f"about {format_duration(seconds)}" if seconds is not None else "not known"
     return [("size", format_bytes(forecast.result_bytes)), ("disk", disk), ("memory", memory), ("time", time)]
-
-
-def lineage_rows(lineage: Mapping[str, Any]) -> Rows:
-    """How a model was made; empty for one that was not made by a job."""
-    found = made_here(lineage)
-    if found is None:
-        return []
-    rows = [("made by", f"{found.get('job', '')}, {found.get('tool', '')}".strip(", "))]
-    rows += [("parent", f"{parent['name']}, {parent['digest']}") for parent in found.get("parents", ())]
-    rows += [("step", text) for text in step_texts(found["recipe"].get("steps", []))]
-    is_same = "gives the same digest" if found.get("is_reproducible") else "may give another digest"
-    rows.append(("seed", f"{found.get('seed', 0)}; doing it again with these versions {is_same}"))
-    versions = found.get("versions") or {}
-    if isinstance(found.get("card"), Mapping):
-        rows.append(("card", f"of {found['card'].get('made_at', '')}; undercroft job show {found.get('job', '')}"))
-    rows.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
-    return rows
 
 
 def how_far_json(how_far: HowFar | None) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import typer
 from undercroft.catalog.licences import load_licences
 from undercroft.catalog.verdicts import judge_written
 from undercroft.cli.actor import current_actor
-from undercroft.cli.job_text import lineage_rows
+from undercroft.cli.lineage_text import lineage_rows
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, Reason, harmless, print_json, print_table, print_wrapped

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from undercroft.cli.actor import current_actor
-from undercroft.cli.job_text import forecast_rows, step_texts
+from undercroft.cli.job_text import forecast_rows
 from undercroft.cli.job_waiting import say_begun, wait
+from undercroft.cli.lineage_text import step_texts
 from undercroft.cli.opening import open_database
 from undercroft.cli.optimize_evaluate import evaluate
 from undercroft.cli.output import AsJson, Reason, print_json, print_wrapped
@@ -19,7 +20,7 @@ from undercroft.core.errors import UnavailableError
 from undercroft.core.home import Home
 from undercroft.core.ids import check_name, name_from
 from undercroft.hardware.main_memory import read_memory
-from undercroft.optimize.jobs import orders
+from undercroft.optimize.jobs import asking
 from undercroft.optimize.jobs.running import ensure_room
 from undercroft.optimize.prepared import Prepared
 from undercroft.optimize.quantization.schemes import scheme_named
@@ -88,11 +89,11 @@ def suggested_name(model: str, scheme: str) -> str:
 
 def _do(recipe: Recipe, dry_run: bool, detach: bool, because: str | None, as_json: bool) -> None:
     home, database = open_database()
-    prepared = orders.look_at(home, database, recipe)
+    prepared = asking.look_at(home, database, recipe)
     if dry_run:
         _say_forecast(home, prepared, as_json)
         return
-    job = orders.begin(home, database, prepared, actor=current_actor(), reason=because)
+    job = asking.begin(home, database, prepared, actor=current_actor(), reason=because)
     if detach:
         say_begun(job, as_json=as_json)
         return

@@ -10,7 +10,7 @@ from tests.support.ggufs import write_chat_model
 from undercroft.cli.optimize import suggested_name
 from undercroft.core.errors import InvalidError, NotFoundError, RefusedError, UndercroftError
 from undercroft.core.home import Home
-from undercroft.optimize.jobs import orders
+from undercroft.optimize.jobs import asking
 from undercroft.optimize.prepared import Prepared
 from undercroft.optimize.quantization.quantizing import quantize_file
 from undercroft.optimize.quantization.schemes import scheme_named
@@ -21,7 +21,7 @@ from undercroft.storage.database import Database
 
 def prepared(database: Database, home: Home, scheme: str, *, source: str = "tiny", **settings: object) -> Prepared:
     step = {"quantize": {"scheme": scheme, **settings}}
-    return orders.look_at(home, database, make_recipe({"from": source, "to": "new", "steps": [step]}))
+    return asking.look_at(home, database, make_recipe({"from": source, "to": "new", "steps": [step]}))
 
 
 @pytest.fixture

@@ -44,6 +44,11 @@ class JobFolder:
         return self.root / "card"
 
     @property
+    def card_page(self) -> Path:
+        """The card to look at."""
+        return self.card / "card.html"
+
+    @property
     def work(self) -> Path:
         """What it has in hand; gone when it has ended."""
         return self.root / "work"

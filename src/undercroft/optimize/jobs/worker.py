@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from undercroft.core.processes import identify
 from undercroft.optimize.jobs import store
 from undercroft.optimize.jobs.folders import JobFolder
 from undercroft.optimize.jobs.running import run_job
+from undercroft.optimize.jobs.starting import start_worker
 from undercroft.optimize.jobs.states import State
 from undercroft.optimize.jobs.store import Job
 from undercroft.storage.database import Database
@@ -37,20 +37,6 @@ _NICENESS = 10  # what is served goes before
 
 class _EndedError(BaseException):
     """Somebody asked this process to end. Not an `Exception`, so that no step takes it for its own."""
-
-
-def start_worker(home: Home) -> None:
-    """Starts the process in a session of its own, so that it outlives whoever starts it.
-
-    Args:
-        home: Prepared.
-    """
-    command = [sys.executable, "-P", "-m", "undercroft.optimize.jobs.worker", "--home", str(home.root)]
-    with (home.logs / "jobs.log").open("ab", buffering=0) as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-        )
-    process.returncode = 0  # it goes on without us; Popen must not complain that nobody waited for it
 
 
 def work(home: Home) -> None:

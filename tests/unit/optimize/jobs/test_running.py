@@ -14,7 +14,7 @@ from tests.support.ggufs import write_chat_model
 from undercroft.core.errors import ConflictError, UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.processes import identify
-from undercroft.optimize.jobs import orders, store
+from undercroft.optimize.jobs import asking, store
 from undercroft.optimize.jobs.folders import JobFolder
 from undercroft.optimize.jobs.running import explained, run_job
 from undercroft.optimize.jobs.states import State
@@ -36,7 +36,7 @@ def source(database: Database, home: Home, tmp_path: Path) -> models.Model:
 def claimed(database: Database, home: Home, to: str = "small", **settings: Any) -> Job:
     """A job of this process that quantizes the model."""
     step = {"quantize": {"scheme": "Q4_K_M", **settings}}
-    prepared = orders.look_at(home, database, make_recipe({"from": "tiny", "to": to, "steps": [step]}))
+    prepared = asking.look_at(home, database, make_recipe({"from": "tiny", "to": to, "steps": [step]}))
     process = identify(os.getpid())
     assert process is not None
     with database.write() as connection:
