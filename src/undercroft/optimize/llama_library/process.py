@@ -50,16 +50,15 @@ def answers(order: Order) -> Generator[Message, None, None]:
         if not path.is_file():
             raise NotFoundError("model-not-found", f"there is no model file {path}")
     files = [piece for path in paths for piece in model_files(path)]
-    line = _line(
-        replace(
+    with tempfile.TemporaryDirectory(prefix="undercroft-llama-") as folder, tempfile.TemporaryFile() as said:
+        filled_in = replace(
             order,
             model=str(paths[0]),
             parent=str(paths[1]) if order.parent is not None else None,
-            readable=spawning.readable_paths(Path(sys.executable), files),
+            readable=spawning.readable_paths(Path(sys.executable), [*files, Path(folder)]),
             devices=spawning.devices(),
         )
-    )
-    with tempfile.TemporaryDirectory(prefix="undercroft-llama-") as folder, tempfile.TemporaryFile() as said:
+        line = _line(filled_in)
         worker = _start(Path(folder), said)
         try:
             yield from _talk(worker, line, order, said)
