@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from undercroft.cli.opening import open_database, open_home, settings_of
-from undercroft.cli.output import AsJson, print_json, print_table, print_wrapped
+from undercroft.cli.output import AsJson, harmless, print_json, print_table, print_wrapped
 from undercroft.core.errors import RefusedError
 from undercroft.optimize.cards import words
 from undercroft.optimize.cards.card import Card
@@ -28,6 +29,7 @@ from undercroft.optimize.evaluation.texts import load_texts
 
 _BAR_WIDTH = 24
 _NOTE_WIDTH = 40
+_LINE_EVERY_SECONDS = 10.0
 
 
 def evaluate(
@@ -128,9 +130,12 @@ def _print(card: Card) -> None:
 
 @contextmanager
 def _shown(*, is_quiet: bool) -> Iterator[Told]:
-    """A bar on stderr where that is a terminal; nothing elsewhere, so that stdout stays for the result."""
-    if is_quiet or not sys.stderr.isatty():
+    """Says on stderr how far it is, so that stdout stays for the result: a bar on a terminal, else a line now and then."""
+    if is_quiet:
         yield lambda done, total, note: None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines()
         return
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=_BAR_WIDTH), TimeRemainingColumn())
@@ -138,6 +143,19 @@ def _shown(*, is_quiet: bool) -> Iterator[Told]:
         task = bars.add_task("")
 
         def told(done: int, total: int, note: str) -> None:
-            bars.update(task, completed=done, total=total, description=note[:_NOTE_WIDTH])
+            bars.update(task, completed=done, total=total, description=harmless(note)[:_NOTE_WIDTH])
 
         yield told
+
+
+class _Lines:
+    """For logs and pipes: a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if now - self._said >= _LINE_EVERY_SECONDS:
+            self._said = now
+            typer.echo(f"{harmless(note)}: {done:,} of {total:,}", err=True)

@@ -12,7 +12,7 @@ from undercroft.optimize.evaluation.figures import WORDS, Figures, Measure, expo
 from undercroft.optimize.evaluation.gate import spread
 from undercroft.optimize.evaluation.intervals import Estimate
 from undercroft.optimize.evaluation.paired import Comparison, Verdict
-from undercroft.planning.report.words import shortened, significant
+from undercroft.planning.report.words import clean, shortened, significant
 
 _NAME_SHOWN = 60
 _TESTS = {"mcnemar-exact": "McNemar's exact test", "sign-flip": "sign-flip test"}
@@ -130,7 +130,7 @@ def error_sentence(card: Card) -> str:
     if not errors:
         return ""
     count = f"{len(errors)} of {len(card.candidate.items)} questions were not answered"
-    return f"{count}; the first, {errors[0].id}: {errors[0].error}"
+    return clean(f"{count}; the first, {errors[0].id}: {errors[0].error}")
 
 
 def circumstance_sentences(card: Card) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from undercroft.checks.json_answers import NOTHING, read_json
 from undercroft.checks.judging import CheckResult, graded, judge_answer, judge_time
+from undercroft.checks.kinds import JsonCheck
 from undercroft.engines import wire
 from undercroft.optimize.evaluation.records import ItemResult
 from undercroft.optimize.evaluation.replica import NAME, Setup
@@ -128,7 +129,7 @@ def judged(task: Task, said: Said) -> ItemResult:
         prompt_tokens=said.prompt_tokens,
         answer_tokens=said.answer_tokens,
         answer_digest="sha256:" + hashlib.sha256(said.text.encode("utf-8", "surrogatepass")).hexdigest(),
-        has_valid_format=_is_valid(said.text, results) if _wants_json(task) else None,
+        has_valid_format=_is_valid(task, said.text, results) if _wants_json(task) else None,
     )
 
 
@@ -137,9 +138,15 @@ def _wants_json(task: Task) -> bool:
     return any(check.kind == "json" or getattr(check, "at", None) is not None for check in task.checks)
 
 
-def _is_valid(answer: str, results: Sequence[CheckResult]) -> bool:
-    is_as_wanted = all(result.has_passed for result in results if result.kind == "json")
-    return is_as_wanted and read_json(answer) is not NOTHING
+def _is_valid(task: Task, answer: str, results: Sequence[CheckResult]) -> bool:
+    """JSON, and as its schemas want it; a schema of one value alone says what is right, not what is valid."""
+    checked = zip(task.checks, results, strict=False)  # limits of time come after the checks
+    wanted = [result for check, result in checked if isinstance(check, JsonCheck) and not _is_one_value(check)]
+    return all(result.has_passed for result in wanted) and read_json(answer) is not NOTHING
+
+
+def _is_one_value(check: JsonCheck) -> bool:
+    return isinstance(check.schema_, dict) and set(check.schema_) == {"const"}
 
 
 def _collected(lines: Iterable[bytes], begun: float) -> Said:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.ggufs import write_chat_model
-from undercroft.checks.kinds import Check
+from undercroft.checks.kinds import Check, ExactCheck, JsonCheck
 from undercroft.checks.questions import Message
 from undercroft.core.errors import UnavailableError
 from undercroft.optimize.evaluation.asking import Said, judged
@@ -72,20 +72,21 @@ def test_memory_is_looked_at_beforehand(tmp_path: Path) -> None:
 )
 def test_the_format_is_judged_apart_from_what_it_says(answer: str, is_valid: bool) -> None:
     """A check that looks at a place asks for JSON, whatever stands there."""
-    looking = Check.__origin__.__args__[0](kind="exact", at="intent", text="refund")  # type: ignore[attr-defined]
+    looking = ExactCheck(kind="exact", at="intent", text="refund")
     assert judged(task_with(looking), said(answer)).has_valid_format == is_valid
     assert judged(task_with(looking), said("", error="gone")).has_valid_format is False
     assert judged(task_with(answer_check("x")), said(answer)).has_valid_format is None
 
 
-def test_a_schema_belongs_to_the_format() -> None:
-    """JSON that the schema does not want is no valid answer; the share counts only questions that ask for JSON."""
-    task = task_with(answer_check({"a": 1}))
+def test_a_schema_belongs_to_the_format_and_a_right_answer_does_not() -> None:
+    """JSON that a schema does not want is not valid; a wrong value is; only questions that ask for JSON count."""
+    schema = JsonCheck.model_validate({"kind": "json", "schema": {"required": ["a"]}})
     items = [
-        judged(task, said('{"a": 1}')),
-        judged(task, said('{"a": 2}')),
+        judged(task_with(answer_check({"a": 1}), schema), said('{"a": 2}')),
+        judged(task_with(answer_check({"a": 1}), schema), said('{"b": 2}')),
         judged(task_with(answer_check("x")), said("x")),
     ]
+    assert [item.has_passed for item in items] == [False, False, True]
     share = figures_of(Run(found_model(None).subject, tuple(items))).whole[Measure.VALID_FORMAT]
     assert (share.value, share.count) == (0.5, 2)
 
