@@ -130,7 +130,7 @@ def _print(card: Card) -> None:
 
 @contextmanager
 def _shown(*, is_quiet: bool) -> Iterator[Told]:
-    """Says on stderr how far it is, so that stdout stays for the result: a bar on a terminal, else a line now and then."""
+    """How far it is, on stderr, so that stdout stays for the result: a bar on a terminal, else a line now and then."""
     if is_quiet:
         yield lambda done, total, note: None
         return
