@@ -18,6 +18,7 @@ def lineage_rows(lineage: Mapping[str, Any]) -> Rows:
     rows = [("made by", f"{found.get('job', '')}, {found.get('tool', '')}".strip(", "))]
     rows += [("parent", f"{parent['name']}, {parent['digest']}") for parent in found.get("parents", ())]
     rows += [("step", text) for text in step_texts(found["recipe"].get("steps", []))]
+    rows += [("proof", text) for step in found.get("steps", ()) if (text := _proof(step))]
     is_same = "gives the same digest" if found.get("is_reproducible") else "may give another digest"
     rows.append(("seed", f"{found.get('seed', 0)}; doing it again with these versions {is_same}"))
     versions = found.get("versions") or {}
@@ -25,6 +26,18 @@ def lineage_rows(lineage: Mapping[str, Any]) -> Rows:
         rows.append(("card", f"of {found['card'].get('made_at', '')}; undercroft job show {found.get('job', '')}"))
     rows.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
     return rows
+
+
+def _proof(step: Mapping[str, Any]) -> str:
+    """What a conversion's comparison with its source showed; empty for other steps."""
+    found = step.get("found")
+    if not isinstance(found, Mapping) or not isinstance(found.get("agreement"), Mapping):
+        return ""
+    agreement = found["agreement"]
+    return (
+        f"run beside its source: {agreement['same']} of {agreement['compared']} the same, mean difference "
+        f"{agreement['mean_difference']:.2g}, {agreement['tolerance']:.2g} allowed"
+    )
 
 
 def step_texts(steps: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -65,6 +65,25 @@ def quantize(
 
 
 @app.command()
+def convert(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered model as it was published: safetensors.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="gguf, for llama.cpp.")] = "gguf",
+    kept: Annotated[
+        str | None, typer.Option("--type", help="f32, f16, bf16 or q8_0; else bf16 where it is published so, else f16.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the new model; else made of MODEL and the format.")] = None,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    because: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a published model into a form that an engine here runs, and prove that it says the same."""
+    settings = {"to": to, **({"type": kept} if kept is not None else {})}
+    values = {"from": model, "to": name or suggested_name(model, to), "steps": [{"convert": settings}]}
+    _do(make_recipe(values), dry_run, detach, because, as_json)
+
+
+@app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; its form is in the guide.")],
     dry_run: DryRun = False,

@@ -9,7 +9,7 @@ from typing import Any
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.judging import PreparedEvaluation
 from undercroft.optimize.recipes import Recipe
-from undercroft.optimize.sources import Source
+from undercroft.optimize.sources import PublishedSource, Source
 from undercroft.optimize.steps import Step
 
 
@@ -51,7 +51,7 @@ class Prepared:
     """
 
     recipe: Recipe
-    sources: tuple[Source, ...]
+    sources: tuple[Source | PublishedSource, ...]
     steps: tuple[PreparedStep, ...]
     evaluation: PreparedEvaluation | None = None
 

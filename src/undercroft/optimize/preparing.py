@@ -5,12 +5,14 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from undercroft.core.home import Home
+from undercroft.core.settings import load_settings
 from undercroft.hardware.processors import usable_processors
+from undercroft.optimize.convert_step import prepare_convert
 from undercroft.optimize.judging import prepare_evaluation
 from undercroft.optimize.prepared import Prepared, PreparedStep
 from undercroft.optimize.quantize_step import prepare_quantize
 from undercroft.optimize.recipes import Recipe, StepEntry
-from undercroft.optimize.sources import Source, open_source
+from undercroft.optimize.sources import Source, open_published, open_source
 
 
 def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
@@ -27,6 +29,11 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
         RefusedError: The steps would make garbage of it.
         UnavailableError: Its file was changed or is gone.
     """
+    first = recipe.steps[0].convert
+    if first is not None:
+        published = open_published(home, connection, recipe.source)
+        engines = load_settings(home.config_file).settings.engines
+        return Prepared(recipe, (published,), (prepare_convert(first, published, home, engines),))
     source = open_source(home, connection, recipe.source)
     steps = tuple(_prepare_step(entry, source) for entry in recipe.steps)
     asked = recipe.evaluation
@@ -36,5 +43,5 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
 
 
 def _prepare_step(entry: StepEntry, source: Source) -> PreparedStep:
-    assert entry.quantize is not None  # the only kind there is, which the recipe has made sure of
+    assert entry.quantize is not None  # a step that converts stands alone, which the recipe has made sure of
     return prepare_quantize(entry.quantize, source, threads=usable_processors())

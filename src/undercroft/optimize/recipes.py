@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +20,7 @@ from undercroft.registry.releases.files import read_file
 from undercroft.storage.blobs import digest_file
 
 OPTIONS = "the options"
+_OPTIONS_HINT = "undercroft optimize -h lists the commands, each has its own -h"
 _HINT = "correct the file; its form is in docs/guide/optimize.md"
 
 Step = int | str
@@ -70,9 +71,19 @@ class Quantize(_Part):
         return self
 
 
+class Convert(_Part):
+    """From the form in which a model is published to one that an engine here runs."""
+
+    to: Literal["gguf"] = Field(description="The format.")
+    type: Literal["f32", "f16", "bf16", "q8_0"] | None = Field(
+        None, description="What the weights are kept in; BF16 where they are published so, else F16."
+    )
+
+
 class StepEntry(_Part):
     """One step: its kind, and its settings."""
 
+    convert: Convert | None = None
     quantize: Quantize | None = None
 
     @model_validator(mode="after")
@@ -128,6 +139,19 @@ class Recipe(_Part):
     def _measures_what_it_judges(self) -> Self:
         if self.gate is not None and self.evaluation is None:
             raise ValueError("gate: expected evaluation beside it, with tasks or texts to judge by")
+        return self
+
+    @model_validator(mode="after")
+    def _converts_alone(self) -> Self:
+        if all(entry.convert is None for entry in self.steps):
+            return self
+        if len(self.steps) > 1:
+            raise ValueError("steps: expected a step that converts to be the only one; what follows reads its model")
+        if self.evaluation is not None:
+            raise ValueError(
+                "evaluation: a step that converts compares its result with the source by itself; expected it in the "
+                "recipe of what follows"
+            )
         return self
 
     @model_validator(mode="after")
@@ -273,5 +297,5 @@ def _field(location: Sequence[Step]) -> str:
 def _bad(what: str, problems: Sequence[str]) -> InvalidError:
     listed = "\n".join(f"  - {problem}" for problem in problems[:50])
     if what == OPTIONS:
-        return InvalidError("bad-recipe", f"{what} have problems:\n{listed}", hint="undercroft optimize quantize -h")
+        return InvalidError("bad-recipe", f"{what} have problems:\n{listed}", hint=_OPTIONS_HINT)
     return InvalidError("bad-recipe", f"{what} has problems:\n{listed}", hint=_HINT)

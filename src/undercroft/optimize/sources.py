@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from undercroft.core.home import Home
 from undercroft.registry import models
 from undercroft.registry.entries import Model, weights_of
 from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,31 @@ class Source:
     model: Model
     path: Path
     header: GgufHeader
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSource:
+    """A model that is read as its makers published it: settings, safetensors, tokenizer.
+
+    Args:
+        model: Its entry.
+        files: Path as published → stored file.
+    """
+
+    model: Model
+    files: Mapping[str, Path]
+
+    @property
+    def path(self) -> Path:
+        """Its settings, which say what it is."""
+        return self.files["config.json"]
+
+    def lay_out(self, folder: Path) -> None:
+        """Makes links with the names that its makers gave, in a folder that is made."""
+        for name, stored in self.files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(stored)
 
 
 def open_source(home: Home, connection: Connection, name: str) -> Source:
@@ -56,7 +84,35 @@ def open_source(home: Home, connection: Connection, name: str) -> Source:
     return Source(model, path, read_gguf(path, weights_of(model)[0].path, with_tokens=False))
 
 
-def check_unchanged(sources: Sequence[Source], wanted: Sequence[tuple[str, str]], *, job: str) -> None:
+def open_published(home: Home, connection: Connection, name: str) -> PublishedSource:
+    """Looks a model up that lies as it was published.
+
+    Raises:
+        NotFoundError: There is none of that name.
+        InvalidError: It is no folder of safetensors, or a file of it has a name that no folder of ours gets.
+        UnavailableError: A stored file was changed or is gone.
+    """
+    model = models.get(connection, name)
+    if model.format != "safetensors":
+        raise InvalidError(
+            "wrong-format",
+            f"model {name!r} cannot be converted: expected safetensors, as models are published, it is {model.format}",
+            hint="pull the original: undercroft model pull hf://ORG/NAME",
+        )
+    files = models.model_files(home, connection, model)
+    odd = [path for path in files if not _PLAIN_PATH.fullmatch(path)]
+    if odd:
+        raise InvalidError(
+            "odd-file-name",
+            f"model {name!r} has a file whose name a converter should not be given: {odd[0][-120:]!r}",
+            hint="rename it at its source and pull again",
+        )
+    return PublishedSource(model, files)
+
+
+def check_unchanged(
+    sources: Sequence[Source | PublishedSource], wanted: Sequence[tuple[str, str]], *, job: str
+) -> None:
     """Makes sure that a job reads what it was asked to read, however long it waited.
 
     Args:

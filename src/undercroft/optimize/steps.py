@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 RESULT = "model.gguf"
+FINDINGS = "findings.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class Workspace:
     def result(self) -> Path:
         """Where the step leaves the model that it made."""
         return self.folder / RESULT
+
+    @property
+    def findings(self) -> Path:
+        """Where the step may leave what it found, a JSON object, for the lineage."""
+        return self.folder / FINDINGS
 
 
 class Step(Protocol):

@@ -35,6 +35,7 @@ __all__ = [
     "get",
     "list_models",
     "model_file",
+    "model_files",
     "remove",
     "scrub",
 ]
@@ -190,6 +191,16 @@ def model_file(home: Home, connection: Connection, model: Model) -> Path:
     if len(paths) == 1:
         return paths[0]
     return _side_by_side(store, model, paths)
+
+
+def model_files(home: Home, connection: Connection, model: Model) -> dict[str, Path]:
+    """Every file of a model, by its path in the source, after the same look.
+
+    Raises:
+        UnavailableError: A stored file is gone or was touched since it was hashed.
+    """
+    store = BlobStore(home.blobs)
+    return {file.path: _checked(store, connection, model, file) for file in model.files}
 
 
 def _checked(store: BlobStore, connection: Connection, model: Model, file: ModelFile) -> Path:

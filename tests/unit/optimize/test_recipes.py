@@ -81,11 +81,11 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "problem"),
     [
-        ("quantise: {scheme: Q8_0}", "steps[1].quantise: there is no such step, expected one of quantize; nearest is"),
-        ("prunes: {}", "steps[1].prunes: there is no such step, expected one of quantize"),
+        ("quantise: {scheme: Q8_0}", "steps[1].quantise: there is no such step, expected one of convert, quantize; nearest is"),
+        ("prunes: {}", "steps[1].prunes: there is no such step, expected one of convert, quantize"),
         ("quantize", "steps[1]: expected a mapping, got 'quantize'"),
-        ("quantize:", "steps[1]: expected one kind of step with its settings: quantize"),
-        ("{}", "steps[1]: expected one kind of step with its settings: quantize"),
+        ("quantize:", "steps[1]: expected one kind of step with its settings: convert, quantize"),
+        ("{}", "steps[1]: expected one kind of step with its settings: convert, quantize"),
         ("quantize: {}", "steps[1].quantize.scheme: is missing"),
         ("quantize: {scheme: 4}", "steps[1].quantize.scheme: expected a scheme of llama.cpp: F32"),
         ("quantize: {scheme: Q8_0, bits: 3}", "steps[1].quantize.bits: there is no such field, expected one of scheme"),
@@ -142,4 +142,19 @@ def test_options_are_checked_as_a_file_is(tmp_path: Path) -> None:
     with pytest.raises(InvalidError) as caught:
         make_recipe({"from": "a", "to": "b", "steps": [{"quantize": {"scheme": "Q9"}}]})
     assert "  - steps[1].quantize.scheme: expected a scheme of llama.cpp: F32" in caught.value.message
-    assert caught.value.hint == "undercroft optimize quantize -h"
+    assert caught.value.hint == "undercroft optimize -h lists the commands, each has its own -h"
+
+
+def test_a_conversion_stands_alone(tmp_path: Path) -> None:
+    """Nothing follows a step that converts in the same recipe, and it compares by itself."""
+    convert = {"convert": {"to": "gguf"}}
+    alone = make_recipe({"from": "a", "to": "b", "steps": [convert]})
+    assert (alone.kind, alone.to_dict()["steps"]) == ("convert", [{"convert": {"to": "gguf"}}])
+    with pytest.raises(InvalidError, match="converts to be the only one"):
+        make_recipe({"from": "a", "to": "b", "steps": [convert, {"quantize": {"scheme": "Q8_0"}}]})
+    texts = tmp_path / "texts.txt"
+    texts.write_text("x", encoding="utf-8")
+    with pytest.raises(InvalidError, match="compares its result with the source by itself"):
+        make_recipe({"from": "a", "to": "b", "steps": [convert], "evaluation": {"texts": texts}})
+    with pytest.raises(InvalidError, match="expected 'gguf', got 'onnx'"):
+        make_recipe({"from": "a", "to": "b", "steps": [{"convert": {"to": "onnx"}}]})

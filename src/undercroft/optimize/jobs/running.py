@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import time
@@ -32,7 +33,7 @@ from undercroft.optimize.prepared import Prepared, PreparedStep
 from undercroft.optimize.preparing import prepare
 from undercroft.optimize.recipes import Recipe
 from undercroft.optimize.sources import check_unchanged
-from undercroft.optimize.steps import RESULT, Progress, Workspace
+from undercroft.optimize.steps import FINDINGS, RESULT, Progress, Workspace
 from undercroft.registry.importing import IncomingFile, Origin, register
 from undercroft.registry.progress import Step as ImportStep
 from undercroft.storage.database import Database
@@ -206,11 +207,14 @@ def _judged(
 def _name(home: Home, database: Database, job: Job, prepared: Prepared, made: Path, card: Card | None) -> None:
     """Imports the result as any file is imported, and notes the job as done in the same transaction."""
     parents = [source.model for source in prepared.sources]
+    works = [JobFolder(home, job.id).step(number) for number in range(len(prepared.steps))]
     lineage = lineage_of(
         job=job.id,
         parents=parents,
         recipe=job.recipe,
-        steps=[{"kind": step.kind, **step.told} for step in prepared.steps],
+        steps=[
+            {"kind": step.kind, **step.told, **_found(work)} for step, work in zip(prepared.steps, works, strict=True)
+        ],
         seed=prepared.recipe.seed,
         libraries={library for step in prepared.steps for library in step.libraries},
         is_reproducible=all(step.is_reproducible for step in prepared.steps),
@@ -243,6 +247,12 @@ def _name(home: Home, database: Database, job: Job, prepared: Prepared, made: Pa
         admit=lambda facts: _noted(job, inherited_use(parents)),
         besides=done,
     )
+
+
+def _found(step: Path) -> dict[str, Any]:
+    """What a finished step left for the lineage."""
+    findings = step / FINDINGS
+    return {"found": json.loads(findings.read_bytes())} if findings.exists() else {}
 
 
 def _noted(job: Job, use: Mapping[str, str]) -> dict[str, Any]:
