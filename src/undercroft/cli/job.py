@@ -15,6 +15,7 @@ from undercroft.cli.output import AsJson, Reason, harmless, print_json, print_ta
 from undercroft.core.home import Home
 from undercroft.optimize.jobs import orders, store
 from undercroft.optimize.jobs.folders import HowFar, JobFolder, read_progress
+from undercroft.optimize.jobs.starting import start_worker
 from undercroft.optimize.jobs.states import State
 from undercroft.optimize.jobs.store import Job
 
@@ -79,6 +80,8 @@ def follow(job: Which, as_json: AsJson = False) -> None:
     home, database = open_database()
     with database.read() as connection:
         found = store.find(connection, job)
+    if found.state is State.QUEUED:
+        start_worker(home)  # where the process before it was killed, nobody else would
     wait(home, database, found, as_json=as_json)
 
 

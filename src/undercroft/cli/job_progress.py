@@ -21,7 +21,7 @@ from undercroft.storage.database import Database
 
 _POLL_SECONDS = 0.2
 _LINE_EVERY_SECONDS = 10.0
-_WORDS_WIDTH = 48
+_DESCRIPTION_WIDTH = 46
 _BAR_WIDTHS = (6, 40)
 
 Show = Callable[[Job, HowFar | None], None]
@@ -68,7 +68,7 @@ def _shown(*, is_quiet: bool) -> Iterator[Show]:
         yield lambda job, how_far: None
     elif sys.stderr.isatty():
         console = Console(stderr=True)
-        width = min(max(console.width - _WORDS_WIDTH, _BAR_WIDTHS[0]), _BAR_WIDTHS[1])
+        width = min(max(console.width - _DESCRIPTION_WIDTH - 2, _BAR_WIDTHS[0]), _BAR_WIDTHS[1])
         bars = Bars(
             TextColumn("{task.description}", markup=False), BarColumn(bar_width=width), console=console, transient=True
         )
@@ -88,9 +88,9 @@ class _OnTerminal:
     def __call__(self, job: Job, how_far: HowFar | None) -> None:
         words = f"{_doing(job, how_far)}: {in_words(job.state, how_far)}"
         ratio = how_far.ratio if how_far is not None and how_far.total > 0 else None
-        self._bars.update(
-            self._task, description=words[: _WORDS_WIDTH - 2], completed=ratio or 0, total=1 if ratio else None
-        )
+        # As wide as it may become, so that the bar stays where it is.
+        fixed = f"{words[:_DESCRIPTION_WIDTH]:{_DESCRIPTION_WIDTH}}"
+        self._bars.update(self._task, description=fixed, completed=ratio or 0, total=1 if ratio else None)
 
 
 class _InLines:

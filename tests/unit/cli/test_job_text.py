@@ -1,0 +1,139 @@
+"""What people read of jobs and of how a model was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from undercroft.cli.job_progress import in_short, in_words
+from undercroft.cli.job_text import duration, forecast_rows, job_rows, next_line
+from undercroft.cli.lineage_text import lineage_rows, step_texts
+from undercroft.core.home import Home
+from undercroft.optimize.jobs.folders import HowFar, JobFolder
+from undercroft.optimize.jobs.room import Forecast
+from undercroft.optimize.jobs.states import State
+from undercroft.optimize.jobs.store import Job, Parent
+
+RECIPE = {"from": "tiny", "to": "small", "steps": [{"quantize": {"scheme": "Q4_K_M", "allow_requantize": False}}]}
+MADE = {
+    "kind": "job",
+    "job": "job_1",
+    "tool": "undercroft 0.1.0",
+    "parents": [{"name": "tiny", "digest": "sha256:1"}],
+    "recipe": RECIPE,
+    "seed": 7,
+    "is_reproducible": False,
+    "versions": {"python": "3.11.7"},
+}
+
+
+def job(**values: Any) -> Job:
+    fields: dict[str, Any] = {
+        "id": "job_1",
+        "kind": "quantize",
+        "recipe": RECIPE,
+        "parents": (Parent("tiny", "sha256:" + "ab" * 32),),
+        "result": "small",
+        "stored": State.DONE,
+        "step": 0,
+        "attempts": 1,
+        "process": None,
+        "created_at": "2026-11-22T07:00:00.000Z",
+        "started_at": "2026-11-22T07:00:01.000Z",
+        "ended_at": "2026-11-22T07:00:05.500Z",
+        "actor": "cli:anna",
+        "reason": None,
+        "problem": None,
+        "note": "",
+    }
+    return Job(**{**fields, **values})
+
+
+@pytest.mark.parametrize(
+    ("how_far", "words", "short"),
+    [
+        (None, "running", "running"),
+        (HowFar(0, 1, 43, 100, "bytes", "", 12.0), "running, 43 %, 12.0 s left", "running 43 %"),
+        (HowFar(0, 2, 43, 100, "bytes", "", None), "running, step 1 of 2, 43 %", "running 43 %"),
+        (HowFar(0, 1, 5, 0, "bytes", "", None), "running", "running"),
+    ],
+)
+def test_how_far_a_job_is(how_far: HowFar | None, words: str, short: str) -> None:
+    """Share and time left where they are known; nothing of either where the job does not run."""
+    assert (in_words(State.RUNNING, how_far), in_short(State.RUNNING, how_far)) == (words, short)
+    assert in_words(State.INTERRUPTED, how_far) == in_short(State.INTERRUPTED, how_far) == "interrupted"
+
+
+def test_a_job_in_rows(tmp_path: Path) -> None:
+    """What it reads, makes and does, how long it took, and each line of what went wrong."""
+    problem = {"kind": "RefusedError", "code": "gate-not-passed", "message": "no:\n  - max_kl", "hint": None}
+    rows = job_rows(job(attempts=2, reason="a trial", problem=problem), "failed", JobFolder(Home(tmp_path), "job_1"))
+    assert rows == [
+        ("job", "job_1"),
+        ("state", "failed"),
+        ("makes", "model small"),
+        ("reads", "model tiny, sha256:abababababab…"),
+        ("step", "quantize scheme=Q4_K_M"),
+        ("asked for", "2026-11-22T07:00:00.000Z by cli:anna: a trial"),
+        ("begun", "2026-11-22T07:00:01.000Z, attempt 2"),
+        ("ended", "2026-11-22T07:00:05.500Z, after 4.5 s"),
+        ("problem", "gate-not-passed: no:"),
+        ("", "  - max_kl"),
+        ("log", str(tmp_path / "jobs" / "job_1" / "log.txt")),
+    ]
+
+
+def test_what_took_no_time_is_not_said() -> None:
+    """A job that was cancelled before it was begun, or again after an earlier attempt, has no duration."""
+    assert duration(job(started_at=None)) == ""
+    assert duration(job(ended_at=None)) == ""
+    assert duration(job(ended_at="2026-11-22T06:00:00.000Z")) == ""
+
+
+def test_what_comes_next() -> None:
+    """The command for each state; none after a cancel."""
+    assert next_line(job()) == "undercroft model show small"
+    assert next_line(job(stored=State.FAILED)) == "undercroft job resume job_1"
+    assert next_line(job(stored=State.RUNNING)) == "undercroft job resume job_1", "its process is gone"
+    assert next_line(job(stored=State.QUEUED)) == "undercroft job follow job_1"
+    assert next_line(job(stored=State.CANCELLED)) is None
+
+
+def test_a_forecast_beside_what_there_is() -> None:
+    """Both numbers of disk and memory; the time where it is known."""
+    forecast = Forecast(result_bytes=2**30, disk_bytes=2**30, memory_bytes=2**28)
+    assert forecast_rows(forecast, 62.0, free_bytes=2**40, available_bytes=2**33) == [
+        ("size", "1.0 GiB"),
+        ("disk", "1.0 GiB needed, 1.0 TiB free"),
+        ("memory", "256.0 MiB needed, 8.0 GiB available"),
+        ("time", "about 1 m 2 s"),
+    ]
+    assert forecast_rows(forecast, None, free_bytes=1, available_bytes=1)[-1] == ("time", "not known")
+
+
+def test_steps_as_lines() -> None:
+    """Settings that were left out are left out here, too."""
+    steps = [{"quantize": {"scheme": "Q2_K", "importance": {"texts": "a.txt"}, "allow_requantize": True}}, {"merge": 3}]
+    assert step_texts(steps) == ["quantize scheme=Q2_K importance={texts: a.txt} allow_requantize=True", "merge 3"]
+
+
+def test_how_a_model_was_made() -> None:
+    """Job, parents with whole digests, steps, seed, versions; of a model that came in a bundle, too."""
+    rows = lineage_rows(MADE)
+    assert rows == [
+        ("made by", "job_1, undercroft 0.1.0"),
+        ("parent", "tiny, sha256:1"),
+        ("step", "quantize scheme=Q4_K_M"),
+        ("seed", "7; doing it again with these versions may give another digest"),
+        ("versions", "python 3.11.7"),
+    ]
+    assert lineage_rows({"kind": "bundle", "lineage": MADE}) == rows
+    assert ("card", "of 2026; undercroft job show job_1") in lineage_rows({**MADE, "card": {"made_at": "2026"}})
+
+
+@pytest.mark.parametrize("lineage", [{}, {"kind": "hub"}, {"kind": "bundle", "lineage": {}}, {"kind": "job"}])
+def test_what_was_not_made_here_has_no_rows(lineage: dict[str, Any]) -> None:
+    """A pulled model, or a lineage that says too little."""
+    assert lineage_rows(lineage) == []
