@@ -133,6 +133,12 @@ class Writer:
     def _write(self, tensor: PlannedTensor, piece: _Piece) -> None:
         row_bytes = _row_bytes(tensor.kind, tensor.columns)
         blocks = self._source_blocks(tensor, piece)
+        if not self._library.is_valid(tensor.source_kind, blocks):
+            raise InvalidError(
+                "damaged-tensor",
+                f"tensor {tensor.name!r} of {self._source.path.name} holds values that are infinite or no numbers",
+                hint="bring the model's file again, or train it with a smaller step",
+            )
         if tensor.kind != tensor.source_kind:
             rows = self._floats(tensor.source_kind, blocks).reshape(piece.count, tensor.columns)
             blocks = np.empty((piece.count, row_bytes), np.uint8)
@@ -164,14 +170,7 @@ class Writer:
 
     def _source_blocks(self, tensor: PlannedTensor, piece: _Piece) -> Bytes:
         row_bytes = _row_bytes(tensor.source_kind, tensor.columns)
-        blocks = self._source.read(tensor.name, piece.first * row_bytes, piece.count * row_bytes)
-        if not self._library.is_valid(tensor.source_kind, blocks):
-            raise InvalidError(
-                "damaged-tensor",
-                f"tensor {tensor.name!r} of {self._source.path.name} holds values that are infinite or no numbers",
-                hint="bring the model's file again, or train it with a smaller step",
-            )
-        return blocks
+        return self._source.read(tensor.name, piece.first * row_bytes, piece.count * row_bytes)
 
     def _floats(self, kind: str, blocks: Bytes) -> Floats:
         if kind == "F32":

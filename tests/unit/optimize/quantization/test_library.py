@@ -37,6 +37,32 @@ def test_blocks_become_the_numbers_that_the_owners_of_the_format_read(kind: str)
     assert np.array_equal(values, theirs.astype(np.float32))
 
 
+def test_every_half_precision_number_is_read_exactly() -> None:
+    """All 65,536 of them, those below the normal ones too; any number of them at a time."""
+    halves = np.arange(65_536, dtype=np.uint16).view(np.float16)
+    expected = halves.astype(np.float32)
+    for count in (65_536, 7):
+        values = np.empty(count, np.float32)
+        open_library().dequantize("F16", halves[-count:].view(np.uint8), values)
+        assert np.array_equal(values, expected[-count:], equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16"])
+def test_a_number_that_is_none_is_found_wherever_it_stands(kind: str) -> None:
+    """At both ends, and infinity as well."""
+    library = open_library()
+    room = _room(kind)
+    library.quantize(kind, _ROWS, None, room)
+    assert library.is_valid(kind, room)
+    infinity = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}[kind]
+    numbers = room.view(np.uint32 if kind == "F32" else np.uint16)
+    for place in ((0, 0), (-1, -1)):
+        for bits in (infinity, infinity + 1):
+            before, numbers[place] = numbers[place].copy(), bits
+            assert not library.is_valid(kind, room)
+            numbers[place] = before
+
+
 @pytest.mark.parametrize("kind", ["IQ2_XXS", "IQ2_XS", "IQ1_S"])
 def test_what_would_end_the_process_is_refused(kind: str) -> None:
     """These three types abort inside the library when they get no matrix."""
