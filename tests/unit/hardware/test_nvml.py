@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from undercroft.hardware.nvml import NvmlProblemError, read_gpus
+from undercroft.hardware.nvml import NvmlProblemError, read_energy, read_gpus
 
 SOURCE = Path(__file__).parent / "recordings" / "nvml.c"
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -49,6 +49,16 @@ def test_what_a_gpu_does_not_say_is_not_known(tmp_path: Path) -> None:
     assert gpus[1].throttle_reasons == ()
     assert gpus[1].processes == {}
     assert gpus[1].mig_instances == ("0: 40.0 GiB",)
+
+
+def test_energy_is_read_where_a_gpu_counts_it(tmp_path: Path) -> None:
+    """Joules of the first, more than 32 bits hold; the second counts none; no library is no meter."""
+    assert read_energy(build(tmp_path)) == {0: 5_000_000_000.5}
+    assert read_energy(str(tmp_path / "none.so")) == {}
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    with pytest.raises(NvmlProblemError, match="Driver Not Loaded"):
+        read_energy(build(folder, "-DBROKEN"))
 
 
 def test_a_library_without_a_driver_says_so(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t handle, unsigned int *milliwat
     *milliwatts = 61520;
     return SUCCESS;
 }
+nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t handle, unsigned long long *millijoules) {
+    if (handle->number) return NOT_SUPPORTED;
+    *millijoules = 5000000000500ULL;
+    return SUCCESS;
+}
 nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t handle, unsigned int sensor, unsigned int *celsius) { *celsius = sensor == 0 ? 33 : 99; return SUCCESS; }
 nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t handle, unsigned int *current, unsigned int *pending) { *current = *pending = handle->number; return SUCCESS; }
 nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t handle, unsigned int *count) { *count = 7; return SUCCESS; }
