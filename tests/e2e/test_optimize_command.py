@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,19 @@ STARTER = Path(undercroft.__file__).parent / "starter" / "ticket-pilot.gguf"
 SLOW = "IQ4_XS"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_processor() -> Iterator[None]:
+    """However many a machine has, jobs take long enough to be met in the middle of their work."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
 @pytest.fixture(scope="module")
 def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model of ten million weights."""
-    return write_chat_model(tmp_path_factory.mktemp("models") / "large.gguf", width=512, layers=4, licence="apache-2.0")
+    """A random model of eight million weights."""
+    return write_chat_model(tmp_path_factory.mktemp("models") / "large.gguf", width=512, layers=3, licence="apache-2.0")
 
 
 @pytest.fixture
@@ -93,6 +102,7 @@ def test_a_model_becomes_smaller_and_says_how(cellar: Cellar) -> None:
     assert list((cellar.home / "quarantine").iterdir()) == []
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_it_is_resumed(cellar: Cellar, large_file: Path) -> None:
     """kill -9 loses nothing but time: the job is seen as interrupted, and gives the digest of an undisturbed one."""
     cellar.run("model", "pull", str(large_file), "--name", "large")
@@ -109,6 +119,7 @@ def test_killed_in_the_middle_it_is_resumed(cellar: Cellar, large_file: Path) ->
     assert sorted(path.name for path in (cellar.home / "jobs" / job).iterdir()) == ["log.txt"]
 
 
+@pytest.mark.long
 def test_one_is_cancelled_and_the_next_goes_on(cellar: Cellar, large_file: Path) -> None:
     """One job at a time; a cancelled one leaves no model and no file, and the one behind it gets its turn."""
     cellar.run("model", "pull", str(large_file), "--name", "large")
@@ -126,6 +137,7 @@ def test_one_is_cancelled_and_the_next_goes_on(cellar: Cellar, large_file: Path)
     assert "job-ended" in cellar.run("job", "cancel", first, expected=5).stderr
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_nothing_half(cellar: Cellar, large_file: Path) -> None:
     """The error says what to do, no file is left, and the job goes on when there is room."""
     cellar.run("model", "pull", str(large_file), "--name", "large")
