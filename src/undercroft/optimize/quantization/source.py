@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.quantization.headers import DEFAULT_ALIGNMENT, Key, take_apart
 from undercroft.optimize.quantization.library import Bytes
@@ -89,20 +87,20 @@ class Source:
         """Of one tensor, without padding."""
         return self._places[name].tensor.size_bytes
 
-    def read(self, name: str, offset: int, size_bytes: int) -> Bytes:
-        """A piece of a tensor.
+    def read(self, name: str, offset: int, into: Bytes) -> None:
+        """Reads a piece of a tensor.
 
         Args:
             name: Of the tensor.
             offset: From its beginning; bytes.
-            size_bytes: How much; all of it lies in the tensor.
+            into: Overwritten; as much is read as it holds, all of which lies in the tensor.
 
         Raises:
             InvalidError: ``damaged-tensor``: the file has become shorter.
             OSError: It cannot be read.
         """
         place = self._places[name]
-        return read_exactly(place.file, place.begin + offset, size_bytes, name)
+        read_exactly(place.file, place.begin + offset, into, name)
 
     def _open(self, part: Path, header: GgufHeader) -> None:
         keys, data = take_apart(part, header.integer("general.alignment") or DEFAULT_ALIGNMENT)
@@ -115,31 +113,29 @@ class Source:
             self._places[tensor.name] = _Place(tensor, file, data + tensor.offset)
 
 
-def read_exactly(file: int, offset: int, size_bytes: int, name: str) -> Bytes:
-    """A piece of a file.
+def read_exactly(file: int, offset: int, into: Bytes, name: str) -> None:
+    """Reads a piece of a file.
 
     Args:
         file: Descriptor.
         offset: From the beginning of the file; bytes.
-        size_bytes: How much.
+        into: Flat; overwritten, all of it.
         name: Of the tensor in which it lies, for the error.
 
     Raises:
         InvalidError: ``damaged-tensor``: the file ends before.
         OSError: It cannot be read.
     """
-    piece = np.empty(size_bytes, np.uint8)
-    view, done = piece.data, 0
-    while done < size_bytes:
+    view, done = into.data, 0
+    while done < into.size:
         count = os.preadv(file, [view[done:]], offset + done)
         if not count:
             raise InvalidError(
                 "damaged-tensor",
-                f"tensor {name!r} ends after {offset + done:,} bytes of the file, expected {offset + size_bytes:,}",
+                f"tensor {name!r} ends after {offset + done:,} bytes of the file, expected {offset + into.size:,}",
                 hint="bring the model's file again; this one is cut off",
             )
         done += count
-    return piece
 
 
 def _parts(path: Path) -> list[Path]:

@@ -7,6 +7,7 @@ any size takes the same memory: a few pieces a thread.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,6 +46,23 @@ class _Task:
     result: Future[Loss | None]
 
 
+class _Room(threading.local):
+    """Memory of one thread, used again for each piece: to get it from the system anew takes longer than to compare.
+
+    What `take` gave is overwritten by the next piece that takes it under the same name.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, Bytes] = {}
+
+    def take(self, name: str, size_bytes: int) -> Bytes:
+        """Flat memory of a size, with whatever it holds."""
+        held = self._held.get(name)
+        if held is None or held.size < size_bytes:
+            held = self._held[name] = np.empty(size_bytes, np.uint8)
+        return held[:size_bytes]
+
+
 class Writer:
     """One run: a source, an open file of the planned size, and what was seen so far.
 
@@ -64,6 +82,7 @@ class Writer:
         self._file = file
         self._library = library
         self._weights = _usable_weights(plan, importance)
+        self._room = _Room()
         self._losses = [Loss() for _ in plan.tensors]
 
     def run(self, threads: int, report: Callable[[int, int], None]) -> list[Loss]:
@@ -140,8 +159,8 @@ class Writer:
                 hint="bring the model's file again, or train it with a smaller step",
             )
         if tensor.kind != tensor.source_kind:
-            rows = self._floats(tensor.source_kind, blocks).reshape(piece.count, tensor.columns)
-            blocks = np.empty((piece.count, row_bytes), np.uint8)
+            rows = self._floats("source floats", tensor.source_kind, blocks).reshape(piece.count, tensor.columns)
+            blocks = self._room.take("written", piece.count * row_bytes).reshape(piece.count, row_bytes)
             try:
                 self._library.quantize(tensor.kind, rows, self._weights_of(tensor, piece), blocks)
             except InvalidError as error:
@@ -151,7 +170,8 @@ class Writer:
     def _compare(self, tensor: PlannedTensor, piece: _Piece) -> Loss:
         row_bytes = _row_bytes(tensor.kind, tensor.columns)
         begin = tensor.begin + piece.first * row_bytes
-        written = read_exactly(self._file, begin, piece.count * row_bytes, tensor.name)
+        written = self._room.take("written", piece.count * row_bytes)
+        read_exactly(self._file, begin, written, tensor.name)
         source = self._source_blocks(tensor, piece)
         if tensor.kind == tensor.source_kind:
             if not np.array_equal(source, written):
@@ -161,7 +181,8 @@ class Writer:
                     hint="check the disk, then try again",
                 )
             return Loss()
-        before, after = self._floats(tensor.source_kind, source), self._floats(tensor.kind, written)
+        before = self._floats("source floats", tensor.source_kind, source)
+        after = self._floats("written floats", tensor.kind, written)
         return compare(before, after, self._weights_of(tensor, piece))
 
     def _weights_of(self, tensor: PlannedTensor, piece: _Piece) -> Floats | None:
@@ -170,14 +191,16 @@ class Writer:
 
     def _source_blocks(self, tensor: PlannedTensor, piece: _Piece) -> Bytes:
         row_bytes = _row_bytes(tensor.source_kind, tensor.columns)
-        return self._source.read(tensor.name, piece.first * row_bytes, piece.count * row_bytes)
+        blocks = self._room.take("source", piece.count * row_bytes)
+        self._source.read(tensor.name, piece.first * row_bytes, blocks)
+        return blocks
 
-    def _floats(self, kind: str, blocks: Bytes) -> Floats:
-        if kind == "F32":
+    def _floats(self, name: str, kind: str, blocks: Bytes) -> Floats:
+        if kind == "F32" and name == "source floats":
             return blocks.view(np.float32)
-        values = np.empty(blocks.nbytes // TYPES[kind].block_bytes * TYPES[kind].block, np.float32)
-        self._library.dequantize(kind, blocks, values)
-        return values
+        values = self._room.take(name, blocks.nbytes // TYPES[kind].block_bytes * TYPES[kind].block * 4)
+        self._library.dequantize(kind, blocks, values.view(np.float32))
+        return values.view(np.float32)
 
 
 def _usable_weights(plan: Plan, importance: ImportanceMatrix | None) -> dict[str, Floats]:
