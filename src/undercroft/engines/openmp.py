@@ -8,11 +8,16 @@ searches, makes it do.
 from __future__ import annotations
 
 import ctypes
+import functools
+import re
+import tempfile
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 LIBRARY = "libgomp.so.1"
 _CARRIER = "pykdtree"
+# The name that whoever bundled the copy gave it: another one than what is asked for, and longer.
+_OTHER_NAME = re.compile(rb"libgomp-[0-9a-f]+\.so[0-9.]*\0")
 
 
 def has_system_library() -> bool:
@@ -48,3 +53,35 @@ def with_library(environment: dict[str, str], folder: Path) -> dict[str, str]:
         link.symlink_to(carried)
     searched = [str(folder), environment.get("LD_LIBRARY_PATH", "")]
     return {**environment, "LD_LIBRARY_PATH": ":".join(part for part in searched if part)}
+
+
+@functools.cache
+def load_carried() -> None:
+    """Makes the carried copy count as the library in this process, where the system has none.
+
+    What is loaded afterwards and needs the library finds it by its name, so a copy whose name is the right one is
+    loaded; its file is not needed any more once that is done. Does nothing where no copy is carried.
+
+    Raises:
+        OSError: There is no room for the copy, or it cannot be loaded.
+    """
+    carried = None if has_system_library() else carried_library()
+    if carried is not None:
+        load_as_system_library(carried)
+
+
+def load_as_system_library(carried: Path) -> None:
+    """Loads a copy under the name that the system's library has.
+
+    Args:
+        carried: The copy, bundled under a name of its own.
+
+    Raises:
+        OSError: It cannot be written again, or not be loaded.
+    """
+    name = LIBRARY.encode()
+    content = _OTHER_NAME.sub(lambda match: name.ljust(len(match[0]), b"\0"), carried.read_bytes())
+    with tempfile.NamedTemporaryFile(suffix=f"-{LIBRARY}") as file:
+        file.write(content)
+        file.flush()
+        ctypes.CDLL(file.name, mode=ctypes.RTLD_GLOBAL)

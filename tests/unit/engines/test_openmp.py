@@ -37,3 +37,20 @@ def test_the_carried_copy_does_in_its_place(tmp_path: Path) -> None:
         check=True,
     )
     assert Path(result.stdout.strip()).resolve() == carried
+
+
+def test_the_carried_copy_counts_as_the_library_in_a_process_that_runs(tmp_path: Path) -> None:
+    """Once it is loaded under the right name, a library that needs it is loaded, and the system's is not looked for."""
+    carried = openmp.carried_library()
+    if carried is None:
+        pytest.skip("no copy is carried for this platform")
+    code = (
+        "import ctypes, sys; from pathlib import Path; from undercroft.engines import openmp\n"
+        "from undercroft.hardware.measuring.matrix import library_path\n"
+        "openmp.load_as_system_library(Path(sys.argv[1])); ctypes.CDLL(str(library_path()))\n"
+        "print({l.split()[5] for l in open('/proc/self/maps') if 'gomp' in l and 'pykdtree' not in l})"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(carried)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("libgomp.so.1") == 1
+    assert "/lib/" not in result.stdout

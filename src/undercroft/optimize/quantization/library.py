@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undercroft.core.errors import InvalidError, RefusedError, UnavailableError
+from undercroft.engines.openmp import load_carried
 from undercroft.hardware.measuring.matrix import library_path
 from undercroft.optimize.quantization.schemes import TYPE_NUMBERS, TYPES
 
@@ -79,6 +80,7 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         try:
+            load_carried()
             self._library: Any = ctypes.CDLL(str(path))
         except OSError as error:
             raise UnavailableError(
