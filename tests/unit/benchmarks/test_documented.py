@@ -19,6 +19,7 @@ NAMES = (
     "sizing_processor",
     "drift",
     "quantize",
+    "quality",
 )
 
 
