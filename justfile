@@ -21,11 +21,11 @@ unit:
 
 # Every test but the long ones.
 everyday:
-    pytest -m "not long"
+    pytest -n 2 --dist loadfile -m "not long"
 
 # Everything that CI runs.
 test:
-    pytest
+    pytest -n 2 --dist loadfile
 
 # Crash loops, fuzzing and simulations at full size.
 long:
