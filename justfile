@@ -21,11 +21,11 @@ unit:
 
 # Every test but the long ones.
 everyday:
-    pytest -n 2 --dist loadfile -m "not long"
+    pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 # Everything that CI runs.
 test:
-    pytest -n 2 --dist loadfile
+    pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Crash loops, fuzzing and simulations at full size.
 long:

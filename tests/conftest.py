@@ -18,6 +18,7 @@ from undercroft.engines.openmp import with_library
 _ended_tests = itertools.count(1)
 _TESTS_BETWEEN_COLLECTIONS = 100
 _SCENARIOS = Path(__file__).parent / "scenario"
+_COMMANDS = Path(__file__).parent / "e2e"
 
 # No test depends on time: a busy machine is no finding.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,8 +29,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="Run tests marked `long` at full size: pytest -m long --full")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scenarios are long, all of them; at full size a long test takes as long as it takes."""
+    """Scenarios are long, all of them; at full size a long test takes as long as it takes.
+
+    Several processes take what is long first, so that none of them waits for another in the end.
+    """
+    if config.getoption("numprocesses", None):
+        items.sort(key=lambda item: not ({_SCENARIOS, _COMMANDS} & {*item.path.parents}))
     for item in items:
         if _SCENARIOS in item.path.parents:
             item.add_marker(pytest.mark.long)

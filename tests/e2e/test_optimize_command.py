@@ -36,8 +36,8 @@ def _one_processor() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model of eight million weights."""
-    return write_chat_model(tmp_path_factory.mktemp("models") / "large.gguf", width=512, layers=3, licence="apache-2.0")
+    """A random model of sixteen million weights."""
+    return write_chat_model(tmp_path_factory.mktemp("models") / "large.gguf", width=512, layers=6, licence="apache-2.0")
 
 
 @pytest.fixture
@@ -124,8 +124,8 @@ def test_one_is_cancelled_and_the_next_goes_on(cellar: Cellar, large_file: Path)
     """One job at a time; a cancelled one leaves no model and no file, and the one behind it gets its turn."""
     cellar.run("model", "pull", str(large_file), "--name", "large")
     first = cellar.json("optimize", "quantize", "large", "--to", SLOW, "--detach")["id"]
-    second = cellar.json("optimize", "quantize", "large", "--to", "Q8_0", "--detach")["id"]
     process = stopped_in_the_middle(cellar, first)
+    second = cellar.json("optimize", "quantize", "large", "--to", "Q8_0", "--detach")["id"]
     assert cellar.json("job", "show", second)["state"] == "queued"
     assert "name-wanted" in cellar.run("optimize", "quantize", "large", "--to", "Q8_0", expected=5).stderr
     assert f"Job {first} is cancelled" in cellar.run("job", "cancel", first, "--because", "too slow").stdout
