@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Several processes take what is long first, so that none of them waits for another in the end.
     """
-    if config.getoption("numprocesses", None):
+    if hasattr(config, "workerinput"):  # one of several processes
         items.sort(key=lambda item: not ({_SCENARIOS, _COMMANDS} & {*item.path.parents}))
     for item in items:
         if _SCENARIOS in item.path.parents:

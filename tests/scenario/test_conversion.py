@@ -85,10 +85,12 @@ def test_a_published_model_becomes_one_with_a_proof(cellar: Cellar, environment:
 @pytest.mark.timeout(3600)
 def test_what_is_converted_says_the_same(environment: Environment, tmp_path: Path, is_full: bool) -> None:
     """Each architecture, kept in each type, goes on with the source's tokens; an encoder embeds as its source does."""
-    for kind in _KINDS if is_full else ("bert",):
+    if not is_full:
+        pytest.skip("one architecture is converted by the test before; all of them at full size: pytest -m long --full")
+    for kind in _KINDS:
         source = publish(environment, kind, tmp_path / kind)
-        for kept in WEIGHT_TYPES if is_full else ("f16",):
-            found = convert(environment, source, tmp_path / f"{kind}-{kept}", kept)  # type: ignore[arg-type]
+        for kept in WEIGHT_TYPES:
+            found = convert(environment, source, tmp_path / f"{kind}-{kept}", kept)
             assert found.agreement.holds, (kind, kept, found)
 
 
