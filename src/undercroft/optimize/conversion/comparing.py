@@ -38,11 +38,18 @@ class Answer:
         prompt: Token ids, as its own tokenizer makes them of the text.
         tokens: Token ids.
         logprobs: Of each of these; nats.
+        ending: The token by which it ended its answer; None where it was cut off.
     """
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
+    ending: int | None = None
+
+    @property
+    def said(self) -> tuple[int, ...]:
+        """All that it chose: whoever ends where the source goes on is another model, too."""
+        return self.tokens if self.ending is None else (*self.tokens, self.ending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +86,29 @@ def compare_continuations(source: Sequence[Continuation], converted: Sequence[An
     """
     tolerance = TOLERANCE_NATS[weight_type]
     differences: list[float] = []
-    same = 0
+    compared = same = 0
     for continuation, answer in zip(source, converted, strict=True):
-        has_same_prompt = continuation.prompt == answer.prompt
-        for place, (token, logprob) in enumerate(zip(answer.tokens, answer.logprobs, strict=True)):
-            differences.append(abs(logprob - continuation.logprobs[place]))
-            if token != continuation.tokens[place]:
-                same += has_same_prompt and continuation.margins[place] <= _TIE_TOLERANCES * tolerance
+        differences += _differences(continuation, answer)
+        places = zip(answer.said, continuation.tokens, continuation.margins, strict=False)
+        for token, expected, margin in places:
+            compared += 1
+            is_tie = margin <= _TIE_TOLERANCES * tolerance
+            same += continuation.prompt == answer.prompt and (token == expected or is_tie)
+            if token != expected:
                 break
-            same += has_same_prompt
-    return _agreement(differences, same, tolerance)
+    return _agreement(differences, compared, same, tolerance)
+
+
+def _differences(continuation: Continuation, answer: Answer) -> list[float]:
+    """Of the log-probabilities, up to the first token that differs, this one included; nats."""
+    found = []
+    for token, logprob, expected, its in zip(
+        answer.tokens, answer.logprobs, continuation.tokens, continuation.logprobs, strict=False
+    ):
+        found.append(abs(logprob - its))
+        if token != expected:
+            break
+    return found
 
 
 def compare_embeddings(
@@ -103,13 +123,13 @@ def compare_embeddings(
     """
     differences = [1.0 - _cosine(one, other) for one, other in zip(source, converted, strict=True)]
     tolerance = 1.0 - LEAST_COSINE[weight_type]
-    return _agreement(differences, sum(difference <= 2 * tolerance for difference in differences), tolerance)
+    same = sum(difference <= 2 * tolerance for difference in differences)
+    return _agreement(differences, len(differences), same, tolerance)
 
 
-def _agreement(differences: Sequence[float], same: int, tolerance: float) -> Agreement:
-    count = len(differences)
-    mean = sum(differences) / count if count else 0.0
-    return Agreement(count, same, mean, max(differences, default=0.0), tolerance)
+def _agreement(differences: Sequence[float], compared: int, same: int, tolerance: float) -> Agreement:
+    mean = sum(differences) / len(differences) if differences else 0.0
+    return Agreement(compared, same, mean, max(differences, default=0.0), tolerance)
 
 
 def _cosine(one: Sequence[float], other: Sequence[float]) -> float:

@@ -39,7 +39,7 @@ def verify_generation(model: Path, texts: Sequence[str], source: Sequence[Contin
     """
     most = max(len(continuation.tokens) for continuation in source)
     found = continue_greedily(model, texts, most_tokens=most)
-    answers = [Answer(one.prompt, one.tokens, one.log_probabilities) for one in found]
+    answers = [Answer(one.prompt, one.tokens, one.log_probabilities, one.ending) for one in found]
     return _checked(compare_continuations(source, answers, weight_type), weight_type, "tokens")
 
 

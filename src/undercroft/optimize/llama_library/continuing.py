@@ -52,7 +52,7 @@ def _continued(network: Network, prompt: list[int], most_tokens: int, index: int
     """The rest of one text; a token that ends an answer is not part of it."""
     tokens: list[int] = []
     log_probabilities: list[float] = []
-    has_ended = False
+    ending: int | None = None
     *_, rows = network.logits(prompt, first_row=len(prompt) - 1)
     while len(tokens) < most_tokens:
         best = rows.argmax(axis=1).astype(np.int32)
@@ -65,7 +65,7 @@ def _continued(network: Network, prompt: list[int], most_tokens: int, index: int
             )
         token = int(best[0])
         if network.ends(token):
-            has_ended = True
+            ending = token
             break
         tokens.append(token)
         log_probabilities.append(probability)
@@ -78,4 +78,4 @@ def _continued(network: Network, prompt: list[int], most_tokens: int, index: int
         "tokens": np.asarray(tokens, np.int32),
         "log_probabilities": np.asarray(log_probabilities, np.float64),
     }
-    return Message({"text": index, "continuation": text, "has_ended": has_ended}, arrays)
+    return Message({"text": index, "continuation": text, "ending": ending}, arrays)

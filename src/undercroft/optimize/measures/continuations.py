@@ -20,14 +20,19 @@ class Continuation:
         text: As it reads, without special tokens.
         tokens: By number, without the one that ended it.
         log_probabilities: Natural logarithm of what the model gave to each.
-        has_ended: The model ended it; False where it was cut off.
+        ending: The token that ended it, by number; None where it was cut off.
     """
 
     prompt: tuple[int, ...]
     text: str
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
-    has_ended: bool
+    ending: int | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the model ended it."""
+        return self.ending is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def continue_greedily(
                 text=answer.header["continuation"],
                 tokens=tuple(answer.arrays["tokens"].tolist()),
                 log_probabilities=tuple(answer.arrays["log_probabilities"].tolist()),
-                has_ended=answer.header["has_ended"],
+                ending=answer.header["ending"],
             )
         )
     return tuple(found)

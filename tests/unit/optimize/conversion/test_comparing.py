@@ -50,6 +50,14 @@ def test_another_split_of_the_prompt_does_not_hold() -> None:
     assert not compare_continuations(SOURCE, [Answer((1, 4, 5), (7, 8, 9), (-0.5, -1.0, -2.0))], "f32").holds
 
 
+def test_an_answer_that_ends_too_early_does_not_hold() -> None:
+    """Ending where the source goes on is a difference; ending where it ends is none."""
+    early = compare_continuations(SOURCE, [Answer((1, 5), (7,), (-0.5,), ending=2)], "f32")
+    assert (early.compared, early.same, early.holds) == (2, 1, False)
+    assert not compare_continuations(SOURCE, [Answer((1, 5), (), (), ending=2)], "f32").holds
+    assert compare_continuations(SOURCE, [Answer((1, 5), (7, 8), (-0.5, -1.0), ending=9)], "f32").holds
+
+
 def test_nothing_compared_proves_nothing() -> None:
     """No text is no agreement."""
     assert not compare_continuations([], [], "f32").holds

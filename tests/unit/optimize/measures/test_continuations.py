@@ -17,7 +17,7 @@ MARKS = Reading(has_marks=True, threads=1)
 
 
 def continued(*tokens: int, has_ended: bool = False) -> Continuation:
-    return Continuation((7,), "", tokens, (0.0,) * len(tokens), has_ended)
+    return Continuation((7,), "", tokens, (0.0,) * len(tokens), 2 if has_ended else None)
 
 
 def test_the_starter_answers_a_ticket() -> None:
