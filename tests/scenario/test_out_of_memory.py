@@ -55,12 +55,12 @@ def test_it_is_halved_once_and_not_again(fake_server: Start) -> None:
 
 
 def test_others_make_room_once_and_not_at_every_try(fake_server: Start) -> None:
-    """What fails for want of memory has idle models unloaded for it. Where it fails all the same, those that came back
-    stay, however often it is tried."""
+    """What fails for want of memory has idle models unloaded for it; those that hold none, for they are stopped, are no
+    room. Where it fails all the same, those that came back stay, however often it is tried."""
     server = fake_server(
         deployment=CONTEXT,
         most_context_tokens=64,
-        UNDERCROFT_ADMISSION__IDLE_SECONDS="2",
+        UNDERCROFT_ADMISSION__IDLE_SECONDS="5",
         UNDERCROFT_ENGINES__RESTART_BACKOFF_LIMIT_SECONDS="1",
     )
     server.run("deployment", "stop", "ticket-pilot")

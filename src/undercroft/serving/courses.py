@@ -26,7 +26,8 @@ class Course:
         load: When it was last to be loaded; one that changes to ``always`` is loaded at once.
         created_at: When the deployment was made; empty where it is not known.
         shrunk_from_tokens: Context that was asked for when memory ran out; 0 is the model's own.
-        has_made_room: Others gave up memory for it since it was last well; that it fails again is not their memory.
+        made_room: Deployments that gave up memory for it since it was last well, each of them once: that it fails
+            again is not their memory.
     """
 
     failures: int = 0
@@ -42,7 +43,7 @@ class Course:
     load: str = ""
     created_at: str = ""
     shrunk_from_tokens: int = 0
-    has_made_room: bool = False
+    made_room: frozenset[str] = frozenset()
 
 
 def carried_on(course: Course, created_at: str, context_tokens: int) -> Course | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import structlog
@@ -309,7 +309,7 @@ class Reconciler:
                     course.load_seconds = view.load_seconds
                     self._measuring.loaded(view)
                 if view.ready_since is not None and now - view.ready_since > _STABLE_SECONDS:
-                    course.failures, course.has_made_room = 0, False
+                    course.failures, course.made_room = 0, frozenset()
             elif view.state in {ReplicaState.FAILED, ReplicaState.STOPPED}:
                 self._replicas.remove(replica)
                 self._measuring.served([view])
@@ -329,7 +329,7 @@ class Reconciler:
         whether the latter was done."""
         name = view.spec.name
         deployment = next((d for d in self._wanted if d.name == name), None)
-        course.has_made_room = course.has_made_room or self._unload_others(name)
+        course.made_room |= self._unload_others(name, course.made_room)
         course.note = f"{view.note}; see what would fit: undercroft plan {deployment.model if deployment else name}"
         if deployment is None or not deployment.settings.may_shrink_context or course.shrunk_context_tokens:
             return False
@@ -348,14 +348,15 @@ class Reconciler:
             )
         return True
 
-    def _unload_others(self, name: str) -> bool:
-        """Those that are idle; whether there were any."""
+    def _unload_others(self, name: str, spared: Collection[str]) -> frozenset[str]:
+        """Those that hold memory and are idle; which were unloaded."""
         idle_since = time.time() - self._settings.admission.idle_seconds
-        found = [other.name for other in self._wanted if other.name != name and not other.settings.is_pinned]
-        idle = [one for one in found if self._course(one).is_loaded and self._course(one).last_used < idle_since]
+        holding = {r.view.spec.name for r in self._replicas if r.view.spec.url is None} - {name, *spared}
+        found = [one.name for one in self._wanted if one.name in holding and not one.settings.is_pinned]
+        idle = frozenset(n for n in found if self._course(n).is_loaded and self._course(n).last_used < idle_since)
         for one in idle:
             self._unload(one, name)
-        return bool(idle)
+        return idle
 
     def _unload(self, name: str, for_whom: str) -> None:
         """Gives up a deployment's memory; its next request, or a calmer time, asks for it again."""
@@ -381,7 +382,7 @@ class Reconciler:
     def _begin_anew(self, deployment: Deployment, course: Course) -> None:
         """A release came into production or left it, or became a candidate: what failed before counts no more, and
         what nobody needs any longer is not tried again and again."""
-        course.failures, course.not_before, course.has_made_room = 0, 0.0, False
+        course.failures, course.not_before, course.made_room = 0, 0.0, frozenset()
         states = {r.view.state for r in self._replicas if r.view.spec.name == deployment.name}
         if deployment.settings.load == "on-demand" and ReplicaState.READY not in states:
             course.is_loaded = False
