@@ -19,7 +19,7 @@ from tests.support import crash_looks as looks
 from tests.support.bundles import SIGNER
 from undercroft.cli import build
 from undercroft.core.home import Home
-from undercroft.watch.probes.door_client import Answer
+from undercroft.engines.chat_stream import Answer
 from undercroft.watch.probes.outcomes import Outcome
 from undercroft.watch.reports.report_files import append_line, report_file
 from undercroft.watch.reports.report_rows import row_line

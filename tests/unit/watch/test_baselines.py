@@ -11,9 +11,9 @@ from undercroft.checks.judging import NO_OPINIONS
 from undercroft.checks.questions import Question
 from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
+from undercroft.engines.chat_stream import Answer
 from undercroft.watch.probes.baselines import baseline_file, load_baseline, save_baseline
 from undercroft.watch.probes.baselining import baseline_of
-from undercroft.watch.probes.door_client import Answer
 from undercroft.watch.probes.outcomes import Outcome, judged, mean_score
 
 _AT = datetime(2026, 11, 21, tzinfo=UTC)

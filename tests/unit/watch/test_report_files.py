@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from undercroft.checks.judging import CheckResult
 from undercroft.core.errors import ConflictError, NotFoundError
-from undercroft.watch.probes.door_client import Answer
+from undercroft.engines.chat_stream import Answer
 from undercroft.watch.probes.outcomes import Outcome
 from undercroft.watch.reports.report_files import append_line, read_report
 from undercroft.watch.reports.report_rows import COLUMNS, header_line, read_rows, row_line

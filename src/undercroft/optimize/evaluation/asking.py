@@ -6,7 +6,7 @@ import hashlib
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from undercroft.checks.json_answers import NOTHING, read_json
 from undercroft.checks.judging import CheckResult, graded, judge_answer, judge_time
 from undercroft.checks.kinds import JsonCheck
 from undercroft.engines import wire
+from undercroft.engines.chat_stream import Answer, StreamRefusedError, read_chat_stream
 from undercroft.optimize.evaluation.records import ItemResult
 from undercroft.optimize.evaluation.replica import NAME, Setup
 from undercroft.optimize.evaluation.tasks import Task
@@ -33,22 +34,14 @@ _ERROR_SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What came back.
+    """What a task was answered.
 
     Args:
-        text: The whole answer.
-        first_token_seconds: From sending to the first piece; None where none came.
-        total_seconds: From sending to the end.
-        prompt_tokens: As the engine counted; None where it did not tell.
-        answer_tokens: As the engine counted; None where it did not tell.
+        answer: What came; empty where the engine said that it could not.
         error: What the engine said instead; empty where an answer came.
     """
 
-    text: str
-    first_token_seconds: float | None
-    total_seconds: float
-    prompt_tokens: int | None
-    answer_tokens: int | None
+    answer: Answer
     error: str = ""
 
 
@@ -98,7 +91,9 @@ def ask(endpoint: wire.Endpoint, task: Task, setup: Setup) -> Said:
         ) as response:
             if response.status != 200:
                 return _failed(_error_in(response.read(wire.ANSWER_LIMIT_BYTES)), begun)
-            return _collected(response, begun)
+            return Said(read_chat_stream(response, begun))
+    except StreamRefusedError as error:
+        return _failed(_error_in(error.content), begun)
     except (OSError, ValueError, http.client.HTTPException) as error:
         return _failed(str(error) or type(error).__name__, begun)
 
@@ -113,23 +108,24 @@ def judged(task: Task, said: Said) -> ItemResult:
     if said.error:
         wants = False if _wants_json(task) else None
         return ItemResult(task.id, task.language, False, 0.0, error=said.error, has_valid_format=wants)
-    results = judge_answer(task.checks, said.text)
+    answer = said.answer
+    results = judge_answer(task.checks, answer.text)
     if task.first_token_seconds is not None:
-        results.append(judge_time("first-token-time", task.first_token_seconds, said.first_token_seconds))
+        results.append(judge_time("first-token-time", task.first_token_seconds, answer.first_token_seconds))
     if task.total_seconds is not None:
-        results.append(judge_time("total-time", task.total_seconds, said.total_seconds))
+        results.append(judge_time("total-time", task.total_seconds, answer.total_seconds))
     return ItemResult(
         id=task.id,
         language=task.language,
         has_passed=all(result.has_passed for result in results),
         score=graded(results),
         failed=tuple(result.name for result in results if not result.has_passed),
-        total_seconds=said.total_seconds,
-        first_token_seconds=said.first_token_seconds,
-        prompt_tokens=said.prompt_tokens,
-        answer_tokens=said.answer_tokens,
-        answer_digest="sha256:" + hashlib.sha256(said.text.encode("utf-8", "surrogatepass")).hexdigest(),
-        has_valid_format=_is_valid(task, said.text, results) if _wants_json(task) else None,
+        total_seconds=answer.total_seconds,
+        first_token_seconds=answer.first_token_seconds,
+        prompt_tokens=answer.prompt_tokens,
+        answer_tokens=answer.answer_tokens,
+        answer_digest="sha256:" + hashlib.sha256(answer.text.encode("utf-8", "surrogatepass")).hexdigest(),
+        has_valid_format=_is_valid(task, answer.text, results) if _wants_json(task) else None,
     )
 
 
@@ -149,28 +145,9 @@ def _is_one_value(check: JsonCheck) -> bool:
     return isinstance(check.schema_, dict) and set(check.schema_) == {"const"}
 
 
-def _collected(lines: Iterable[bytes], begun: float) -> Said:
-    pieces: list[str] = []
-    first: float | None = None
-    usage: dict[str, Any] = {}
-    for line in lines:
-        if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
-            continue
-        event = json.loads(line[6:])
-        if "error" in event:
-            return _failed(_error_in(line[6:]), begun)
-        usage = event.get("usage") or usage
-        for choice in event.get("choices", ()):
-            piece = choice.get("delta", {}).get("content") or ""
-            if piece and first is None:
-                first = time.monotonic() - begun
-            pieces.append(piece)
-    total = time.monotonic() - begun
-    return Said("".join(pieces), first, total, usage.get("prompt_tokens"), usage.get("completion_tokens"))
-
-
 def _failed(error: str, begun: float) -> Said:
-    return Said("", None, time.monotonic() - begun, None, None, error=" ".join(error.split())[:_ERROR_SHOWN])
+    empty = Answer("", None, time.monotonic() - begun, None, None)
+    return Said(empty, error=" ".join(error.split())[:_ERROR_SHOWN])
 
 
 def _error_in(content: bytes) -> str:

@@ -13,8 +13,9 @@ from undercroft.checks.languages import check_language
 from undercroft.checks.questions import Question
 from undercroft.core.clock import utc_now
 from undercroft.core.errors import ConflictError, UnavailableError
+from undercroft.engines.chat_stream import Answer
 from undercroft.watch.probes.baselines import Baseline
-from undercroft.watch.probes.door_client import Answer, DoorClient, RefusedAnswerError
+from undercroft.watch.probes.door_client import DoorClient, RefusedAnswerError
 from undercroft.watch.probes.outcomes import Outcome, judged
 from undercroft.watch.probes.variables import fitting, missing
 

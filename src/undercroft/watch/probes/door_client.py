@@ -6,13 +6,13 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from undercroft.core.errors import UnavailableError
+from undercroft.engines.chat_stream import Answer, StreamRefusedError, read_chat_stream
 
 # As long as the door itself waits for an engine, and a little more, so that its own words are heard.
 _TIMEOUT_SECONDS = 660.0
@@ -31,33 +31,6 @@ class RefusedAnswerError(Exception):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back.
-
-    Args:
-        text: The whole answer.
-        first_token_seconds: From sending to the first piece of text; None where no text came.
-        total_seconds: From sending to the end.
-        prompt_tokens: As the engine counted; None where it did not tell.
-        answer_tokens: As the engine counted; None where it did not tell.
-    """
-
-    text: str
-    first_token_seconds: float | None
-    total_seconds: float
-    prompt_tokens: int | None
-    answer_tokens: int | None
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Speed after the first token; None where there are not two, or it is not known."""
-        if self.answer_tokens is None or self.answer_tokens < 2 or self.first_token_seconds is None:
-            return None
-        seconds = self.total_seconds - self.first_token_seconds
-        return (self.answer_tokens - 1) / seconds if seconds > 0 else None
 
 
 class DoorClient:
@@ -118,7 +91,9 @@ class DoorClient:
         try:
             began = self._clock()
             with self._send(connection, "/v1/chat/completions", body) as response:
-                return self._collect(response, began)
+                return read_chat_stream(response, began, self._clock)
+        except StreamRefusedError as error:
+            raise _refused(error.content) from None
         except (OSError, HTTPException, ValueError) as error:
             raise RefusedAnswerError("answer-broke-off", str(error) or type(error).__name__) from error
         finally:
@@ -170,25 +145,6 @@ class DoorClient:
             with response:
                 raise _refused(response.read(_ANSWER_LIMIT_BYTES))
         return response
-
-    def _collect(self, response: HTTPResponse, began: float) -> Answer:
-        pieces: list[str] = []
-        first: float | None = None
-        usage: dict[str, Any] = {}
-        for line in response:
-            if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
-                continue
-            event = json.loads(line[6:])
-            if "error" in event:
-                raise _refused(line[6:])
-            usage = event.get("usage") or usage
-            for choice in event.get("choices", ()):
-                piece = choice.get("delta", {}).get("content") or ""
-                if piece and first is None:
-                    first = self._clock() - began
-                pieces.append(piece)
-        total = self._clock() - began
-        return Answer("".join(pieces), first, total, usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
 
 def _refused(content: bytes) -> RefusedAnswerError:

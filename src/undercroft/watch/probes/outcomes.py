@@ -10,8 +10,8 @@ from datetime import datetime
 from undercroft.checks.judging import CheckResult, Opinions, graded, judge_answer, judge_time
 from undercroft.checks.questions import Question
 from undercroft.checks.similarity import sketch, sketch_similarity
+from undercroft.engines.chat_stream import Answer
 from undercroft.watch.probes.baselines import QuestionBaseline
-from undercroft.watch.probes.door_client import Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from tests.support.ggufs import write_chat_model
 from undercroft.checks.kinds import Check, ExactCheck, JsonCheck
 from undercroft.checks.questions import Message
 from undercroft.core.errors import UnavailableError
+from undercroft.engines.chat_stream import Answer
 from undercroft.optimize.evaluation.asking import Said, judged
 from undercroft.optimize.evaluation.evaluating import check_room, common_context, memory_needed
 from undercroft.optimize.evaluation.figures import Measure, figures_of
@@ -34,16 +35,9 @@ def task_with(*checks: Check, **fields: Any) -> Task:
 
 def said(text: str, **fields: Any) -> Said:
     """An answer of two tokens that took a second."""
-    return Said(
-        **{
-            "text": text,
-            "first_token_seconds": 0.5,
-            "total_seconds": 1.0,
-            "prompt_tokens": 3,
-            "answer_tokens": 2,
-            **fields,
-        }
-    )
+    told = {"first_token_seconds": 0.5, "total_seconds": 1.0, "prompt_tokens": 3, "answer_tokens": 2}
+    error = fields.pop("error", "")
+    return Said(Answer(**{"text": text, **told, **fields}), error)
 
 
 def test_both_models_get_the_same_context() -> None:

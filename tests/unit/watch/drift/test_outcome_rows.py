@@ -14,13 +14,13 @@ from undercroft.checks.judging import judge_answer
 from undercroft.checks.questions import Question
 from undercroft.core.clock import from_iso, to_iso
 from undercroft.core.processes import ProcessIdentity, identify
+from undercroft.engines.chat_stream import Answer
 from undercroft.engines.contract import EngineMemory, EngineRecord, EngineSpec, ReplicaState, Task
 from undercroft.serving.replica import ReplicaView
 from undercroft.storage.database import Database
 from undercroft.storage.tables import probe_outcomes, replica_samples, usage
 from undercroft.watch.drift.sampling import keep_samples, open_files
 from undercroft.watch.probes.baselining import baseline_of
-from undercroft.watch.probes.door_client import Answer
 from undercroft.watch.probes.outcome_rows import Purpose, baseline_rows, keep_rows, outcome_row
 from undercroft.watch.probes.outcomes import Outcome
 
