@@ -13,7 +13,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form
 from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
-from undercroft.optimize.evaluation.tasks import read_bounded
+from undercroft.optimize.json_lines import read_bounded
 
 EACH = "each"
 _LIMIT_BYTES = 1024 * 1024

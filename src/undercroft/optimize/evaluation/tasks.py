@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,15 @@ from undercroft.checks.kinds import (
 from undercroft.checks.languages import check_language
 from undercroft.checks.problems import field_names, place_of, problem_of_field
 from undercroft.checks.questions import Message
-from undercroft.core.errors import InvalidError, NotFoundError, UnavailableError
+from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form
 from undercroft.core.yaml_places import read_with_places
+from undercroft.optimize.json_lines import json_lines, read_bounded, refusal
 
 _LIMIT_BYTES = 64 * 1024 * 1024
 _LIMIT_TASKS = 50_000
 _TEXT_LIMIT = 100_000
-_PROBLEMS_SHOWN = 50
+_BAD = "bad-tasks"
 _GUIDE = "docs/guide/evaluation.md"
 # What a probe file says beside its questions; see `undercroft.watch.probes.probe_files.Probe`.
 PROBE_FIELDS = frozenset(
@@ -197,58 +197,10 @@ def load_tasks(path: Path) -> TaskSet:
     return TaskSet(path.name, "sha256:" + hashlib.sha256(raw).hexdigest(), tuple(found))
 
 
-def read_bounded(path: Path, limit_bytes: int) -> bytes:
-    """A file that a person named.
-
-    Raises:
-        NotFoundError: ``no-such-file``.
-        UnavailableError: ``file-unreadable``.
-        InvalidError: ``file-too-large``.
-    """
-    try:
-        with path.expanduser().open("rb") as file:
-            raw = file.read(limit_bytes + 1)
-    except FileNotFoundError:
-        raise NotFoundError("no-such-file", f"there is no file {str(path)!r}", hint="correct the path") from None
-    except OSError as error:
-        raise UnavailableError(
-            "file-unreadable",
-            f"cannot read {str(path)!r}: {error.strerror or error}",
-            hint="give a file that you may read",
-        ) from error
-    if len(raw) > limit_bytes:
-        raise InvalidError(
-            "file-too-large",
-            f"{str(path)!r} is larger than the {limit_bytes:,} bytes that it may have",
-            hint="take a part of it: intervals shrink with the square root of the number of items",
-        )
-    return raw
-
-
-def json_problem(error: Exception) -> str:
-    """What was found instead of JSON.
-
-    Args:
-        error: Of reading it.
-    """
-    if isinstance(error, json.JSONDecodeError):
-        return f"found at character {error.colno}: {error.msg[:80]}"
-    if isinstance(error, RecursionError):
-        return "found one that is nested too deep"
-    return "found no UTF-8" if isinstance(error, UnicodeDecodeError) else f"found one with {str(error)[:80]}"
-
-
 def _of_lines(raw: bytes, path: Path) -> list[Task]:
     problems: list[str] = []
     found: list[tuple[int, Task]] = []
-    for number, line in enumerate(raw.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            document = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: expected one JSON object, {json_problem(error)}")
-            continue
+    for number, document in json_lines(raw, problems):
         problems += (f"line {number}: {problem}" for problem in _read(document, number, number, found))
     return _checked(path, found, problems, "line")
 
@@ -257,10 +209,10 @@ def _of_yaml(raw: bytes, path: Path) -> list[Task]:
     try:
         document, places = read_with_places(raw)
     except ValueError as error:
-        raise _bad(path, [str(error)]) from error
+        raise refusal(path, _BAD, [str(error)], _GUIDE) from error
     questions = document.get("questions") if isinstance(document, dict) else None
     if not isinstance(questions, list):
-        raise _bad(path, ["line 1: expected a probe file, which has questions"])
+        raise refusal(path, _BAD, ["line 1: expected a probe file, which has questions"], _GUIDE)
     problems: list[str] = []
     if unknown := sorted(str(name) for name in document if name not in PROBE_FIELDS):
         item = {"type": "extra_forbidden", "loc": (unknown[0],)}
@@ -299,7 +251,7 @@ def _checked(path: Path, found: Sequence[tuple[int, Task]], problems: list[str],
     if len(found) > _LIMIT_TASKS:
         problems.append(f"expected at most {_LIMIT_TASKS:,} questions, got {len(found):,}")
     if problems:
-        raise _bad(path, problems)
+        raise refusal(path, _BAD, problems, _GUIDE)
     return [task for _, task in found]
 
 
@@ -315,16 +267,6 @@ def _check_languages(task: Task) -> None:
         if isinstance(check, LanguageCheck):
             for code in (check.language, *check.among):
                 check_language(code)
-
-
-def _bad(path: Path, problems: Sequence[str]) -> InvalidError:
-    more = len(problems) - _PROBLEMS_SHOWN
-    shown = [*problems[:_PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-    return InvalidError(
-        "bad-tasks",
-        f"{path} has problems:\n" + "\n".join(f"  - {problem}" for problem in shown),
-        hint=f"correct the file; its form is in {_GUIDE}",
-    )
 
 
 _WRITTEN: TypeAdapter[_Written] = TypeAdapter(_Written)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from undercroft.core.errors import InvalidError
+from undercroft.checks.problems import place_of, problem_of_field
 from undercroft.core.forms import of_form
-from undercroft.core.wrong_values import problem_of
-from undercroft.optimize.evaluation.tasks import ItemId, json_problem, read_bounded
+from undercroft.optimize.evaluation.tasks import ItemId
+from undercroft.optimize.json_lines import json_lines, read_bounded, refusal
 
 _LIMIT_BYTES = 64 * 1024 * 1024
-_PROBLEMS_SHOWN = 50
+_BAD = "bad-texts"
+_GUIDE = "docs/guide/evaluation.md"
 # Long enough that most of its tokens have something before them, short enough that a page makes several.
 _LEAST_CHARACTERS = 1000
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
@@ -82,18 +80,18 @@ def load_texts(path: Path) -> TextSet:
         InvalidError: ``bad-texts``: every problem with its line and the nearest right word.
     """
     raw = read_bounded(path, _LIMIT_BYTES)
+    texts = _of_lines(raw, path) if path.suffix == ".jsonl" else _of_plain(raw, path)
+    if not texts:
+        raise refusal(path, _BAD, ["line 1: expected at least one text, found none"], _GUIDE)
+    return TextSet(path.name, "sha256:" + hashlib.sha256(raw).hexdigest(), tuple(texts))
+
+
+def _of_plain(raw: bytes, path: Path) -> list[Text]:
     try:
         content = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise _bad(path, [f"line {line}: expected UTF-8"]) from error
-    texts = _of_lines(content, path) if path.suffix == ".jsonl" else _of_plain(content)
-    if not texts:
-        raise _bad(path, ["line 1: expected at least one text, found none"])
-    return TextSet(path.name, "sha256:" + hashlib.sha256(raw).hexdigest(), tuple(texts))
-
-
-def _of_plain(content: str) -> list[Text]:
+        raise refusal(path, _BAD, [f"line {line}: expected UTF-8"], _GUIDE) from error
     pieces: list[str] = []
     for piece in _BLANK.split(content.strip()):
         if pieces and len(pieces[-1]) < _LEAST_CHARACTERS:
@@ -107,19 +105,17 @@ def _of_plain(content: str) -> list[Text]:
     return [Text(f"text-{number}", None, piece) for number, piece in enumerate(pieces, 1)]
 
 
-def _of_lines(content: str, path: Path) -> list[Text]:
+def _of_lines(raw: bytes, path: Path) -> list[Text]:
     problems: list[str] = []
     found: dict[str, Text] = {}
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, document in json_lines(raw, problems):
         try:
-            written = _WRITTEN.validate_python(json.loads(line))
+            written = _WRITTEN.validate_python(document)
         except ValidationError as error:
-            problems += [f"line {number}: {_problem(dict(item))}" for item in error.errors()]
-            continue
-        except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: expected one JSON object, {json_problem(error)}")
+            problems += (
+                f"line {number}: {place_of(item['loc'])}{problem_of_field(dict(item), _FIELD_NAMES)}"
+                for item in error.errors()
+            )
             continue
         name = f"text-{number}" if written.id is None else written.id
         if name in found:
@@ -129,26 +125,9 @@ def _of_lines(content: str, path: Path) -> list[Text]:
         else:
             found[name] = Text(name, written.language, written.text)
     if problems:
-        raise _bad(path, problems)
+        raise refusal(path, _BAD, problems, _GUIDE)
     return list(found.values())
 
 
-def _problem(item: Mapping[str, Any]) -> str:
-    place = ".".join(str(step) for step in item["loc"])
-    if item["type"] != "extra_forbidden":
-        return f"{place}: {problem_of(item, is_yaml=True)}" if place else problem_of(item, is_yaml=True)
-    near = difflib.get_close_matches(place, list(_Written.model_fields), n=1)
-    return f"{place}: there is no such field" + (f"; nearest is '{near[0]}'" if near else "")
-
-
-def _bad(path: Path, problems: Sequence[str]) -> InvalidError:
-    more = len(problems) - _PROBLEMS_SHOWN
-    shown = [*problems[:_PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-    return InvalidError(
-        "bad-texts",
-        f"{path} has problems:\n" + "\n".join(f"  - {problem}" for problem in shown),
-        hint="correct the file; its form is in docs/guide/evaluation.md",
-    )
-
-
 _WRITTEN: TypeAdapter[_Written] = TypeAdapter(_Written)
+_FIELD_NAMES = tuple(_Written.model_fields)
