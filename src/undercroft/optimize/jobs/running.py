@@ -33,7 +33,7 @@ from undercroft.optimize.prepared import Prepared, PreparedStep
 from undercroft.optimize.preparing import prepare
 from undercroft.optimize.recipes import Recipe
 from undercroft.optimize.sources import check_unchanged
-from undercroft.optimize.steps import FINDINGS, RESULT, Progress, Workspace
+from undercroft.optimize.steps import FINDINGS, Progress, Workspace, files_of, is_whole, note_files, result_of
 from undercroft.registry.importing import IncomingFile, Origin, register
 from undercroft.registry.progress import Step as ImportStep
 from undercroft.storage.database import Database
@@ -63,7 +63,10 @@ def run_job(home: Home, database: Database, job: Job, *, tell: Callable[[str], N
         with database.read() as connection:
             prepared = prepare(home, connection, recipe_of(job))
         check_unchanged(prepared.sources, [(parent.name, parent.digest) for parent in job.parents], job=job.id)
-        if not folder.step(len(prepared.steps) - 1).exists():
+        last = folder.step(len(prepared.steps) - 1)
+        if last.exists() and not is_whole(last):
+            shutil.rmtree(last)
+        if not last.exists():
             ensure_room(home, prepared)
         source = prepared.sources[0].path
         for number, step in enumerate(prepared.steps):
@@ -72,7 +75,7 @@ def run_job(home: Home, database: Database, job: Job, *, tell: Callable[[str], N
                     store.begin_step(connection, job, number)
                 tell(f"step {number + 1} of {len(prepared.steps)}: {step.kind}")
                 _run_step(folder, prepared, number, step, source)
-            source = folder.step(number) / RESULT
+            source = _made(folder.step(number))
         card = _judged(home, job, folder, prepared, source, tell) if prepared.evaluation is not None else None
         tell("checking and naming the result")
         _name(home, database, job, prepared, source, card)
@@ -159,10 +162,11 @@ def _run_step(folder: JobFolder, prepared: Prepared, number: int, step: Prepared
     work = Workspace(source, unfinished, prepared.recipe.seed, usable_processors())
     try:
         step.step.run(work, report)
-        if not work.result.is_file():
+        if result_of(unfinished) is None:
             raise UnavailableError(
                 "no-result", f"step {number + 1}, {step.kind}, ended without a result", hint=f"look at {folder.log}"
             )
+        note_files(unfinished)
         _make_durable(unfinished)
         unfinished.rename(folder.step(number))
     except BaseException:
@@ -170,6 +174,13 @@ def _run_step(folder: JobFolder, prepared: Prepared, number: int, step: Prepared
             shutil.rmtree(unfinished, ignore_errors=True)
         raise
     sync_folder(folder.work)
+
+
+def _made(step: Path) -> Path:
+    """What a finished step has made."""
+    made = result_of(step)
+    assert made is not None  # without it the folder would not have its name
+    return made
 
 
 def _make_durable(folder: Path) -> None:
@@ -238,7 +249,7 @@ def _name(home: Home, database: Database, job: Job, prepared: Prepared, made: Pa
     register(
         database,
         home,
-        [IncomingFile(f"{job.result}.gguf", made, is_ours=True)],
+        [IncomingFile(path, local, is_ours=True) for path, local in files_of(made, job.result).items()],
         origin,
         name=job.result,
         actor=job.actor,

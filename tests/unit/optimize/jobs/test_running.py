@@ -21,6 +21,7 @@ from undercroft.optimize.jobs.states import State
 from undercroft.optimize.jobs.store import Job, Parent
 from undercroft.optimize.jobs.worker import sweep
 from undercroft.optimize.recipes import make_recipe
+from undercroft.optimize.steps import note_files
 from undercroft.registry import models
 from undercroft.storage import journal
 from undercroft.storage.database import Database
@@ -106,7 +107,18 @@ def test_a_finished_step_is_not_done_again(database: Database, home: Home, sourc
     with database.read() as connection:
         file = models.model_file(home, connection, models.get(connection, "first"))
     shutil.copy(file, folder.step(0) / "model.gguf")
+    note_files(folder.step(0))
     assert run(home, database, job) == ["checking and naming the result", "model small is registered"]
+
+
+def test_a_step_that_was_half_named_is_done_again(database: Database, home: Home, source: models.Model) -> None:
+    """A job that was killed while its result was moved into the registry makes it anew."""
+    job = claimed(database, home)
+    folder = JobFolder(home, job.id)
+    folder.prepare()
+    folder.step(0).mkdir()
+    (folder.step(0) / "files.json").write_text('[".gguf"]', encoding="utf-8")
+    assert run(home, database, job)[0] == "step 1 of 1: quantize"
 
 
 def test_an_unfinished_step_is_begun_anew(database: Database, home: Home, source: models.Model) -> None:
