@@ -13,9 +13,11 @@ from undercroft.optimize.llama_library.collecting import collect
 from undercroft.optimize.llama_library.continuing import continue_texts
 from undercroft.optimize.llama_library.messages import Message, send
 from undercroft.optimize.llama_library.network import Network
+from undercroft.optimize.llama_library.omitting import omit
 from undercroft.optimize.llama_library.orders import Order
 from undercroft.optimize.llama_library.scoring import score
 from undercroft.optimize.llama_library.splitting import split
+from undercroft.optimize.llama_library.timing import time_models
 
 _WARNING = 3
 _KEPT_LINES = 64
@@ -45,7 +47,11 @@ def _work(order: Order) -> Iterator[Message]:
 
     library = LlamaLibrary(log=keep)
     if order.operation == "score":
-        yield from score(order, load)
+        yield from score(order, library, load)
+    elif order.operation == "omit":
+        yield from omit(order, library, load)
+    elif order.operation == "time":
+        yield from time_models(order, load)
     elif order.operation == "continue":
         yield from continue_texts(order, load)
     elif order.operation == "split":

@@ -65,6 +65,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ggml_op_name": (_TEXT, (ctypes.c_int,)),
     "ggml_nbytes": (_SIZE, (_POINTER,)),
     "ggml_backend_tensor_get": (None, (_POINTER, _POINTER, _SIZE, _SIZE)),
+    "ggml_backend_tensor_set": (None, (_POINTER, _POINTER, _SIZE, _SIZE)),
 }
 
 

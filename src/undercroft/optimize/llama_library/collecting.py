@@ -77,7 +77,7 @@ class Collector:
             return False
         weight, column = (layout.Tensor.from_address(tensor.src[number]) for number in (0, 1))
         has_rows = column.ne[1] >= self._fewest_rows and column.type == _FLOAT_TYPE
-        return has_rows and weight_name(weight.name).startswith(_PREFIX)
+        return has_rows and layout.weight_name(weight.name).startswith(_PREFIX)
 
     def _add_matrices(self, tensor: layout.Tensor) -> None:
         weight, column = (layout.Tensor.from_address(tensor.src[number]) for number in (0, 1))
@@ -103,7 +103,7 @@ class Collector:
                 sums.counts[expert] += int(taken.sum())
 
     def _sums(self, weight: layout.Tensor, matrices: int, counts: int, columns: int) -> Sums:
-        name = weight_name(weight.name)
+        name = layout.weight_name(weight.name)
         if name not in self.sums:
             self.sums[name] = Sums(np.zeros((matrices, columns)), np.zeros(counts, np.int64))
         return self.sums[name]
@@ -114,12 +114,6 @@ class Collector:
         self._library.functions.ggml_backend_tensor_get(address, raw.ctypes.data, 0, raw.nbytes)
         shape, strides = tuple(reversed(tensor.ne)), tuple(reversed(tensor.nb))
         return np.ndarray(shape, kind, buffer=raw.data, strides=strides)
-
-
-def weight_name(name: bytes) -> str:
-    """The weight that a node's factor is, without what the scheduler put around it: ``CUDA0#blk.0.attn_k.weight#0``."""
-    parts = name.decode("utf-8", "replace").split("#")
-    return parts[1] if len(parts) > 1 else parts[0]
 
 
 def chunks(tokens: list[int], chunk_tokens: int, beginning: list[int]) -> list[list[int]]:

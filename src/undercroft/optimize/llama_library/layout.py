@@ -172,3 +172,9 @@ def differences(read: ctypes.Structure, expected: Mapping[str, Any]) -> list[str
     """
     values = {name: getattr(read, name) for name in expected}
     return [f"{name} is {values[name]}, not {default}" for name, default in expected.items() if values[name] != default]
+
+
+def weight_name(name: bytes) -> str:
+    """The weight that a node's factor is, without what the scheduler put around it: ``CUDA0#blk.0.attn_k.weight#0``."""
+    parts = name.decode("utf-8", "replace").split("#")
+    return parts[1] if len(parts) > 1 else parts[0]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Operation = Literal["score", "continue", "collect", "split"]
+Operation = Literal["score", "continue", "collect", "split", "omit", "time"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Order:
     Args:
         operation: ``score``: log-probabilities of texts, and against a parent. ``continue``: the likeliest
             continuations of texts. ``collect``: what reaches the weights while texts are read. ``split``: the tokens of
-            texts, for which a file needs no weights.
+            texts, for which a file needs no weights. ``omit``: how far a model moves when inputs of its weights are
+            left out. ``time``: how fast models read and write.
         model: Path of the GGUF file.
         texts: What is read.
         threads: Processors to use; count.
@@ -30,6 +31,10 @@ class Order:
         readable: Files and folders that the worker may read.
         devices: Files that it may write to.
         memory_limit_bytes: Most private memory; None is no limit.
+        variations: Each by itself is left out: name of a weight → columns of its inputs, from 0.
+        most_windows: Of the texts, spread evenly; 0 is all of them.
+        parent_muted: Left out of the parent: name of a weight → columns of its inputs.
+        rounds: Times that each model is timed.
     """
 
     operation: Operation
@@ -45,6 +50,10 @@ class Order:
     readable: list[str] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
     memory_limit_bytes: int | None = None
+    variations: list[dict[str, list[int]]] = field(default_factory=list)
+    most_windows: int = 0
+    parent_muted: dict[str, list[int]] = field(default_factory=dict)
+    rounds: int = 1
 
     def header(self) -> dict[str, Any]:
         """As JSON holds it."""

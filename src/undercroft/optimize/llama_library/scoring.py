@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undercroft.core.errors import InvalidError
+from undercroft.optimize.llama_library.binding import LlamaLibrary
 from undercroft.optimize.llama_library.log_softmax import chosen_log_probabilities, compare
 from undercroft.optimize.llama_library.messages import Message
+from undercroft.optimize.llama_library.muting import Muter
 from undercroft.optimize.llama_library.network import Network
 from undercroft.optimize.llama_library.orders import Order
 from undercroft.optimize.llama_library.windows import DEFAULT_WINDOW_TOKENS, Window, WindowRule, windows
@@ -39,11 +41,12 @@ def window_rule(order: Order, networks: list[Network]) -> WindowRule:
     return WindowRule(wanted, order.is_as_llama_perplexity)
 
 
-def score(order: Order, load: Callable[[str], Network]) -> Iterator[Message]:
+def score(order: Order, library: LlamaLibrary, load: Callable[[str], Network]) -> Iterator[Message]:
     """Reads texts with a model, and with its parent where there is one.
 
     Args:
         order: What is wanted.
+        library: Whose graph it is.
         load: Loads a model; raises its errors.
 
     Yields:
@@ -57,8 +60,12 @@ def score(order: Order, load: Callable[[str], Network]) -> Iterator[Message]:
     contexts = [_tokens(text, networks, order) for text in order.contexts] or [[] for _ in order.texts]
     pairs = zip(order.contexts or [""] * len(order.texts), order.texts, strict=True)
     tokens = [_tokens(context + text, networks, order) for context, text in pairs]
-    for network in networks:
-        network.open(context_tokens=rule.window_tokens, threads=order.threads)
+    muter = Muter(library) if order.parent_muted else None
+    observers = [None, muter.observer if muter is not None else None]
+    for network, observer in zip(networks, observers, strict=False):
+        network.open(context_tokens=rule.window_tokens, threads=order.threads, observer=observer)
+    if muter is not None:
+        _mute(muter, networks[1], order)
     beginning = networks[0].beginning
     plans = [
         windows(len(one), rule, has_beginning=bool(beginning), first_judged=_shared(one, context))
@@ -72,7 +79,17 @@ def score(order: Order, load: Callable[[str], Network]) -> Iterator[Message]:
             parts.extend(_window(networks, [*beginning, *text[window.start : window.end]], window, index))
             done += window.end - window.start
             yield Message({"progress": done, "total": total})
+        if muter is not None and muter.failure is not None:
+            raise muter.failure
         yield _record(networks[0], index, order.texts[index], len(text), parts, rule)
+
+
+def _mute(muter: Muter, parent: Network, order: Order) -> None:
+    """Leaves inputs out of the parent from now on; any token tells it which node makes them."""
+    for _ in parent.logits([0], first_row=0):
+        continue
+    muter.learnt()
+    muter.mute(order.parent_muted)
 
 
 def _tokens(text: str, networks: list[Network], order: Order) -> list[int]:

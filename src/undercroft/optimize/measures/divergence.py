@@ -10,7 +10,7 @@ import numpy as np
 
 from undercroft.optimize.llama_library.process import answers
 from undercroft.optimize.measures.perplexity import Perplexity, TextScore, check_judged
-from undercroft.optimize.measures.reading import Reading, Report, order_for
+from undercroft.optimize.measures.reading import Muted, Reading, Report, order_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ def measure_divergence(
     reading: Reading | None = None,
     *,
     contexts: Sequence[str] = (),
+    parent_muted: Muted | None = None,
     report: Report | None = None,
 ) -> Divergence:
     """Reads texts with a model and its parent, both loaded in one process of its own.
@@ -72,6 +73,7 @@ def measure_divergence(
         reading: How; the usual way where it is not given.
         contexts: What stands before each text and is read, not judged, such as the question before an answer; none, or
             one a text.
+        parent_muted: Compute the parent as if these inputs of its weights were zero.
         report: Told tokens that were read, and all of them.
 
     Raises:
@@ -82,7 +84,8 @@ def measure_divergence(
     reading = reading or Reading()
     own, parents, moved, each = [], [], [], []
     window_tokens = 0
-    for answer in answers(order_for("score", model, texts, reading, parent=parent, contexts=contexts)):
+    order = order_for("score", model, texts, reading, parent=parent, contexts=contexts, parent_muted=parent_muted)
+    for answer in answers(order):
         if "progress" in answer.header:
             if report is not None:
                 report(answer.header["progress"], answer.header["total"])

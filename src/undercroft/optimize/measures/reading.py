@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from undercroft.optimize.llama_library.orders import Operation, Order
 from undercroft.optimize.llama_library.windows import WindowRule
 
 Report = Callable[[int, int], None]
+Muted = Mapping[str, Sequence[int]]  # name of a weight → columns of its inputs that are taken as zero
 _MOST_TEXT_BYTES = 2**30
 
 
@@ -55,6 +56,10 @@ def order_for(
     parent: Path | None = None,
     contexts: Sequence[str] = (),
     most_tokens: int = 0,
+    variations: Sequence[Muted] = (),
+    most_windows: int = 0,
+    parent_muted: Muted | None = None,
+    rounds: int = 1,
 ) -> Order:
     """What the worker is asked to do.
 
@@ -66,6 +71,10 @@ def order_for(
         parent: Model to compare with.
         contexts: What stands before each text, read and not judged; none, or one a text.
         most_tokens: Longest continuation; tokens.
+        variations: What is left out, each by itself.
+        most_windows: Of the texts; 0 is all.
+        parent_muted: What is left out of the parent.
+        rounds: Times that models are timed.
 
     Raises:
         InvalidError: There is no text, one is empty, one is larger than 1 GiB, or contexts do not belong to them.
@@ -86,8 +95,16 @@ def order_for(
         is_as_llama_perplexity=reading.is_as_llama_perplexity,
         has_marks=reading.has_marks,
         most_tokens=most_tokens,
+        variations=[_listed(variation) for variation in variations],
+        most_windows=most_windows,
+        parent_muted=_listed(parent_muted or {}),
+        rounds=rounds,
         memory_limit_bytes=reading.memory_limit_bytes,
     )
+
+
+def _listed(muted: Muted) -> dict[str, list[int]]:
+    return {name: list(columns) for name, columns in muted.items()}
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from undercroft.optimize.llama_library.collecting import chunks, passages, weight_name
+from undercroft.optimize.llama_library.collecting import chunks, passages
+from undercroft.optimize.llama_library.layout import weight_name
 from undercroft.optimize.llama_library.network import Kind, piece_tokens, refusal
 
 LLAMA = Kind("llama", has_vocabulary=True, has_encoder=False, is_diffusion=False, is_causal=True, pooling=None)
