@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -22,6 +23,7 @@ _TOLD_LINES = 6
 _SIGNAL_KILL = -9
 
 Percent = Callable[[int], None]
+Hear = Callable[[dict[str, Any]], None]
 
 
 def run_program(
@@ -30,16 +32,20 @@ def run_program(
     order: Mapping[str, Any],
     *,
     folder: Path,
+    programs: Path = PROGRAMS,
     percent: Percent = lambda done: None,
+    hear: Hear = lambda event: None,
 ) -> dict[str, Any]:
     """Runs a program to its end.
 
     Args:
         environment: Whose Python.
-        program: Its name in `PROGRAMS`.
+        program: Its name in ``programs``.
         order: What it is told; JSON.
         folder: Its home and working directory; ``PROGRAM.log`` with what it said is left there.
+        programs: Folder of the program.
         percent: Told what its progress bar shows.
+        hear: Told each line that it prints which is a JSON object with an ``event``, at once.
 
     Returns:
         What it answered.
@@ -48,7 +54,7 @@ def run_program(
         UnavailableError: ``program-failed``: it ended in an error, was killed, or answered nothing.
     """
     log = folder / f"{program}.log"
-    command = [sys.executable, "-P", "-m", SEALED, str(environment.python), "-P", str(PROGRAMS / f"{program}.py")]
+    command = [sys.executable, "-P", "-m", SEALED, str(environment.python), "-P", str(programs / f"{program}.py")]
     with (
         subprocess.Popen(
             command,
@@ -66,20 +72,34 @@ def run_program(
         reader = threading.Thread(target=_follow, args=(process.stderr, told, percent))
         reader.start()
         try:
-            process.stdin.write(json.dumps(order).encode())
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it ended before it read all; its own words say why
-        answer = process.stdout.read()
-        process.wait()
-        reader.join()
-    try:
-        if process.returncode == 0:
-            said: dict[str, Any] = json.loads(answer.splitlines()[-1])
-            return said
-    except (ValueError, IndexError):
-        pass
+            with contextlib.suppress(BrokenPipeError):  # it ended before it read all; its own words say why
+                process.stdin.write(json.dumps(order).encode())
+                process.stdin.close()
+            said = _heard(process.stdout, hear)
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            reader.join()
+    if process.returncode == 0 and said is not None:
+        return said
     raise _failed(program, process.returncode, log)
+
+
+def _heard(stream: IO[bytes], hear: Hear) -> dict[str, Any] | None:
+    """The answer, which is the last line; events before it are handed on as they come."""
+    answer: dict[str, Any] | None = None
+    for line in stream:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        if isinstance(found, dict) and "event" in found:
+            hear(found)
+        else:
+            answer = found if isinstance(found, dict) else None
+    return answer
 
 
 def _environment(folder: Path) -> dict[str, str]:
