@@ -29,7 +29,7 @@ from undercroft.hardware.measurements import store
 from undercroft.hardware.measuring import everything
 from undercroft.planning.calibration import Quantity
 from undercroft.planning.targets import Target
-from undercroft.serving.this_machine import target_here
+from undercroft.planning.this_machine import target_here
 from undercroft.storage.database import Database
 
 TITLE = "sizing_speed: speed as forecast, beside speed as measured"

@@ -28,11 +28,11 @@ from undercroft.planning.quality import OTHER_ENGINES
 from undercroft.planning.quantization import MIXES
 from undercroft.planning.targets import Target
 from undercroft.planning.targets_of import is_computer, target_of_device
+from undercroft.planning.this_machine import target_here
 from undercroft.registry.licences import find_acceptances
 from undercroft.registry.shape_reading import Subject as Found
 from undercroft.registry.shape_reading import find_subject
 from undercroft.serving.accuracy import read_corrections
-from undercroft.serving.this_machine import target_here
 from undercroft.storage.database import Database
 
 # Engines that plans are made for, in the order in which one is chosen for a device, with what they can store.

@@ -20,12 +20,12 @@ from undercroft.planning.calibration import Quantity
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.memory import forecast_memory
 from undercroft.planning.speed import decode_forecast, forecast_speed, kind_of
+from undercroft.planning.this_machine import target_here
 from undercroft.registry.entries import Model
 from undercroft.registry.stored_shapes import stored_shape
 from undercroft.serving.accuracy import read_corrections
 from undercroft.serving.ledger import HOST, Figure, ReplicaForecast
 from undercroft.serving.specs import Template
-from undercroft.serving.this_machine import target_here
 from undercroft.storage.database import Database
 
 _log = structlog.get_logger("forecasting")

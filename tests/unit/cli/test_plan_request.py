@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.ggufs import write_chat_model
-from tests.unit.serving.test_this_machine import measured_home
+from tests.unit.planning.test_this_machine import measured_home
 from undercroft.cli.plan_money import explanation
 from undercroft.cli.plan_request import Asked, Surroundings, engine_for, plan_for, quantization_for
 from undercroft.core.errors import InvalidError, NotFoundError, UndercroftError

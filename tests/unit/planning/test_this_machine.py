@@ -7,7 +7,7 @@ from pathlib import Path
 from undercroft.core.home import Home
 from undercroft.hardware.detection import detect
 from undercroft.hardware.measurements import Measurement, store
-from undercroft.serving.this_machine import target_here
+from undercroft.planning.this_machine import target_here
 from undercroft.storage.database import Database
 
 
