@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,25 @@ def texts_key(name: str, values: Sequence[str]) -> Key:
     """A key with a list of strings."""
     head = _U32.pack(ValueType.ARRAY) + _ARRAY_HEAD.pack(ValueType.STRING, len(values))
     return Key(name, head + b"".join(map(_text, values)))
+
+
+def count_in(key: Key) -> int | None:
+    """How many items a key's array has; None where it is none."""
+    (kind,) = _U32.unpack_from(key.raw)
+    return _ARRAY_HEAD.unpack_from(key.raw, _U32.size)[1] if kind == ValueType.ARRAY else None
+
+
+def without_items(key: Key, gone: Collection[int]) -> Key:
+    """A key without some items of its array.
+
+    Args:
+        key: An array of numbers or truth values.
+        gone: Places of the items, from 0.
+    """
+    item_kind, count = _ARRAY_HEAD.unpack_from(key.raw, _U32.size)
+    size, begin = SCALARS[ValueType(item_kind)].size, _U32.size + _ARRAY_HEAD.size
+    kept = [key.raw[begin + n * size : begin + (n + 1) * size] for n in range(count) if n not in gone]
+    return Key(key.name, key.raw[: _U32.size] + _ARRAY_HEAD.pack(item_kind, len(kept)) + b"".join(kept))
 
 
 def padded(size_bytes: int, alignment: int) -> int:
