@@ -11,6 +11,7 @@ from pathlib import Path
 
 from undercroft.core.errors import UnavailableError
 from undercroft.core.files import sync_folder
+from undercroft.optimize.quantization.library import Bytes
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CANNOT_RESERVE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
@@ -62,7 +63,7 @@ def new_file(target: Path, header: bytes, size_bytes: int) -> Iterator[tuple[int
     sync_folder(target.parent)
 
 
-def write_exactly(file: int, content: memoryview, offset: int) -> None:
+def write_exactly(file: int, content: Bytes, offset: int) -> None:
     """Writes all of some bytes.
 
     Args:
@@ -73,6 +74,6 @@ def write_exactly(file: int, content: memoryview, offset: int) -> None:
     Raises:
         OSError: The disk is full.
     """
-    done = 0
-    while done < len(content):
-        done += os.pwrite(file, content[done:], offset + done)
+    view, done = content.data, 0
+    while done < len(view):
+        done += os.pwrite(file, view[done:], offset + done)
