@@ -10,7 +10,7 @@ import typer
 from undercroft.cli.hardware_text import describe_device, devices_table
 from undercroft.cli.output import AsJson, print_json, print_table
 from undercroft.core.environment import home_path
-from undercroft.hardware.catalogue import find_device, load_devices
+from undercroft.hardware.catalogue import find_device, load_devices, machine_classes
 
 
 def devices(
@@ -27,6 +27,7 @@ def devices(
             ["=device", ">memory", ">GB/s", ">fp16 TFLOP/s", ">watts", ">price"], devices_table(known), empty=""
         )
         typer.echo("\nFigures of the makers, dense. One with its sources: undercroft plan devices NAME")
+        typer.echo(f"Classes to plan for before one is chosen: {', '.join(machine_classes())}")
         return
     device = find_device(known, name)
     print_json(asdict(device)) if as_json else typer.echo("\n".join(describe_device(device)))

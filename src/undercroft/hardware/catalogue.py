@@ -16,6 +16,7 @@ from undercroft.hardware.catalogue_entries import Entry, problems_of
 from undercroft.hardware.devices import Device, Kind
 
 _BUILT_IN = Path(__file__).parent / "catalogue"
+_CLASSES = Path(__file__).parent / "catalogue_classes"
 _USER_SOURCE = "the devices.yaml of this home"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one reads ten times as fast, where it is built
 _NEAR_SHOWN = 6
@@ -44,13 +45,15 @@ def load_devices(home: Path | None = None) -> dict[str, Device]:
 def find_device(known: Mapping[str, Device], name: str) -> Device:
     """A device by its id, with or without its vendor, or by its name as its maker writes it: ``rtx 4090``, ``RTX4090``.
 
-    The size of its memory may be left out where that names one device: ``raspberry-pi-5``.
+    The size of its memory may be left out where that names one device: ``raspberry-pi-5``. A class of machines is found
+    by its id: ``edge-8gb``.
 
     Raises:
         NotFoundError: ``no-such-device``; the message names the ids that are near.
     """
-    if name in known:
-        return known[name]
+    found = known.get(name) or machine_classes().get(name.strip().lower())
+    if found is not None:
+        return found
     wanted = _squeezed(name)
     for is_meant in (
         lambda text: _squeezed(text) == wanted,
@@ -67,7 +70,7 @@ def find_device(known: Mapping[str, Device], name: str) -> Device:
                 f"{name[:80]!r} is several devices: {', '.join(sorted(one.id for one in named))}; expected one of them",
                 hint=f"undercroft plan devices {named[0].id}",
             )
-    near = near_devices(known, name.strip().lower())
+    near = near_devices({**known, **machine_classes()}, name.strip().lower())
     raise NotFoundError(
         "no-such-device",
         f"the catalogue has no device {name[:80]!r}" + (f"; near it: {', '.join(near)}" if near else ""),
@@ -133,12 +136,22 @@ def _memory_difference(device: Device, memory_bytes: int | None) -> float:
 
 
 @cache
+def machine_classes() -> Mapping[str, Device]:
+    """What many machines have in common, by id, to plan for before one of them is chosen; none of them is for sale."""
+    return _devices_in(_CLASSES)
+
+
+@cache
 def _built_in() -> dict[str, Device]:
-    devices: dict[str, Device] = {}
-    for path in sorted(_BUILT_IN.glob("*.yaml")):
-        for id, raw in _read(path).items():
-            devices[id] = _checked(path, id, raw).to_device(id)
-    return devices
+    return _devices_in(_BUILT_IN)
+
+
+def _devices_in(folder: Path) -> dict[str, Device]:
+    return {
+        id: _checked(path, id, raw).to_device(id)
+        for path in sorted(folder.glob("*.yaml"))
+        for id, raw in _read(path).items()
+    }
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.damaged_texts import damaged
 from undercroft.core.errors import InvalidError, NotFoundError
-from undercroft.hardware.catalogue import find_device, load_devices, match_device
+from undercroft.hardware.catalogue import find_device, load_devices, machine_classes, match_device
 from undercroft.hardware.devices import Device, Kind
 
 DEVICES = load_devices()
@@ -254,3 +254,20 @@ def test_a_name_that_could_be_several_is_not_guessed(name: str, said: str) -> No
     """Of several devices, or of one with another name, none is taken; the error names them."""
     with pytest.raises(NotFoundError, match=re.escape(said)):
         find_device(load_devices(), name)
+
+
+def test_a_class_of_machines_is_planned_for_and_not_sold() -> None:
+    """It is found by its id, has the memory that its name says and the speed of the slowest of its kind, and stands
+    among no devices to buy."""
+    found = find_device(DEVICES, "edge-8gb")
+    assert (found.memory_bytes, found.price) == (8 * 1024**3, None)
+    assert found.bandwidth_bytes == DEVICES["raspberry-pi-5-8gb"].bandwidth_bytes
+    assert found.tflops == DEVICES["raspberry-pi-5-8gb"].tflops
+    assert not machine_classes().keys() & DEVICES.keys()
+    assert [one.memory_bytes for one in machine_classes().values()] == [n * 1024**3 for n in (2, 4, 8, 16)]
+
+
+def test_a_class_that_is_written_wrongly_is_named() -> None:
+    """The message holds the ids that are near."""
+    with pytest.raises(NotFoundError, match=r"no device 'edge-9gb'; near it: .*edge-8gb"):
+        find_device(DEVICES, "edge-9gb")
