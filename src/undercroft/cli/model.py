@@ -12,6 +12,7 @@ import typer
 from undercroft.catalog.licences import load_licences
 from undercroft.catalog.verdicts import judge_written
 from undercroft.cli.actor import current_actor
+from undercroft.cli.adapter_text import adapter_notes, adapter_rows
 from undercroft.cli.lineage_text import lineage_rows
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
@@ -21,7 +22,7 @@ from undercroft.core.errors import UnavailableError
 from undercroft.core.units import format_bytes, format_count
 from undercroft.registry import models, upkeep
 from undercroft.registry.entries import Model
-from undercroft.registry.facts import UNKNOWN
+from undercroft.registry.facts import UNKNOWN, ModelFacts
 from undercroft.registry.licences import find_acceptances, licence_lines
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -38,6 +39,9 @@ def pull(
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy a local file even where a link would do and take no room.")
     ] = False,
+    base: Annotated[
+        str | None, typer.Option(help="Of a LoRA adapter: the model that it belongs to, which it is held against.")
+    ] = None,
     use: DeclaredUse = None,
     accept_licence: AcceptLicence = False,
     because: Reason = None,
@@ -67,6 +71,7 @@ def pull(
                 waiting=say_waiting,
                 use=declared_use(home, use),
                 accepts_licence=accept_licence,
+                base=base,
             )
     except KeyboardInterrupt:
         if reference.startswith("hf://"):
@@ -84,7 +89,10 @@ def pull(
         return
     _say_skipped(arrival.skipped)
     how = f" ({', '.join(arrival.methods)})"
-    print_wrapped(f"Model {model.name} is registered: {format_bytes(model.size_bytes)}{how}, {_in_short(model)}.")
+    word = model.facts.kind.capitalize()
+    print_wrapped(f"{word} {model.name} is registered: {format_bytes(model.size_bytes)}{how}, {_in_short(model)}.")
+    for note in adapter_notes(model):
+        print_wrapped(note)
     typer.echo(f"Look at it: undercroft model show {model.name}")
 
 
@@ -98,10 +106,11 @@ def list_models(as_json: AsJson = False) -> None:
         print_json([model.to_dict() for model in found])
         return
     print_table(
-        ["name", "format", "architecture", ">params", "quant", ">context", ">size", "licence"],
+        ["name", "kind", "format", "architecture", ">params", "quant", ">context", ">size", "licence"],
         [
             [
                 model.name,
+                model.facts.kind,
                 model.format,
                 model.facts.architecture,
                 _count(model.facts.parameters),
@@ -134,26 +143,22 @@ def show(name: str, as_json: AsJson = False) -> None:
         ("digest", model.digest),
         ("source", model.source),
         ("added", model.created_at),
+        ("kind", facts.kind),
         ("format", model.format),
         ("title", facts.title),
-        ("task", facts.task or UNKNOWN),
         ("architecture", facts.architecture),
         ("parameters", _count(facts.parameters)),
-        ("context", f"{_plain(facts.context_tokens)} tokens" if facts.context_tokens else UNKNOWN),
         ("quantization", _quantization(model)),
         ("licence", facts.licence),
         ("languages", ", ".join(facts.languages) or UNKNOWN),
         ("made from", ", ".join(facts.base_models) or UNKNOWN),
-        ("layers", _plain(facts.layers)),
-        ("width", _plain(facts.embedding_length)),
-        ("heads", _plain(facts.heads)),
-        ("key/value heads", _plain(facts.kv_heads)),
-        ("head size", _plain(facts.head_dim)),
-        ("vocabulary", _plain(facts.vocabulary_tokens)),
+        *(_network_rows(facts) if facts.adapter is None else adapter_rows(model, facts.adapter)),
         ("size", format_bytes(model.size_bytes)),
     ]
     for label, value in rows:
         typer.echo(f"{label:16} {value}")
+    for note in adapter_notes(model):
+        print_wrapped(note)
     if made := lineage_rows(model.lineage):
         typer.echo("how it was made")
         for label, value in made:
@@ -230,6 +235,19 @@ def gc(
         typer.echo(f"kept {kept}, for the same pull to go on (--downloads removes them)")
 
 
+def _network_rows(facts: ModelFacts) -> list[tuple[str, str]]:
+    return [
+        ("task", facts.task or UNKNOWN),
+        ("context", f"{_plain(facts.context_tokens)} tokens" if facts.context_tokens else UNKNOWN),
+        ("layers", _plain(facts.layers)),
+        ("width", _plain(facts.embedding_length)),
+        ("heads", _plain(facts.heads)),
+        ("key/value heads", _plain(facts.kv_heads)),
+        ("head size", _plain(facts.head_dim)),
+        ("vocabulary", _plain(facts.vocabulary_tokens)),
+    ]
+
+
 def _in_short(model: Model) -> str:
     facts = model.facts
     return f"{facts.architecture}, {_count(facts.parameters)} parameters, {facts.quantization}, licence {facts.licence}"
@@ -255,6 +273,8 @@ def _quantization(model: Model) -> str:
 
 
 def _templates(model: Model) -> list[tuple[str, str]]:
+    if model.facts.adapter is not None:
+        return []
     if model.facts.chat_template is None:
         return [("chat template", "none")]
     others = sorted(model.facts.other_templates.items())

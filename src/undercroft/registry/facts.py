@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFacts:
+    """What a LoRA adapter is; read from its file.
+
+    Args:
+        rank: Of the matrices that it adds; the largest where they differ.
+        alpha: What it was trained with; its changes are scaled by alpha / rank. 0: they are not scaled.
+        changes: Kinds of matrices of the base that it changes: ``attn_q``, ``ffn_down``.
+        changed_tensors: How many matrices of the base; count.
+        has_half_precision: Whether a matrix of it is F16, in which large activations overflow.
+    """
+
+    rank: int
+    alpha: float
+    changes: tuple[str, ...]
+    changed_tensors: int
+    has_half_precision: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,7 @@ class ModelFacts:
         title: Its own name for itself.
         chat_template: Jinja text; None where it has none.
         other_templates: Name and Jinja text of further chat templates.
+        adapter: Of a LoRA adapter, which changes a base model and is none by itself; else None.
     """
 
     architecture: str = UNKNOWN
@@ -53,10 +73,21 @@ class ModelFacts:
     title: str = UNKNOWN
     chat_template: str | None = None
     other_templates: Mapping[str, str] = field(default_factory=dict)
+    adapter: AdapterFacts | None = None
+
+    @property
+    def kind(self) -> Literal["model", "adapter"]:
+        """What it is: a model, or an adapter, which needs one."""
+        return "model" if self.adapter is None else "adapter"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {**asdict(self), "languages": list(self.languages), "base_models": list(self.base_models)}
+        """Plain data for JSON; ``adapter`` only where it is one."""
+        plain = {**asdict(self), "languages": list(self.languages), "base_models": list(self.base_models)}
+        if self.adapter is None:
+            del plain["adapter"]
+        else:
+            plain["adapter"]["changes"] = list(self.adapter.changes)
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelFacts:
@@ -65,4 +96,10 @@ class ModelFacts:
         values = {name: value for name, value in data.items() if name in known}
         for name in ("languages", "base_models"):
             values[name] = tuple(values.get(name, ()))
+        if values.get("adapter") is not None:
+            adapter = values["adapter"]
+            values["adapter"] = AdapterFacts(
+                **{f.name: adapter[f.name] for f in fields(AdapterFacts) if f.name != "changes"},
+                changes=tuple(adapter["changes"]),
+            )
         return cls(**values)

@@ -17,7 +17,7 @@ from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.core.ids import check_name
-from undercroft.registry import entries
+from undercroft.registry import adapters, entries
 from undercroft.registry.entries import Model, ModelFile
 from undercroft.registry.facts import UNKNOWN, ModelFacts
 from undercroft.registry.inspection.repository import Inspection, inspect_files
@@ -165,6 +165,7 @@ def register(
     progress: Progress,
     admit: Callable[[ModelFacts], Mapping[str, Any]] = lambda facts: {},
     besides: Callable[[Connection], object] = lambda connection: None,
+    base: str | None = None,
 ) -> Arrival:
     """Makes a model of files, or of nothing where any of them is not fit for one.
 
@@ -177,9 +178,11 @@ def register(
         admit: Asked when the files were looked into and before they have a name; what it says goes to the journal and
             to the model's lineage.
         besides: Does more in the transaction that gives the name; what it raises undoes everything.
+        base: The registered model that an adapter belongs to, which it is held against; None leaves that open.
 
     Raises:
-        InvalidError: A file is damaged, of an unknown format, or not what its source says.
+        InvalidError: A file is damaged, of an unknown format, or not what its source says; or no adapter of that base.
+        NotFoundError: There is no such base.
         RefusedError: A file can carry code, or ``admit`` does not let it in.
         ConflictError: The name belongs to other content, or a source changed while it was read.
         UnavailableError: The disk is full.
@@ -188,7 +191,7 @@ def register(
     with workspace(home) as folder:
         brought, methods = _bring_all(files, folder, must_copy, progress)
         inspection = with_licence(inspect_files({item.file.path: item.local for item in brought}), origin)
-        noted = admit(inspection.facts)
+        noted = {**admit(inspection.facts), **_noted_base(database, home, brought, inspection, name, base)}
         candidate = make_candidate(name, [_hash(item, progress) for item in brought], inspection, origin, noted)
         try:
             is_new = name_all(database, home, [candidate], actor=actor, reason=reason, besides=besides)[name]
@@ -199,6 +202,22 @@ def register(
             with database.read() as connection:
                 model = entries.find(connection, name) or model
     return Arrival(model, is_new, origin.skipped, tuple(sorted(set(methods))))
+
+
+def _noted_base(
+    database: Database, home: Home, brought: Sequence[_Brought], inspection: Inspection, name: str, base: str | None
+) -> dict[str, dict[str, str]]:
+    if base is None:
+        return {}
+    if inspection.facts.adapter is None:
+        raise InvalidError(
+            "not-an-adapter",
+            f"{name!r} is a whole model, expected a LoRA adapter of the base {base!r}",
+            hint="leave --base out",
+        )
+    with database.read() as connection:
+        file = next(item for item in brought if item.file.path.lower().endswith(".gguf"))
+        return adapters.check_base(home, connection, file.local, name=name, base=base)
 
 
 def with_licence(inspection: Inspection, origin: Origin) -> Inspection:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, select
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.registry import entries
+from undercroft.registry.adapters import refuse_alone
 from undercroft.registry.entries import Model, ModelFile, weights_of
 from undercroft.registry.facts import ModelFacts
 from undercroft.registry.importing import Arrival, explained, register
@@ -30,6 +31,7 @@ __all__ = [
     "Model",
     "ModelFacts",
     "ModelFile",
+    "adapter_file",
     "add_local",
     "clean_quarantine",
     "get",
@@ -70,11 +72,15 @@ def add_local(
     reason: str | None = None,
     must_copy: bool = False,
     progress: Progress = silent,
+    base: str | None = None,
 ) -> Model:
     """Registers a file or folder of this machine; gives the model that was there already where it has that content.
 
+    Args:
+        base: The registered model that an adapter belongs to; None leaves that open.
+
     Raises:
-        NotFoundError: There is nothing at the path.
+        NotFoundError: There is nothing at the path, or no such base.
         InvalidError: A file is damaged or of an unknown format.
         RefusedError: A file can carry code.
         ConflictError: The name belongs to other content.
@@ -89,6 +95,7 @@ def add_local(
         reason=reason,
         must_copy=must_copy,
         progress=progress,
+        base=base,
     ).model
 
 
@@ -103,11 +110,13 @@ def bring_local(
     must_copy: bool,
     progress: Progress,
     admit: Callable[[ModelFacts], Mapping[str, Any]] = lambda facts: {},
+    base: str | None = None,
 ) -> Arrival:
     """`add_local`, and what came of it.
 
     Args:
         admit: Asked before the model has a name; see `undercroft.registry.importing.register`.
+        base: Of an adapter; see there.
     """
     with explained():
         files, origin = collect(reference.path)
@@ -122,6 +131,7 @@ def bring_local(
             must_copy=must_copy,
             progress=progress,
             admit=admit,
+            base=base,
         )
 
 
@@ -176,9 +186,10 @@ def model_file(home: Home, connection: Connection, model: Model) -> Path:
     The parts of a split GGUF find each other by name, so they get a folder of links with such names.
 
     Raises:
-        InvalidError: It is not in a format that an engine here runs.
+        InvalidError: It is no GGUF, or an adapter.
         UnavailableError: A stored file is gone or was touched since it was hashed.
     """
+    refuse_alone(model, what="run")
     weights = weights_of(model)
     if not weights:
         raise InvalidError(
@@ -191,6 +202,15 @@ def model_file(home: Home, connection: Connection, model: Model) -> Path:
     if len(paths) == 1:
         return paths[0]
     return _side_by_side(store, model, paths)
+
+
+def adapter_file(home: Home, connection: Connection, adapter: Model) -> Path:
+    """The file of an adapter to hand to an engine beside its base, after the same look.
+
+    Raises:
+        UnavailableError: The stored file is gone or was touched since it was hashed.
+    """
+    return _checked(BlobStore(home.blobs), connection, adapter, weights_of(adapter)[0])
 
 
 def model_files(home: Home, connection: Connection, model: Model) -> dict[str, Path]:

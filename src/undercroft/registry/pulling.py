@@ -49,6 +49,7 @@ def pull(
     waiting: Callable[[], None] = lambda: None,
     use: Use | None = None,
     accepts_licence: bool = False,
+    base: str | None = None,
 ) -> Arrival:
     """Registers what a reference means, if its licence covers what it is to be used for.
 
@@ -61,6 +62,7 @@ def pull(
         waiting: Called where another process is pulling the same.
         use: What it is to be used for; None takes the setting.
         accepts_licence: Whether ``actor`` accepts what its licence asks for that use.
+        base: The registered model that an adapter belongs to; None leaves that open.
 
     Raises:
         InvalidError: The reference, or a file, is not usable.
@@ -83,8 +85,9 @@ def pull(
             must_copy=must_copy,
             progress=progress,
             admit=lambda facts: _admit(gate, facts.licence, str(reference.path)),
+            base=base,
         )
-    return _Download(database, home, reference, settings, gate, name, actor, reason, progress).run(waiting)
+    return _Download(database, home, reference, settings, gate, name, actor, reason, progress, base).run(waiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class _Download:
     actor: str
     reason: str | None
     progress: Progress
+    base: str | None
 
     def run(self, waiting: Callable[[], None]) -> Arrival:
         reference = self.reference
@@ -137,6 +141,7 @@ class _Download:
                 reason=self.reason,
                 progress=self.progress,
                 admit=lambda facts: _admit(self.gate, facts.licence, str(reference)),
+                base=self.base,
             )
 
     def _download(

@@ -150,7 +150,6 @@ MODEL: dict[str, tuple[Change, str]] = {
     "no architecture": (lambda f: f.drop("general.architecture"), "does not say its general.architecture"),
     "strange architecture": (add("general.architecture", STRING, "../../etc"), "expected a name such as 'llama'"),
     "architecture of another type": (add("general.architecture", U32, 1), "does not say its general.architecture"),
-    "adapter": (add("general.type", STRING, "adapter"), "a LoRA adapter"),
     "projector": (add("general.type", STRING, "mmproj"), "vision or audio part"),
     "no blocks": (add("llama.block_count", U32, 0), "expected 1 to 512"),
     "too many blocks": (add("llama.block_count", U32, 2**31), "expected 1 to 512"),

@@ -44,7 +44,6 @@ ENCODERS = {
     "t5encoder",
 }
 _NOT_MODELS = {
-    "adapter": "a LoRA adapter, not a model",
     "mmproj": "the vision or audio part of a model, not a model",
     "imatrix": "an importance matrix, not a model",
     "vocab": "a vocabulary without weights",
@@ -98,15 +97,25 @@ def _check_kind(header: GgufHeader, tensors: Sequence[Tensor]) -> str:
     kind = header.text("general.type") or "model"
     if kind in _NOT_MODELS:
         _fail(header, f"it is {_NOT_MODELS[kind]}")
+    architecture = check_architecture(header)
+    if architecture == "clip":
+        _fail(header, f"it is {_NOT_MODELS['mmproj']}")
+    if not tensors:
+        _fail(header, "it holds no tensors")
+    return architecture
+
+
+def check_architecture(header: GgufHeader) -> str:
+    """What a file says its architecture is.
+
+    Raises:
+        InvalidError: ``bad-gguf``: it says none, or something that cannot be one.
+    """
     architecture = header.text("general.architecture")
     if architecture is None:
         _fail(header, "it does not say its general.architecture")
     if not _ARCHITECTURE.fullmatch(architecture):
         _fail(header, f"general.architecture is {architecture[:80]!r}, expected a name such as 'llama'")
-    if architecture == "clip":
-        _fail(header, f"it is {_NOT_MODELS['mmproj']}")
-    if not tensors:
-        _fail(header, "it holds no tensors")
     return architecture
 
 
@@ -237,8 +246,8 @@ def _facts(
         bits_per_weight=round(weights_bytes * 8 / parameters, 2),
         licence=licence_of_header(header),
         languages=_texts(header, "general.languages"),
-        base_models=_base_models(header),
-        title=_short(header.text("general.name")) or UNKNOWN,
+        base_models=base_models_of_header(header),
+        title=title_of_header(header),
         chat_template=templates.pop("default", None),
         other_templates=templates,
     )
@@ -287,7 +296,13 @@ def _quantization(header: GgufHeader, tensors: Sequence[Tensor]) -> str:
     return claimed if claimed.split("_")[0] == most.split("_")[0] else most
 
 
-def _base_models(header: GgufHeader) -> tuple[str, ...]:
+def title_of_header(header: GgufHeader) -> str:
+    """A file's own name for itself; ``unknown`` where it has none."""
+    return _short(header.text("general.name")) or UNKNOWN
+
+
+def base_models_of_header(header: GgufHeader) -> tuple[str, ...]:
+    """What a file says that it was made from."""
     found = []
     for number in range(min(header.integer("general.base_model.count") or 0, 16)):
         name = _short(header.text(f"general.base_model.{number}.name"))

@@ -13,6 +13,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.registry.facts import UNKNOWN, ModelFacts
 from undercroft.registry.inspection.formats import Format, find_format, refuse_unknown, require_format
 from undercroft.registry.inspection.gguf import read_gguf
+from undercroft.registry.inspection.gguf_adapter import inspect_adapter, is_adapter
 from undercroft.registry.inspection.gguf_model import inspect_gguf
 from undercroft.registry.inspection.hugging_face import folder_facts, stored_facts
 from undercroft.registry.inspection.json_files import check_vocabulary, read_json, refuse_auto_map
@@ -93,7 +94,8 @@ def _weights(files: Mapping[str, Path], configs: Mapping[str, Any]) -> tuple[For
     for name, path in files.items():
         require_format(path, name)
     if kind is Format.GGUF:
-        return kind, inspect_gguf([read_gguf(path, name) for name, path in files.items()])
+        headers = [read_gguf(path, name) for name, path in files.items()]
+        return kind, inspect_adapter(headers) if any(map(is_adapter, headers)) else inspect_gguf(headers)
     return kind, stored_facts(_read_shards(files, configs.get(INDEX)))
 
 
