@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.random_networks import RandomNetwork, write_random
-from undercroft.optimize.quantization.schemes import SCHEMES
+from undercroft.optimize.quantization.schemes import OWN_SCHEMES, SCHEMES
 
 MATRIX = "matrix.gguf"
 MODEL = "model.gguf"
@@ -33,7 +33,7 @@ NETWORKS = {
 }
 
 _EVERYDAY = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_L", "Q3_K_M", "Q2_K", "IQ4_XS", "IQ4_NL")
-_ALL = tuple(SCHEMES)
+_ALL = tuple(name for name in SCHEMES if name not in OWN_SCHEMES)
 _BOTH = (False, True)
 _WITH_ALL = ("llama", "mixtral-8", "llama-tied")
 

@@ -109,6 +109,9 @@ def suggested_name(model: str, scheme: str) -> str:
 def _do(recipe: Recipe, dry_run: bool, detach: bool, because: str | None, as_json: bool) -> None:
     home, database = open_database()
     prepared = asking.look_at(home, database, recipe)
+    for step in prepared.steps:
+        if step.warning:
+            print_wrapped(f"warning: {step.warning}", indent="  ", to_errors=True)
     if dry_run:
         _say_forecast(home, prepared, as_json)
         return

@@ -30,12 +30,12 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=False)
 
 
-def print_wrapped(text: str, *, indent: str = "") -> None:
+def print_wrapped(text: str, *, indent: str = "", to_errors: bool = False) -> None:
     """A sentence in lines as wide as the terminal, those after the first indented; no word is broken."""
     lines = textwrap.wrap(
         text, console().width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    typer.echo("\n".join(lines))
+    typer.echo("\n".join(lines), err=to_errors)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:

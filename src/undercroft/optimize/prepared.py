@@ -27,6 +27,7 @@ class PreparedStep:
         is_continued: Whether it goes on from what an interrupted run of it has left.
         measure: Tries for a moment how fast this machine is, and says how long the step takes; seconds. None where
             that cannot be tried.
+        warning: What a person should know before it begins; empty where there is nothing.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class PreparedStep:
     is_reproducible: bool = True
     is_continued: bool = False
     measure: Callable[[], float] | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

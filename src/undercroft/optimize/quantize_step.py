@@ -106,6 +106,7 @@ def prepare_quantize(settings: Quantize, source: Source, *, threads: int) -> Pre
         libraries=("numpy", "xllamacpp"),
         is_reproducible=not has_texts,  # sums of products depend on how many threads share them
         measure=None if has_texts else lambda: seconds_to_make(changed, open_library(), threads=threads),
+        warning=scheme.warning,
     )
 
 

@@ -86,11 +86,14 @@ MIXES: dict[str, str] = {
     "IQ2_XXS": "IQ2_XXS",
     "IQ1_M": "IQ1_M",
     "IQ1_S": "IQ1_S",
+    "MXFP4_MOE": "MXFP4",
     "MXFP4": "MXFP4",
+    "NVFP4": "NVFP4",
 }
 
+_FOUR_BIT_FLOATS = frozenset({"MXFP4", "NVFP4"})
 _PLAIN = frozenset({"F32", "F16", "BF16"})
-_ALIASES = {"FP32": "F32", "FP16": "F16", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "Q3_K": "Q3_K_M", "MXFP4_MOE": "MXFP4"}
+_ALIASES = {"FP32": "F32", "FP16": "F16", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "Q3_K": "Q3_K_M"}
 # Rows that are no multiple of 256: the type with blocks of 32 that takes the place.
 _FALLBACKS = {
     **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"), "IQ4_NL"),
@@ -98,6 +101,7 @@ _FALLBACKS = {
     "Q4_K": "Q5_0",
     "Q5_K": "Q5_1",
     "Q6_K": "Q8_0",
+    "NVFP4": "Q8_0",
 }
 # Kept as they are, beside vectors and norms.
 _NEVER = ("_norm.weight", "ffn_gate_inp", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv")
@@ -278,8 +282,10 @@ class _State:
         """Type of one tensor of a category, before its row length is looked at."""
         if kind == "output" or (kind == "embedding" and self.is_tied):
             return self._output(tensor.shape[0])
-        if self.mix == "MXFP4":
-            return "MXFP4" if len(tensor.shape) > 2 else "Q8_0"
+        if self.base in _FOUR_BIT_FLOATS:
+            is_dense = self.experts == 0 and self.mix != "MXFP4_MOE"
+            is_meant = bool(_LAYER.match(tensor.name)) if is_dense else len(tensor.shape) > 2
+            return self.base if is_meant else "Q8_0"
         if kind == "embedding":
             return self._embedding()
         if self.mix in _SMALL_MIXES:
@@ -302,7 +308,7 @@ class _State:
         return "IQ3_XXS" if layers // 8 <= layer < 7 * layers // 8 else self.base
 
     def _output(self, row: int) -> str:
-        if self.mix == "MXFP4" or row % BLOCKS[self.base][0]:
+        if self.base in _FOUR_BIT_FLOATS or row % BLOCKS[self.base][0]:
             return "Q8_0"
         if self.mix in _SMALL_MIXES or self.mix == "IQ3_XXS":
             return "Q5_K"

@@ -26,7 +26,17 @@ def test_the_example_is_a_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("scheme", "bits"),
-    [("Q8_0", 8.5), ("Q6_K", 6.6), ("Q5_K_M", 5.5), ("Q4_K_M", 4.5), ("IQ4_XS", 4.25), ("Q3_K_M", 3.4), ("Q2_K", 2.6)],
+    [
+        ("Q8_0", 8.5),
+        ("Q6_K", 6.6),
+        ("Q5_K_M", 5.5),
+        ("Q4_K_M", 4.5),
+        ("IQ4_XS", 4.25),
+        ("MXFP4", 4.25),
+        ("NVFP4", 4.5),
+        ("Q3_K_M", 3.4),
+        ("Q2_K", 2.6),
+    ],
 )
 def test_bits_of_the_table_are_those_of_the_types(scheme: str, bits: float) -> None:
     """Rounded as they stand there."""

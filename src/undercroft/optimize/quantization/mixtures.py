@@ -1,7 +1,8 @@
 """Which type each tensor of a model gets under a scheme: the rules of llama.cpp, as they are.
 
 Some of them count (the third value matrix of the model), so that a tensor's type depends on those before it. The
-rules were tuned by llama.cpp's authors on real models; nothing here is ours but the form.
+rules were tuned by llama.cpp's authors on real models; nothing here is ours but the form, and what a model without
+experts has in four-bit floats: all matrices of its blocks, embeddings and output in Q8_0.
 
 Source: ``llama_tensor_get_type_impl``, ``tensor_type_fallback`` and ``tensor_get_category`` in ``src/llama-quant.cpp``
 of llama.cpp, b11549; compared tensor by tensor with that file itself in ``tests/vectors/quantization``.
@@ -16,7 +17,7 @@ from enum import Enum, auto
 
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.quantization.exclusions import is_quantizable
-from undercroft.optimize.quantization.schemes import NEEDING_IMPORTANCE, TYPES, UNQUANTIZED, Scheme
+from undercroft.optimize.quantization.schemes import FOUR_BIT_FLOATS, NEEDING_IMPORTANCE, TYPES, UNQUANTIZED, Scheme
 
 EMBEDDINGS = frozenset({"token_embd.weight", "per_layer_token_embd.weight"})
 OUTPUT = "output.weight"
@@ -30,6 +31,7 @@ _SMALLER_BLOCKS = {
     "Q6_K": "Q8_0",
     "TQ1_0": "Q4_0",
     "TQ2_0": "Q4_0",
+    "NVFP4": "Q8_0",
     **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"), "IQ4_NL"),
 }
 _TWO_BITS = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
@@ -201,8 +203,8 @@ class _Rules:
             return "Q8_0"
         if part is _Part.OUTPUT or (self._is_tied and part is _Part.EMBEDDING):
             return self._output(tensor.shape[0])
-        if self._name == "MXFP4_MOE":
-            return self._experts_in_four_bits(tensor, part)
+        if self._base in FOUR_BIT_FLOATS:
+            return self._in_four_bits(tensor, part)
         if part is _Part.EMBEDDING:
             return self._embedding()
         chosen = self._two_bits(part) if self._name in _TWO_BITS else self._usual(tensor.name, part)
@@ -210,17 +212,20 @@ class _Rules:
         return chosen
 
     def _output(self, width: int) -> str:
-        if self._name == "MXFP4_MOE" or self._network.architecture == "falcon" or width % TYPES[self._base].block:
+        if self._base in FOUR_BIT_FLOATS or self._network.architecture == "falcon" or width % TYPES[self._base].block:
             return "Q8_0"
         if self._name in _TWO_BITS or self._name == "IQ3_XXS":
             return "Q5_K"
         return "Q8_0" if self._base == "Q8_0" else "Q6_K"
 
-    def _experts_in_four_bits(self, tensor: Weights, part: _Part) -> str:
+    def _in_four_bits(self, tensor: Weights, part: _Part) -> str:
+        """Of experts those alone, as llama.cpp does it; where there are none, every matrix of a block."""
+        if self._network.experts == 0 and self._name != "MXFP4_MOE":
+            return self._base if _block(tensor.name, none=-1) >= 0 else "Q8_0"
         is_stack = len(tensor.shape) > 2 and tensor.shape[2] > 1
         if self._network.architecture == "bailingmoe3":
             is_stack = is_stack and part in (_Part.UP, _Part.GATE, _Part.DOWN)
-        return "MXFP4" if is_stack else "Q8_0"
+        return self._base if is_stack else "Q8_0"
 
     def _embedding(self) -> str:
         if self._name in {"IQ2_XXS", "IQ2_XS", "IQ1_S", "IQ1_M"}:

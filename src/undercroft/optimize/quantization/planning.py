@@ -5,6 +5,8 @@ Source: ``llama_model_quantize_impl`` of llama.cpp, b11549: the order of tensors
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,8 @@ from undercroft.optimize.quantization.schemes import TYPE_NUMBERS, TYPES, UNQUAN
 _FORMAT_VERSION = 2  # of the blocks, GGML_QNT_VERSION
 _NAME_LIMIT_BYTES = 127
 _FILE_TYPE, _VERSION = "general.file_type", "general.quantization_version"
+# Its blocks have scales of eight bits, which are held against one number a matrix, in a tensor beside it.
+_SCALED = "NVFP4"
 _REPLACED = frozenset({_FILE_TYPE, _VERSION, "split.no", "split.count", "split.tensors.count"})
 
 
@@ -31,6 +35,7 @@ class PlannedTensor:
         kind: Name of the type that it gets.
         begin: In the file; bytes.
         size_bytes: Without padding.
+        scales_begin: Where the scales of its matrices stand in the file, one F32 each; bytes, None where it has none.
     """
 
     name: str
@@ -39,6 +44,7 @@ class PlannedTensor:
     kind: str
     begin: int
     size_bytes: int
+    scales_begin: int | None = None
 
     @property
     def columns(self) -> int:
@@ -65,11 +71,13 @@ class Plan:
 
     Args:
         header: Its first bytes.
-        tensors: In the order of the file.
+        entries: What the header says of every tensor, scales included.
+        tensors: Those of the source, in the order of the file; scales stand behind them.
         size_bytes: Of the file.
     """
 
     header: bytes
+    entries: tuple[Entry, ...]
     tensors: tuple[PlannedTensor, ...]
     size_bytes: int
 
@@ -106,27 +114,36 @@ def plan_file(
     changed = [name for name, kind in kinds.items() if kind != by_name[name].kind]
     for name in changed:
         _check_change(by_name[name], kinds[name], scheme, importance, allow_requantize)
-    offsets, end = [], 0
-    for name, kind in kinds.items():
-        offsets.append(end)
-        end += padded(_size_bytes(by_name[name].shape, kind), alignment)
-    entries = [
-        Entry(name, _written(by_name[name].shape), TYPE_NUMBERS[kind], offset)
-        for (name, kind), offset in zip(kinds.items(), offsets, strict=True)
-    ]
+    shapes = {name: _written(by_name[name].shape) for name in kinds}
+    scaled = [name for name in changed if kinds[name] == _SCALED and _scales_name(name) not in by_name]
+    placed = [(name, shapes[name], kind) for name, kind in kinds.items()]
+    placed += [(_scales_name(name), (math.prod(shapes[name][2:]),), "F32") for name in scaled]
+    sizes = [padded(_size_bytes(shape, kind), alignment) for _, shape, kind in placed]
+    *offsets, end = itertools.accumulate(sizes, initial=0)
+    entries = tuple(
+        Entry(name, shape, TYPE_NUMBERS[kind], offset)
+        for (name, shape, kind), offset in zip(placed, offsets, strict=True)
+    )
     header = encode(_keys(keys, scheme, importance), entries, alignment)
+    begins = {entry.name: len(header) + entry.offset for entry in entries}
     planned = (
         PlannedTensor(
             name,
-            _written(by_name[name].shape),
+            shapes[name],
             by_name[name].kind,
             kind,
-            len(header) + offset,
-            _size_bytes(by_name[name].shape, kind),
+            begins[name],
+            _size_bytes(shapes[name], kind),
+            begins[_scales_name(name)] if name in scaled else None,
         )
-        for (name, kind), offset in zip(kinds.items(), offsets, strict=True)
+        for name, kind in kinds.items()
     )
-    return Plan(header, tuple(planned), len(header) + end)
+    return Plan(header, entries, tuple(planned), len(header) + end)
+
+
+def _scales_name(name: str) -> str:
+    """As the engine looks for it."""
+    return f"{name.removesuffix('.weight')}.scale"
 
 
 def _keys(keys: Sequence[Key], scheme: Scheme, importance: ImportanceMatrix | None) -> list[Key]:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from undercroft.core.errors import InvalidError, UnavailableError
-from undercroft.core.files import sync_folder
+from undercroft.core.errors import InvalidError
 from undercroft.optimize.quantization.importance import ImportanceMatrix
 from undercroft.optimize.quantization.library import open_library
+from undercroft.optimize.quantization.new_file import new_file
 from undercroft.optimize.quantization.planning import Plan, plan_file
-from undercroft.optimize.quantization.schemes import Scheme
+from undercroft.optimize.quantization.schemes import TYPE_NUMBERS, Scheme
 from undercroft.optimize.quantization.source import Source
 from undercroft.optimize.quantization.writing import Writer
 from undercroft.registry.inspection.gguf import read_gguf
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CANNOT_RESERVE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +112,7 @@ def quantize_file(
                 "same-file", f"{target} would be overwritten while it is read", hint="give the result another name"
             )
         plan = _plan(opened, scheme, importance, allow_requantize)
-        with _new_file(target, plan) as (file, unfinished):
+        with new_file(target, plan.header, plan.size_bytes) as (file, unfinished):
             _check_header(unfinished, plan)
             losses = Writer(opened, plan, file, library, importance).run(max(1, threads), report)
         tensors = (
@@ -141,44 +134,9 @@ def _plan(source: Source, scheme: Scheme, importance: ImportanceMatrix | None, a
     )
 
 
-@contextmanager
-def _new_file(target: Path, plan: Plan) -> Iterator[tuple[int, Path]]:
-    """A file of the planned size with its header, that gets its name when the block ends well."""
-    try:
-        file, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        unfinished = Path(name)
-        try:
-            try:
-                os.posix_fallocate(file, 0, plan.size_bytes)
-            except OSError as error:
-                if error.errno not in _CANNOT_RESERVE:
-                    raise
-            os.truncate(file, plan.size_bytes)
-            os.pwrite(file, plan.header, 0)
-            yield file, unfinished
-            os.fsync(file)
-            os.replace(unfinished, target)
-        finally:
-            os.close(file)
-            with suppress(FileNotFoundError):
-                unfinished.unlink()
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise UnavailableError(
-            "disk-full",
-            f"the disk became full while writing {target.name}, which needs {plan.size_bytes:,} bytes; "
-            "nothing of it was kept",
-            hint="make room there, or choose a smaller scheme",
-        ) from error
-    sync_folder(target.parent)
-
-
 def _check_header(path: Path, plan: Plan) -> None:
     """Reads the new header as everybody will: tensors lie where they are going to be written."""
     found = read_gguf(path, path.name, with_tokens=False)
-    read = [(tensor.name, tensor.shape, tensor.kind.name, tensor.size_bytes) for tensor in found.tensors]
-    planned = [(tensor.name, tensor.shape, tensor.kind, tensor.size_bytes) for tensor in plan.tensors]
-    begins = [len(plan.header) + tensor.offset for tensor in found.tensors]
-    if read != planned or begins != [tensor.begin for tensor in plan.tensors]:
+    read = [(tensor.name, tensor.shape, TYPE_NUMBERS[tensor.kind.name], tensor.offset) for tensor in found.tensors]
+    if read != [(entry.name, entry.shape, entry.type_number, entry.offset) for entry in plan.entries]:
         raise InvalidError("lost-too-much", f"the header of {path.name} does not read back as it was planned")

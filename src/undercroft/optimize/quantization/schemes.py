@@ -4,7 +4,8 @@ A scheme is a mixture: it names a type for most tensors, and rules (`undercroft.
 some of them more bits, a few fewer.
 
 Source: ``QUANT_OPTIONS`` in ``tools/quantize/quantize.cpp`` and ``enum llama_ftype`` of llama.cpp, b11549. Q1_0 and
-Q2_0 are left out: they are for models that were trained in them.
+Q2_0 are left out: they are for models that were trained in them. MXFP4 and NVFP4 of a model without experts are our
+own: llama.cpp has the types, and no rule which tensors get them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from undercroft.registry.inspection.gguf_types import TENSOR_TYPES, TensorType
 
 TYPES: dict[str, TensorType] = {kind.name: kind for kind in TENSOR_TYPES.values()}
 TYPE_NUMBERS: dict[str, int] = {kind.name: number for number, kind in TENSOR_TYPES.items()}
+# What llama.cpp has no rules for.
+OWN_SCHEMES = frozenset({"MXFP4", "NVFP4"})
+# Floating-point numbers of four bits: E2M1, blocks with a scale of their own.
+FOUR_BIT_FLOATS = frozenset({"MXFP4", "NVFP4"})
 UNQUANTIZED = frozenset({"F32", "F16", "BF16"})
 
 # Without a matrix these are garbage, wherever they are used but for the embeddings.
@@ -44,6 +49,16 @@ class Scheme:
         return kind.block_bytes * 8 / kind.block
 
     @property
+    def warning(self) -> str:
+        """What has to be known before a model is made so; empty where nothing is special."""
+        if self.base not in FOUR_BIT_FLOATS:
+            return ""
+        return (
+            f"{self.name} is for processors with arithmetic of its own for four-bit floats. Elsewhere it gains nothing "
+            "over Q4_K_M of about the same size, and loses more: accuracy may go, so measure it before it serves."
+        )
+
+    @property
     def needs_importance(self) -> bool:
         """Whether every model needs an importance matrix for it; others may, for the tensors of their shape."""
         return self.base in NEEDING_IMPORTANCE or self.name == "Q2_K_S"
@@ -68,6 +83,8 @@ SCHEMES: dict[str, Scheme] = {
         ("IQ4_NL", 25, "IQ4_NL"),
         ("IQ4_XS", 30, "IQ4_XS"),
         ("MXFP4_MOE", 38, "MXFP4"),
+        ("MXFP4", 38, "MXFP4"),
+        ("NVFP4", 39, "NVFP4"),
         ("Q3_K_L", 13, "Q3_K"),
         ("Q3_K_M", 12, "Q3_K"),
         ("Q3_K_S", 11, "Q3_K"),

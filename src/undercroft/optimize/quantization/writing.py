@@ -6,10 +6,11 @@ any size takes the same memory: a few pieces a thread.
 
 from __future__ import annotations
 
-import os
+import functools
+import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.optimize.quantization.importance import ImportanceMatrix
 from undercroft.optimize.quantization.library import Bytes, Floats, Library
 from undercroft.optimize.quantization.losses import Loss, check_loss, compare
+from undercroft.optimize.quantization.new_file import write_exactly
 from undercroft.optimize.quantization.planning import Plan, PlannedTensor
 from undercroft.optimize.quantization.schemes import TYPES
 from undercroft.optimize.quantization.source import Source, read_exactly
@@ -26,6 +28,8 @@ from undercroft.optimize.quantization.source import Source, read_exactly
 # Values: with the bytes that they come from and go to they stay in a processor's own memory.
 _PIECE_VALUES = 256 * 1024
 _WAITING_PIECES = 4  # a thread
+# Of NVFP4: 6, the largest E2M1, by 448, the largest E4M3.
+_LARGEST_OF_BLOCKS = 6.0 * 448.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Writer:
         self._weights = _usable_weights(plan, importance)
         self._room = _Room()
         self._losses = [Loss() for _ in plan.tensors]
+        self._scales: dict[str, Floats] = {}
 
     def run(self, threads: int, report: Callable[[int, int], None]) -> list[Loss]:
         """Writes and compares everything but the header.
@@ -91,7 +96,7 @@ class Writer:
         Args:
             threads: That work; count.
             report: Told, in the caller's thread, bytes done and bytes in all. Each byte of the source counts twice:
-                when it was written, and when it was compared.
+                when it was written, and when it was compared; those of a tensor with scales thrice.
 
         Returns:
             How much was lost, tensor by tensor as planned.
@@ -100,13 +105,15 @@ class Writer:
             InvalidError: ``damaged-tensor``, ``bad-numbers``, ``lost-too-much``, with the tensor's name.
             OSError: The disk is full, or the source cannot be read.
         """
-        total = 2 * self._source.size_bytes
+        scaled = [tensor for tensor in self._plan.tensors if tensor.scales_begin is not None]
+        total = 2 * self._source.size_bytes + sum(_source_bytes(tensor) for tensor in scaled)
         done = 0
         waiting: deque[_Task] = deque()
         with ThreadPoolExecutor(threads, thread_name_prefix="quantize") as pool:
             try:
-                for task in self._tasks(pool, waiting, threads):
-                    done += task.size_bytes
+                written = (task.size_bytes for task in self._tasks(pool, waiting, threads))
+                for size in itertools.chain(self._measured(pool, scaled), written):
+                    done += size
                     report(done, total)
             finally:
                 for task in waiting:
@@ -114,6 +121,28 @@ class Writer:
         for tensor, loss in zip(self._plan.tensors, self._losses, strict=True):
             check_loss(tensor.name, tensor.kind, loss)
         return self._losses
+
+    def _measured(self, pool: ThreadPoolExecutor, tensors: Sequence[PlannedTensor]) -> Iterator[int]:
+        """Finds and writes the scales of matrices; gives the bytes that were read for it.
+
+        The largest value of a matrix becomes the largest number that a block can hold with the largest scale of its
+        own, so that no block's scale is too small for its eight bits.
+        """
+        for tensor in tensors:
+            pieces = list(_pieces(tensor))
+            scales = np.zeros(tensor.matrices, np.float32)
+            found = pool.map(functools.partial(self._largest, tensor), pieces)
+            for piece, largest in zip(pieces, found, strict=True):
+                scales[piece.matrix] = max(scales[piece.matrix], largest / _LARGEST_OF_BLOCKS)
+                yield piece.count * _row_bytes(tensor.source_kind, tensor.columns)
+            scales[scales < np.finfo(np.float32).tiny] = 1.0
+            assert tensor.scales_begin is not None  # only those are measured
+            write_exactly(self._file, scales.view(np.uint8), tensor.scales_begin)
+            self._scales[tensor.name] = scales
+
+    def _largest(self, tensor: PlannedTensor, piece: _Piece) -> float:
+        rows = self._floats("source floats", tensor.source_kind, self._sound_blocks(tensor, piece))
+        return float(np.abs(rows).max())
 
     def _tasks(self, pool: ThreadPoolExecutor, waiting: deque[_Task], threads: int) -> Iterator[_Task]:
         """Finished ones. A tensor is compared after the next one was given out, so that nobody waits for its end."""
@@ -151,21 +180,17 @@ class Writer:
 
     def _write(self, tensor: PlannedTensor, piece: _Piece) -> None:
         row_bytes = _row_bytes(tensor.kind, tensor.columns)
-        blocks = self._source_blocks(tensor, piece)
-        if not self._library.is_valid(tensor.source_kind, blocks):
-            raise InvalidError(
-                "damaged-tensor",
-                f"tensor {tensor.name!r} of {self._source.path.name} holds values that are infinite or no numbers",
-                hint="bring the model's file again, or train it with a smaller step",
-            )
+        blocks = self._sound_blocks(tensor, piece)
         if tensor.kind != tensor.source_kind:
             rows = self._floats("source floats", tensor.source_kind, blocks).reshape(piece.count, tensor.columns)
+            if tensor.name in self._scales:
+                rows = np.divide(rows, self._scales[tensor.name][piece.matrix], out=self._scaled_rows(rows))
             blocks = self._room.take("written", piece.count * row_bytes).reshape(piece.count, row_bytes)
             try:
                 self._library.quantize(tensor.kind, rows, self._weights_of(tensor, piece), blocks)
             except InvalidError as error:
                 raise InvalidError(error.code, f"tensor {tensor.name!r}: {error.message}", hint=error.hint) from error
-        _write_exactly(self._file, blocks.reshape(-1), tensor.begin + piece.first * row_bytes)
+        write_exactly(self._file, blocks.reshape(-1), tensor.begin + piece.first * row_bytes)
 
     def _compare(self, tensor: PlannedTensor, piece: _Piece) -> Loss:
         row_bytes = _row_bytes(tensor.kind, tensor.columns)
@@ -183,11 +208,26 @@ class Writer:
             return Loss()
         before = self._floats("source floats", tensor.source_kind, source)
         after = self._floats("written floats", tensor.kind, written)
+        if tensor.name in self._scales:
+            np.multiply(after, self._scales[tensor.name][piece.matrix], out=after)
         return compare(before, after, self._weights_of(tensor, piece))
 
     def _weights_of(self, tensor: PlannedTensor, piece: _Piece) -> Floats | None:
         weights = self._weights.get(tensor.name)
         return None if weights is None else weights[piece.matrix]
+
+    def _scaled_rows(self, rows: Floats) -> Floats:
+        return self._room.take("scaled floats", rows.nbytes).view(np.float32).reshape(rows.shape)
+
+    def _sound_blocks(self, tensor: PlannedTensor, piece: _Piece) -> Bytes:
+        blocks = self._source_blocks(tensor, piece)
+        if not self._library.is_valid(tensor.source_kind, blocks):
+            raise InvalidError(
+                "damaged-tensor",
+                f"tensor {tensor.name!r} of {self._source.path.name} holds values that are infinite or no numbers",
+                hint="bring the model's file again, or train it with a smaller step",
+            )
+        return blocks
 
     def _source_blocks(self, tensor: PlannedTensor, piece: _Piece) -> Bytes:
         row_bytes = _row_bytes(tensor.source_kind, tensor.columns)
@@ -220,11 +260,9 @@ def _pieces(tensor: PlannedTensor) -> Iterator[_Piece]:
             yield _Piece(matrix, begin + row, min(most, tensor.rows_a_matrix - row))
 
 
+def _source_bytes(tensor: PlannedTensor) -> int:
+    return tensor.matrices * tensor.rows_a_matrix * _row_bytes(tensor.source_kind, tensor.columns)
+
+
 def _row_bytes(kind: str, columns: int) -> int:
     return columns // TYPES[kind].block * TYPES[kind].block_bytes
-
-
-def _write_exactly(file: int, content: Bytes, offset: int) -> None:
-    view, done = content.data, 0
-    while done < len(view):
-        done += os.pwrite(file, view[done:], offset + done)
