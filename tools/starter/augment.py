@@ -96,7 +96,7 @@ def add_noise(text: str, rng: random.Random, language: str) -> str:
     if rng.random() < 0.2:
         for _ in range(rng.randint(1, 3)):
             text = _swap_delete_double(text, rng)
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         text = _lose_span(text, rng, language)
     if rng.random() < 0.06:
         text = _shuffle_words(text, rng)

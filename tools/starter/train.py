@@ -42,7 +42,7 @@ class Plan:
     peak_rate: float = 2e-3
     weight_decay: float = 0.1
     average_decay: float = 0.999
-    dropout_ratio: float = 0.08
+    dropout_ratio: float = 0.1
     intent_weight: float = 14.0
     urgency_weight: float = 8.0
     checkpoint_steps: int = 100
@@ -208,7 +208,7 @@ def main() -> None:
         run.start_with(warm_weights(options.start_from, pieces, run.model.state_dict(), kv_width))
         torch.save({"shape": asdict(shape), "average": run.average}, options.out / "start.pt")
     tickets = TicketSource(
-        grammars, has_noise=True, id_ratio=0.58, bare_ratio=0.4, crossing_ratio=0.4, weights=LANGUAGE_WEIGHTS
+        grammars, has_noise=True, id_ratio=0.6, bare_ratio=0.4, crossing_ratio=0.4, weights=LANGUAGE_WEIGHTS
     )
     source = ConversationSource(tickets, tokenizer)
     rng = random.Random(plan.seed + run.step)
