@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from undercroft.catalog.engines import find_engine
 from undercroft.cli.actor import current_actor
 from undercroft.cli.opening import open_database
 from undercroft.cli.output import AsJson, Reason, print_json, print_table
@@ -94,7 +95,9 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 def create(
     model: Annotated[str | None, typer.Argument(help="A registered model; not for --engine external.")] = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; default: the model's name.")] = None,
-    engine: Annotated[str, typer.Option(help="llama.cpp or external.")] = "llama.cpp",
+    engine: Annotated[
+        str | None, typer.Option(help="llama.cpp or external; default: what runs the model's format.")
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Base URL of an external engine, without /v1.")] = None,
     upstream_model: Annotated[str | None, typer.Option(help="What the external engine calls the model.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="File with the external engine's key.")] = None,
@@ -107,9 +110,8 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Serve a model whose licence covers what models here are used for (registry.use)."""
-    if engine not in {"llama.cpp", "external"}:
-        raise InvalidError("unknown-engine", f"expected --engine llama.cpp or external, got {engine!r}")
-    if engine == "external" and model is not None and name is None:
+    chosen = find_engine(engine) if engine is not None else None
+    if chosen == "external" and model is not None and name is None:
         name, model = model, None
     own: dict[str, Any] = {"task": task, "url": url, "upstream_model": upstream_model}
     own["key_file"] = key_file.absolute() if key_file else None
@@ -121,7 +123,7 @@ def create(
     made = deployments.create(
         database,
         name=name or name_from(model or ""),
-        engine="external" if engine == "external" else "llama.cpp",
+        engine=chosen,
         model=model,
         settings=checked,
         replicas=replicas or 1,

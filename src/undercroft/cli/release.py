@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from undercroft.catalog.engines import engine_of, find_engine
 from undercroft.cli.actor import current_actor
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, Reason, print_json, print_wrapped
@@ -61,6 +62,17 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 Name = Annotated[str, typer.Argument(help="What clients ask for.")]
 
 
+def _engine_for(database: Database, engine: str | None, model: str | None) -> str | None:
+    """The engine that was asked for, else that of the model's format; None where neither was named."""
+    if engine is not None:
+        return find_engine(engine)
+    if model is None:
+        return None
+    with database.read() as connection:
+        found = models.get(connection, model)
+    return engine_of(found.name, found.format)
+
+
 @app.command()
 def create(
     name: Name,
@@ -98,7 +110,7 @@ def create(
     given_text, is_whole = given_prompt(prompt, system)
     given = Given(
         model=model,
-        engine=engine,
+        engine=_engine_for(database, engine, model),
         settings={key: value for key, value in settings.items() if value is not None},
         prompt=given_text,
         is_whole_prompt=is_whole,
@@ -275,7 +287,7 @@ def diff(
     _, database = open_database()
     with database.read() as connection:
         pair = [store.resolve(connection, wanted_release(text)) for text in (a, b)]
-        names = {release.content.model for release in pair if release.content.model is not None}
+        names = {each for release in pair for each in release.content.model_names}
         found = compare(pair[0], pair[1], {name: models.get(connection, name) for name in names})
     print_json(found.to_dict()) if as_json else print_difference(found)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from undercroft.catalog.engines import EngineName, check_runs, engine_of
 from undercroft.core.clock import from_iso, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.core.ids import check_name
@@ -18,13 +19,12 @@ from undercroft.engines.contract import Task
 from undercroft.engines.external import check_url
 from undercroft.registry.licences import LicenceGate
 from undercroft.registry.releases import store
-from undercroft.registry.releases.content import ReleaseContent
+from undercroft.registry.releases.content import ADAPTER_ENGINE, ReleaseContent
 from undercroft.registry.releases.store import Release
+from undercroft.serving.adapters import check_names, check_own_name
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import deployments, models, promotions
-
-EngineName = Literal["llama.cpp", "external"]
 
 # What only an external engine has; of a release and never of a machine.
 _OF_ENGINE = ("url", "upstream_model", "key_file")
@@ -52,6 +52,7 @@ class DeploymentSettings(BaseModel):
     url: str | None = Field(None, description="Base URL of an external engine, without /v1.")
     upstream_model: str | None = Field(None, description="What the external engine calls the model.")
     key_file: Path | None = Field(None, description="File with the external engine's key.")
+    adapters: dict[str, str] = Field({}, max_length=32, description="LoRAs: what each is called → registered adapter.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Deployment:
 
     Args:
         name: As in a request's ``model``.
-        engine: ``llama.cpp`` or ``external``.
+        engine: What runs it.
         model: Registered model; None for ``external``.
         settings: How its replicas are run.
         replicas: How many are wanted while it is loaded.
@@ -110,7 +111,7 @@ def create(
     database: Database,
     *,
     name: str,
-    engine: EngineName,
+    engine: EngineName | None,
     model: str | None,
     settings: DeploymentSettings,
     replicas: int = 1,
@@ -121,6 +122,7 @@ def create(
     """Adds a deployment that is wanted running.
 
     Args:
+        engine: What runs it; None takes the engine of the model's format.
         gate: Asked whether the model's licence covers what models here are used for; None asks nobody.
 
     Raises:
@@ -130,22 +132,22 @@ def create(
         ConflictError: The name is taken.
     """
     check_name(name, what="deployment")
-    _check_shape(name, engine, model, settings, replicas)
-    deployment = Deployment(name, engine, model, settings, replicas, True, to_iso(utc_now()))
     if gate is not None and model is not None:
         gate.check_registered(model)
     with database.write() as connection:
+        chosen = _engine_for(connection, model) if engine is None else engine
+        _check_shape(name, chosen, model, settings, replicas)
+        deployment = Deployment(name, chosen, model, settings, replicas, True, to_iso(utc_now()))
         if _row(connection, name) is not None:
             raise ConflictError(
                 "deployment-exists",
                 f"there is a deployment {name!r} already",
                 hint=f"undercroft deployment remove {name}, or choose another --name",
             )
-        if (
-            model is not None
-            and connection.execute(select(models.c.name).where(models.c.name == model)).first() is None
-        ):
-            raise NotFoundError("no-such-model", f"there is no model {model!r}", hint="undercroft model list")
+        if model is not None:
+            check_runs(chosen, model, _format_of(connection, model))
+        check_own_name(connection, name, model)
+        check_names(connection, name, settings.adapters)
         connection.execute(
             insert(deployments).values(
                 **deployment.to_dict(), created_at=deployment.created_at, updated_at=deployment.created_at
@@ -162,6 +164,17 @@ def create(
     return deployment
 
 
+def _format_of(connection: Connection, model: str) -> str:
+    found = connection.execute(select(models.c.format).where(models.c.name == model)).scalar()
+    if found is None:
+        raise NotFoundError("no-such-model", f"there is no model {model!r}", hint="undercroft model list")
+    return str(found)
+
+
+def _engine_for(connection: Connection, model: str | None) -> EngineName:
+    return "llama.cpp" if model is None else engine_of(model, _format_of(connection, model))
+
+
 def _check_shape(name: str, engine: EngineName, model: str | None, settings: DeploymentSettings, replicas: int) -> None:
     if not 1 <= replicas <= 64:
         raise InvalidError("bad-replicas", f"deployment {name!r}: expected 1 to 64 replicas, got {replicas}")
@@ -173,6 +186,13 @@ def _check_shape(name: str, engine: EngineName, model: str | None, settings: Dep
             raise InvalidError("no-key-file", f"deployment {name!r}: there is no file {settings.key_file}")
     elif model is None or settings.url is not None:
         raise InvalidError("bad-deployment", f"deployment {name!r} on {engine} needs a model and takes no --url")
+    if settings.adapters and (engine != ADAPTER_ENGINE or settings.task not in (None, "generate")):
+        raise InvalidError(
+            "no-adapters-here",
+            f"deployment {name!r}: adapters need the engine {ADAPTER_ENGINE} and the task generate, got {engine} and "
+            f"{settings.task or 'the task of its model'}",
+            hint="leave --adapter out",
+        )
 
 
 def list_all(connection: Connection) -> list[Deployment]:
@@ -201,7 +221,8 @@ def find(connection: Connection, name: str) -> Deployment | None:
 def with_release(settings: DeploymentSettings, content: ReleaseContent) -> DeploymentSettings:
     """The settings of a machine with those that a release fixes."""
     fixed = content.settings.model_dump(exclude_none=True)
-    return settings.model_copy(update={**dict.fromkeys(_OF_ENGINE), **fixed})
+    loaded = {name: adapter.model for name, adapter in content.adapters.items()}
+    return settings.model_copy(update={**dict.fromkeys(_OF_ENGINE), **fixed, "adapters": loaded})
 
 
 def serve_release(connection: Connection, release: Release) -> None:
@@ -272,6 +293,7 @@ def change(
         wanted = replicas if replicas is not None else before.replicas
         if release is None:
             _check_shape(name, before.engine, before.model, merged, wanted)
+            check_names(connection, name, merged.adapters)
         else:
             _refuse_fixed(release, settings)
             _check_shape(name, before.engine, before.model, with_release(merged, release.content), wanted)
@@ -299,7 +321,7 @@ def _in_production(connection: Connection, name: str) -> Release | None:
 
 
 def _refuse_fixed(release: Release, settings: Mapping[str, Any]) -> None:
-    fixed = {*release.content.settings.model_dump(exclude_none=True), *_OF_ENGINE, "task"} & set(settings)
+    fixed = {*release.content.settings.model_dump(exclude_none=True), *_OF_ENGINE, "task", "adapters"} & set(settings)
     if fixed:
         raise ConflictError(
             "release-fixes-it",

@@ -23,8 +23,10 @@ from undercroft.engines.all import engines
 from undercroft.engines.contract import Engine, EngineRecord, ReplicaState
 from undercroft.engines.failures import is_out_of_memory
 from undercroft.registry import models as registry
+from undercroft.registry.model_paths import model_path
 from undercroft.registry.upkeep import verify
 from undercroft.serving import entries, specs
+from undercroft.serving.adapters import load_adapters
 from undercroft.serving.admission import Admission
 from undercroft.serving.allocation import Allocator, Usage
 from undercroft.serving.courses import Course, as_shrunk, carry_on, shrunk_note
@@ -250,16 +252,18 @@ class Reconciler:
             course = self._course(deployment.name)
             try:
                 model = registry.get(connection, deployment.model) if deployment.model else None
-                path = registry.model_file(self._home, connection, model) if model else None
+                path = model_path(self._home, connection, model) if model else None
                 described = as_shrunk(deployment, course)
-                template = specs.template_for(described, model, path, self._settings.engines)
+                beside = load_adapters(self._home, connection, deployment.settings.adapters)
+                template = specs.template_for(described, model, path, self._settings.engines, beside)
                 found[deployment.name] = template
                 self._allocator.describe(template, model)
                 course.obstacle = ""
             except UndercroftError as error:
                 course.obstacle = str(error)
                 if error.code == "model-changed" and deployment.model is not None:
-                    self._check_model(deployment.model)
+                    for name in (deployment.model, *deployment.settings.adapters.values()):
+                        self._check_model(name)
         return found
 
     def _check_model(self, name: str) -> None:

@@ -68,7 +68,7 @@ deployments = Table(
     "deployments",
     metadata,
     Column("name", String(63), primary_key=True),
-    Column("engine", String(32), nullable=False),  # llama.cpp | external
+    Column("engine", String(32), nullable=False),  # catalog.engines
     Column("model", String(63), ForeignKey("models.name"), nullable=True),  # None for external
     Column("settings", JSON, nullable=False),  # serving.deployments.DeploymentSettings as a dict
     Column("replicas", Integer, nullable=False),

@@ -7,9 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
+from undercroft.catalog.engines import EngineName
 from undercroft.gateway.admin.parts import Actor, Parts
 from undercroft.serving import deployments
-from undercroft.serving.deployments import DeploymentSettings, EngineName
+from undercroft.serving.deployments import DeploymentSettings
 
 router = APIRouter(prefix="/admin", tags=["deployments"])
 
@@ -20,7 +21,7 @@ class NewDeployment(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    engine: EngineName = "llama.cpp"
+    engine: EngineName | None = None
     model: str | None = None
     settings: DeploymentSettings = DeploymentSettings()
     replicas: int = 1
