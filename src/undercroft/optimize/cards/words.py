@@ -82,7 +82,8 @@ def headline(card: Card) -> tuple[Tone, str]:
         ]
         if parts:
             return ("middling" if worse else "good"), f"Beside its parent it is {' and '.join(parts)}."
-        return "good", "No difference from its parent was shown."
+        compared = " and ".join(WORDS[measure] for measure in verdicts)
+        return "good", f"No difference from its parent was shown in {compared}."
     score = card.figures.whole.get(Measure.SCORE)
     if score is not None:
         return "good", f"It passed {round(score.value * score.count)} of {_counted(score.count, 'task')}."

@@ -119,6 +119,8 @@ def test_the_headline_says_what_counts_most() -> None:
     assert headline(card({"min_score": 0.9}))[1] == "It does not pass its gate: 1 of 1 rule keeps it out."
     assert headline(card({"min_score": 0.1})) == ("good", "It passes its gate: 1 rule.")
     assert headline(card()) == ("middling", "Beside its parent it is worse in tasks passed, perplexity.")
+    alike = make_card(run_of([True] * 9), run_of([True] * 9), None, AROUND)
+    assert headline(alike)[1].startswith("No difference from its parent was shown in tasks passed")
     assert headline(make_card(run_of([True, False]), None, None, AROUND))[1] == "It passed 1 of 2 tasks."
 
 
