@@ -40,6 +40,8 @@ def job_rows(job: Job, how_far: str, folder: JobFolder) -> Rows:
         rows += [("problem", first), *(("", line) for line in more)]
     if folder.card_page.exists():
         rows.append(("card", str(folder.card_page)))
+    if folder.report.is_dir():
+        rows.append(("report", str(folder.report)))
     return [*rows, ("log", str(folder.log))]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from undercroft.optimize.cards.card import Card
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.judging import PreparedEvaluation
 from undercroft.optimize.recipes import Recipe
@@ -28,6 +30,8 @@ class PreparedStep:
         measure: Tries for a moment how fast this machine is, and says how long the step takes; seconds. None where
             that cannot be tried.
         warning: What a person should know before it begins; empty where there is nothing.
+        card: Where it measures what it makes by itself: from its finished folder, the name that the model gets and the
+            processors that measured, the quality card. None lets the result be measured after it.
     """
 
     kind: str
@@ -39,6 +43,7 @@ class PreparedStep:
     is_continued: bool = False
     measure: Callable[[], float] | None = None
     warning: str = ""
+    card: Callable[[Path, str, int], Card] | None = None
 
 
 @dataclass(frozen=True, slots=True)

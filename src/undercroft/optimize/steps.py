@@ -10,6 +10,8 @@ from typing import Protocol
 
 _FILE, _FOLDER, _LIST = "model.gguf", "model", "files.json"
 FINDINGS = "findings.json"
+# A folder that a step may leave for people, whether or not it ends well: it is kept beside the job's log.
+REPORT = "report"
 
 
 @dataclass(frozen=True, slots=True)

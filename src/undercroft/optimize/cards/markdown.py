@@ -22,40 +22,40 @@ def markdown_of(card: Card) -> str:
         card: Any.
     """
     name = words.name_of(card.candidate.subject.name)
-    lines = [f"# Quality card: {_plain(name)}", "", *_wrapped(f"**{_plain(words.headline(card)[1])}**")]
+    lines = [f"# Quality card: {plain(name)}", "", *wrapped(f"**{plain(words.headline(card)[1])}**")]
     if card.parent is not None:
-        lines += ["", *_wrapped(f"The parent is {_plain(words.name_of(card.parent.subject.name))}.")]
+        lines += ["", *wrapped(f"The parent is {plain(words.name_of(card.parent.subject.name))}.")]
     if error := words.error_sentence(card):
-        lines += ["", *_wrapped(_plain(error) + ".")]
+        lines += ["", *wrapped(plain(error) + ".")]
     if card.gate is not None:
         lines += ["", "## Gate", ""]
         for state, sentence in words.gate_rows(card):
-            lines += _wrapped(f"- {state}: {_plain(sentence)}", indent="  ")
+            lines += wrapped(f"- {state}: {plain(sentence)}", indent="  ")
     lines += ["", "## Figures", ""]
     rows = words.figure_rows(card)
     if card.parent is not None:
-        lines += _table(("measure", "candidate", "parent"), rows)
+        lines += table(("measure", "candidate", "parent"), rows)
     else:
-        lines += _table(("measure", "candidate"), [row[:2] for row in rows])
+        lines += table(("measure", "candidate"), [row[:2] for row in rows])
     if tests := words.comparison_sentences(card):
         lines += ["", "## Tests beside the parent", ""]
         for sentence in tests:
-            lines += _wrapped(f"- {sentence}", indent="  ")
+            lines += wrapped(f"- {sentence}", indent="  ")
     if languages := words.language_rows(card):
         lines += ["", f"## Languages: {WORDS[words.quality_measure(card)]}", ""]
         if card.parent is not None:
-            lines += _table(("", "candidate", "parent", "verdict"), languages)
+            lines += table(("", "candidate", "parent", "verdict"), languages)
         else:
-            lines += _table(("", "candidate"), [row[:2] for row in languages])
+            lines += table(("", "candidate"), [row[:2] for row in languages])
     lines += ["", "## How the figures came about", ""]
     for sentence in words.circumstance_sentences(card):
-        lines += _wrapped(f"- {_plain(sentence)}", indent="  ")
+        lines += wrapped(f"- {plain(sentence)}", indent="  ")
     return "\n".join([*lines, "", f"Made {card.circumstances.made_at} by Undercroft.", ""])
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Cells one below the other, so that it reads as text, too."""
-    cells = [[_plain(cell) for cell in row] for row in rows]
+    cells = [[plain(cell) for cell in row] for row in rows]
     widths = [max(3, *(len(row[at]) for row in [columns, *cells])) for at in range(len(columns))]
     lines = [_line(columns, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
     return lines + [_line(row, widths) for row in cells]
@@ -65,10 +65,11 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
 
 
-def _wrapped(text: str, indent: str = "") -> list[str]:
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Lines of 80 columns, those after the first indented."""
     return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A text from outside in which Markdown and HTML mean nothing. Within a word ``_`` means nothing anyhow."""
     return _MEANT.sub(r"\\\g<0>", clean(text))

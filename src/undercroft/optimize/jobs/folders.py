@@ -49,6 +49,11 @@ class JobFolder:
         return self.card / "card.html"
 
     @property
+    def report(self) -> Path:
+        """What a step left for people, where one did."""
+        return self.root / "report"
+
+    @property
     def work(self) -> Path:
         """What it has in hand; gone when it has ended."""
         return self.root / "work"

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from undercroft.optimize.prepared import Prepared, PreparedStep
 from undercroft.optimize.preparing import prepare
 from undercroft.optimize.recipes import Recipe
 from undercroft.optimize.sources import check_unchanged
-from undercroft.optimize.steps import FINDINGS, Progress, Workspace, files_of, is_whole, note_files, result_of
+from undercroft.optimize.steps import FINDINGS, REPORT, Progress, Workspace, files_of, is_whole, note_files, result_of
 from undercroft.registry.importing import IncomingFile, Origin, register
 from undercroft.registry.progress import Step as ImportStep
 from undercroft.storage.database import Database
@@ -65,7 +65,7 @@ def run_job(home: Home, database: Database, job: Job, *, tell: Callable[[str], N
         check_unchanged(prepared.sources, [(parent.name, parent.digest) for parent in job.parents], job=job.id)
         last = folder.step(len(prepared.steps) - 1)
         if last.exists() and not is_whole(last):
-            shutil.rmtree(last)
+            _begin_again(folder, prepared)
         if not last.exists():
             ensure_room(home, prepared)
         source = prepared.sources[0].path
@@ -166,14 +166,32 @@ def _run_step(folder: JobFolder, prepared: Prepared, number: int, step: Prepared
             raise UnavailableError(
                 "no-result", f"step {number + 1}, {step.kind}, ended without a result", hint=f"look at {folder.log}"
             )
+        _keep_report(folder, unfinished)
         note_files(unfinished)
         _make_durable(unfinished)
         unfinished.rename(folder.step(number))
     except BaseException:
+        with suppress(OSError):  # what ended the step is said, and not that its report could not be copied
+            _keep_report(folder, unfinished)
         if not step.is_continued:
             shutil.rmtree(unfinished, ignore_errors=True)
         raise
     sync_folder(folder.work)
+
+
+def _begin_again(folder: JobFolder, prepared: Prepared) -> None:
+    """The last step is done again: a kill came after its result was moved away. One that goes on keeps what it has."""
+    number = len(prepared.steps) - 1
+    if prepared.steps[number].is_continued:
+        folder.step(number).rename(folder.unfinished_step(number))
+    else:
+        shutil.rmtree(folder.step(number))
+
+
+def _keep_report(folder: JobFolder, step: Path) -> None:
+    """Puts what a step leaves for people beside the log."""
+    if (step / REPORT).is_dir():
+        shutil.copytree(step / REPORT, folder.report, dirs_exist_ok=True)
 
 
 def _made(step: Path) -> Path:
@@ -202,14 +220,18 @@ def _judged(
     tell("measuring the result beside its parent")
     steps = len(prepared.steps)
     writer = ProgressWriter(folder, steps - 1, steps, now_seconds=time.monotonic())
-    card = judge(
-        prepared.evaluation,
-        made,
-        job.result,
-        threads=usable_processors(),
-        settings=load_settings(home.config_file).settings.engines,
-        report=lambda progress: writer.write(progress, time.monotonic()),
-    )
+    last = prepared.steps[-1]
+    if last.card is not None:
+        card = last.card(folder.step(steps - 1), job.result, usable_processors())
+    else:
+        card = judge(
+            prepared.evaluation,
+            made,
+            job.result,
+            threads=usable_processors(),
+            settings=load_settings(home.config_file).settings.engines,
+            report=lambda progress: writer.write(progress, time.monotonic()),
+        )
     write_card(card, folder.card)
     check_gate(card, job=job.id, name=job.result, folder=folder.card)
     return card
