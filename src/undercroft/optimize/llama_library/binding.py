@@ -33,6 +33,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_model_free": (None, (_POINTER,)),
     "llama_init_from_model": (_POINTER, (_POINTER, layout.ContextParameters)),
     "llama_free": (None, (_POINTER,)),
+    "llama_adapter_lora_init": (_POINTER, (_POINTER, _TEXT)),
+    "llama_set_adapters_lora": (_INT, (_POINTER, ctypes.POINTER(_POINTER), _SIZE, _FLOATS)),
     "llama_n_ctx": (ctypes.c_uint32, (_POINTER,)),
     "llama_n_batch": (ctypes.c_uint32, (_POINTER,)),
     "llama_n_ubatch": (ctypes.c_uint32, (_POINTER,)),

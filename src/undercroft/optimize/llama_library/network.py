@@ -132,6 +132,24 @@ class Network:
                 hint="pip install 'xllamacpp==2026.10.11549'",
             )
 
+    def adapt(self, adapter: str) -> None:
+        """Lets a LoRA change the model, wholly; once, after `open`.
+
+        Args:
+            adapter: GGUF file.
+
+        Raises:
+            InvalidError: ``adapter-not-loadable``: it is none, or of another model.
+        """
+        loaded = self._functions.llama_adapter_lora_init(self._model, adapter.encode())
+        adapters, scales = (ctypes.c_void_p * 1)(loaded), (ctypes.c_float * 1)(1.0)
+        if not loaded or self._functions.llama_set_adapters_lora(self._context, adapters, 1, scales) != 0:
+            raise InvalidError(
+                "adapter-not-loadable",
+                f"llama.cpp cannot load the adapter {adapter} for {self.path}: {' '.join(self._log)[-300:]}",
+                hint="take the model that it was made for",
+            )
+
     def tokens(self, text: str, *, has_marks: bool = False, has_ends: bool = False) -> list[int]:
         """The tokens of a text.
 

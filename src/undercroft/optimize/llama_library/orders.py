@@ -22,17 +22,17 @@ class Order:
         texts: What is read.
         threads: Processors to use; count.
         contexts: What stands before each text and is read, not judged; empty where nothing does.
+        adapter: Path of a LoRA that changes the model while it is scored; None where there is none.
         parent: Path of the model to compare with; None where there is none.
         window_tokens: Most tokens that are looked at together; None is 512, or the context that the models were
             trained for where that is shorter.
         is_as_llama_perplexity: See `undercroft.optimize.llama_library.windows.WindowRule`.
         has_marks: Names of special tokens in the texts stand for these tokens.
-        most_tokens: Longest continuation.
+        most_tokens: Longest continuation; for ``omit`` most tokens to read, in windows spread evenly, 0 all.
         readable: Files and folders that the worker may read.
         devices: Files that it may write to.
         memory_limit_bytes: Most private memory; None is no limit.
         variations: Each by itself is left out: name of a weight → columns of its inputs, from 0.
-        most_windows: Of the texts, spread evenly; 0 is all of them.
         parent_muted: Left out of the parent: name of a weight → columns of its inputs.
         rounds: Times that each model is timed.
     """
@@ -42,6 +42,7 @@ class Order:
     texts: list[str]
     threads: int
     contexts: list[str] = field(default_factory=list)
+    adapter: str | None = None
     parent: str | None = None
     window_tokens: int | None = None
     is_as_llama_perplexity: bool = False
@@ -51,7 +52,6 @@ class Order:
     devices: list[str] = field(default_factory=list)
     memory_limit_bytes: int | None = None
     variations: list[dict[str, list[int]]] = field(default_factory=list)
-    most_windows: int = 0
     parent_muted: dict[str, list[int]] = field(default_factory=dict)
     rounds: int = 1
 

@@ -50,12 +50,16 @@ def answers(order: Order) -> Generator[Message, None, None]:
         if not path.is_file():
             raise NotFoundError("model-not-found", f"there is no model file {path}")
     files = [piece for path in paths for piece in model_files(path)]
+    adapter = Path(order.adapter).resolve() if order.adapter is not None else None
     with tempfile.TemporaryDirectory(prefix="undercroft-llama-") as folder, tempfile.TemporaryFile() as said:
         filled_in = replace(
             order,
             model=str(paths[0]),
             parent=str(paths[1]) if order.parent is not None else None,
-            readable=spawning.readable_paths(Path(sys.executable), [*files, Path(folder)]),
+            adapter=str(adapter) if adapter is not None else None,
+            readable=spawning.readable_paths(
+                Path(sys.executable), [*files, *([adapter] if adapter is not None else []), Path(folder)]
+            ),
             devices=spawning.devices(),
         )
         line = _line(filled_in)

@@ -64,6 +64,8 @@ def score(order: Order, library: LlamaLibrary, load: Callable[[str], Network]) -
     observers = [None, muter.observer if muter is not None else None]
     for network, observer in zip(networks, observers, strict=False):
         network.open(context_tokens=rule.window_tokens, threads=order.threads, observer=observer)
+    if order.adapter is not None:
+        networks[0].adapt(order.adapter)
     if muter is not None:
         _mute(muter, networks[1], order)
     beginning = networks[0].beginning

@@ -38,6 +38,7 @@ def token_log_probabilities(
     texts: Sequence[str],
     reading: Reading | None = None,
     *,
+    adapter: Path | None = None,
     contexts: Sequence[str] = (),
     report: Report | None = None,
 ) -> Iterator[TokenLogProbabilities]:
@@ -50,6 +51,7 @@ def token_log_probabilities(
         model: GGUF file; the first piece of a split model.
         texts: Each is read by itself.
         reading: How; the usual way where it is not given.
+        adapter: LoRA that changes the model; None where there is none.
         contexts: What stands before each text and is read, not judged, such as the question before an answer; none, or
             one a text.
         report: Told tokens that were read, and all of them.
@@ -62,7 +64,7 @@ def token_log_probabilities(
         NotFoundError: There is no such file.
         UnavailableError: Memory is short, or the process died.
     """
-    for answer in answers(order_for("score", model, texts, reading or Reading(), contexts=contexts)):
+    for answer in answers(order_for("score", model, texts, reading or Reading(), adapter=adapter, contexts=contexts)):
         if "progress" in answer.header:
             if report is not None:
                 report(answer.header["progress"], answer.header["total"])

@@ -53,11 +53,11 @@ def order_for(
     texts: Sequence[str],
     reading: Reading,
     *,
+    adapter: Path | None = None,
     parent: Path | None = None,
     contexts: Sequence[str] = (),
     most_tokens: int = 0,
     variations: Sequence[Muted] = (),
-    most_windows: int = 0,
     parent_muted: Muted | None = None,
     rounds: int = 1,
 ) -> Order:
@@ -68,11 +68,11 @@ def order_for(
         model: GGUF file.
         texts: The user's own.
         reading: How they are read.
+        adapter: LoRA that changes the model; None where there is none.
         parent: Model to compare with.
         contexts: What stands before each text, read and not judged; none, or one a text.
-        most_tokens: Longest continuation; tokens.
+        most_tokens: Longest continuation; for what is left out most tokens to read, 0 all.
         variations: What is left out, each by itself.
-        most_windows: Of the texts; 0 is all.
         parent_muted: What is left out of the parent.
         rounds: Times that models are timed.
 
@@ -90,13 +90,13 @@ def order_for(
         texts=list(texts),
         threads=reading.threads or compute_threads(),
         contexts=list(contexts),
+        adapter=None if adapter is None else str(adapter.absolute()),
         parent=None if parent is None else str(parent.absolute()),
         window_tokens=reading.window_tokens,
         is_as_llama_perplexity=reading.is_as_llama_perplexity,
         has_marks=reading.has_marks,
         most_tokens=most_tokens,
         variations=[_listed(variation) for variation in variations],
-        most_windows=most_windows,
         parent_muted=_listed(parent_muted or {}),
         rounds=rounds,
         memory_limit_bytes=reading.memory_limit_bytes,

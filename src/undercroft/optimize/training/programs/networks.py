@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from undercroft.optimize.training.programs.packing import Batch
+from undercroft.optimize.training.programs.packing import Batch, Sequences, lay_out
 
 _FACTORS = "rope_factors.json"
 
@@ -118,3 +118,21 @@ def save(network: Any, folder: Path) -> None:
 def chosen_log_probabilities(found: torch.Tensor, targets: NDArray[np.int64]) -> torch.Tensor:
     """Natural logarithms of what is given to each target; shape ``(judged,)``."""
     return torch.log_softmax(found, -1).gather(1, torch.from_numpy(targets)[:, None])[:, 0]
+
+
+def score(order: dict[str, Any]) -> list[list[float]]:
+    """What a model, with its adapter where there is one, gives to the judged tokens of each sequence; nats."""
+    torch.set_num_threads(order["threads"])
+    network = open_network(order["model"])
+    if order["adapter"] is not None:
+        from peft import PeftModel  # noqa: PLC0415  (slow, not for all)
+
+        network = PeftModel.from_pretrained(network, order["adapter"])
+    network.eval()
+    sequences = Sequences.load(order["sequences"])
+    found = []
+    with torch.inference_mode():
+        for number in range(len(sequences.lengths)):
+            batch = lay_out(sequences, [(number,)], int(sequences.lengths[number]))
+            found.append(chosen_log_probabilities(logits(network, batch), batch.targets).tolist())
+    return found
