@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -23,6 +23,7 @@ _POLL_SECONDS = 0.2
 _LINE_EVERY_SECONDS = 10.0
 _DESCRIPTION_WIDTH = 46
 _BAR_WIDTHS = (6, 40)
+_BARS = "▁▂▃▄▅▆▇█"
 
 Show = Callable[[Job, HowFar | None], None]
 
@@ -90,7 +91,10 @@ class _OnTerminal:
         ratio = how_far.ratio if how_far is not None and how_far.total > 0 else None
         # As wide as it may become, so that the bar stays where it is.
         fixed = f"{words[:_DESCRIPTION_WIDTH]:{_DESCRIPTION_WIDTH}}"
-        self._bars.update(self._task, description=fixed, completed=ratio or 0, total=1 if ratio else None)
+        curve = loss_line(how_far.losses) if how_far is not None else ""
+        self._bars.update(
+            self._task, description=f"{fixed}\n{curve}".rstrip("\n"), completed=ratio or 0, total=1 if ratio else None
+        )
 
 
 class _InLines:
@@ -105,6 +109,16 @@ class _InLines:
             return
         self._told_seconds = now
         print(f"{_doing(job, how_far)}: {in_words(job.state, how_far)}", file=sys.stderr, flush=True)
+
+
+def loss_line(losses: Sequence[float]) -> str:
+    """A loss as a line of bars from its first to its last: ``loss 8.43 █▆▃▂▁ 0.12``; empty where there is none."""
+    if not losses:
+        return ""
+    least, most = min(losses), max(losses)
+    scale = (len(_BARS) - 1) / (most - least) if most > least else 0.0
+    bars = "".join(_BARS[round((loss - least) * scale)] for loss in losses)
+    return f"loss {losses[0]:.3g} {bars} {losses[-1]:.3g}"
 
 
 def _doing(job: Job, how_far: HowFar | None) -> str:

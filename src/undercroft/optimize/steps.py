@@ -23,12 +23,14 @@ class Progress:
         total: All there is, in the same unit; 0 where it is not known.
         unit: ``bytes``, ``tokens``, ``steps``.
         note: What is being done, in a few plain words.
+        losses: How the loss of a training went so far, a few points of it.
     """
 
     done: float
     total: float
     unit: str
     note: str
+    losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class HowFar:
         unit: ``bytes``, ``tokens``, ``steps``.
         note: What is being done.
         left_seconds: Until the step is done, at its mean speed so far; None where it is not known.
+        losses: How the loss of a training went so far, a few points of it.
     """
 
     step: int
@@ -106,6 +107,7 @@ class HowFar:
     unit: str
     note: str
     left_seconds: float | None
+    losses: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float:
