@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typer
+
+from undercroft.cli.output import print_wrapped
 from undercroft.registry.adapters import HALF_PRECISION_WARNING, base_of
 from undercroft.registry.entries import Model
 from undercroft.registry.facts import AdapterFacts
@@ -21,12 +24,15 @@ def adapter_rows(model: Model, adapter: AdapterFacts) -> Rows:
     ]
 
 
-def adapter_notes(model: Model) -> list[str]:
-    """What to know before an adapter is served; nothing for a model."""
+def say_how_to_serve(model: Model) -> None:
+    """Prints what to know before an adapter is served; nothing for a whole model."""
     adapter = model.facts.adapter
     if adapter is None:
-        return []
+        return
     base = base_of(model)
-    command = f"undercroft deployment create {base['name'] if base else 'BASE'} --adapter {model.name}"
-    careful = [f"Careful: {HALF_PRECISION_WARNING}."] if adapter.has_half_precision else []
-    return [*careful, f"Serve it beside its base: {command}"]
+    if adapter.has_half_precision:
+        print_wrapped(f"Careful: {HALF_PRECISION_WARNING}.", indent="  ")
+    typer.echo(
+        "Serve it beside its base:\n"
+        f"  undercroft deployment create {base['name'] if base else 'BASE'} --adapter {model.name}"
+    )

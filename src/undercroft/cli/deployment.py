@@ -11,6 +11,7 @@ import typer
 
 from undercroft.catalog.engines import find_engine
 from undercroft.cli.actor import current_actor
+from undercroft.cli.adapter_options import Adapters, RemovedAdapters, changed_adapters, given_adapters
 from undercroft.cli.opening import open_database
 from undercroft.cli.output import AsJson, Reason, print_json, print_table
 from undercroft.cli.use import AcceptLicence, licence_gate
@@ -18,6 +19,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.core.ids import name_from
 from undercroft.core.units import format_duration
 from undercroft.serving import deployments
+from undercroft.serving.adapters import check_adapters
 from undercroft.serving.deployments import Deployment, check_settings
 from undercroft.serving.keeper_client import refresh
 
@@ -102,6 +104,7 @@ def create(
     upstream_model: Annotated[str | None, typer.Option(help="What the external engine calls the model.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="File with the external engine's key.")] = None,
     task: Annotated[str | None, typer.Option(help="generate, embed or rerank; default: as the model says.")] = None,
+    adapter: Adapters = None,
     *,
     settings: dict[str, Any],
     replicas: Replicas = None,
@@ -120,6 +123,9 @@ def create(
         raise InvalidError("no-model", "nothing to serve was named", hint="undercroft deployment create MODEL")
     home, database = open_database()
     gate = licence_gate(home, database, is_accepted=accept_licence, reason=because)
+    beside = given_adapters(home, database, adapter or (), base=model, accepts_licence=accept_licence, reason=because)
+    check_adapters(database, home, base=model, engine=chosen, wanted=beside, gate=gate)
+    checked = checked.model_copy(update={"adapters": beside})
     made = deployments.create(
         database,
         name=name or name_from(model or ""),
@@ -146,7 +152,7 @@ def list_deployments(as_json: AsJson = False) -> None:
         print_json([deployment.to_dict() for deployment in found])
         return
     print_table(
-        ["name", "model", "engine", ">replicas", "wanted", "load"],
+        ["name", "model", "adapters", "engine", ">replicas", "wanted", "load"],
         [_row(deployment) for deployment in found],
         empty="Nothing is deployed. Try: undercroft deployment create MODEL",
     )
@@ -158,6 +164,7 @@ def _row(deployment: Deployment) -> list[object]:
     return [
         deployment.name,
         deployment.model or own.url or "",
+        ", ".join(sorted(own.adapters)) or "-",
         deployment.engine,
         deployment.replicas,
         "running" if deployment.is_running else "stopped",
@@ -179,25 +186,45 @@ def show(name: Name, as_json: AsJson = False) -> None:
         if key != "settings":
             typer.echo(f"{key:<22} {value}")
     for key, value in data["settings"].items():
-        typer.echo(f"  {key:<20} {'-' if value is None else value}")
+        typer.echo(f"  {key:<20} {_shown(value)}")
+
+
+def _shown(value: Any) -> object:
+    if isinstance(value, dict):
+        value = ", ".join(f"{name}={model}" for name, model in value.items()) or None
+    return "-" if value is None else value
 
 
 @app.command()
 @_with_settings
 def change(
     name: Name,
+    adapter: Adapters = None,
+    remove_adapter: RemovedAdapters = None,
     *,
     settings: dict[str, Any],
     replicas: Replicas = None,
+    accept_licence: AcceptLicence = False,
     because: Reason = None,
     as_json: AsJson = False,
 ) -> None:
     """Change settings: new replicas are started and warmed up before the old ones stop."""
     home, database = open_database()
-    if not settings and replicas is None:
+    if not settings and replicas is None and not adapter and not remove_adapter:
         raise InvalidError(
             "nothing-to-change", f"no change of {name!r} was given", hint="undercroft deployment change -h"
         )
+    if adapter or remove_adapter:
+        with database.read() as connection:
+            before = deployments.get(connection, name)
+        deployments.refuse_fixed(database, name, {"adapters"})
+        added = given_adapters(
+            home, database, adapter or (), base=before.model, accepts_licence=accept_licence, reason=because
+        )
+        gate = licence_gate(home, database, is_accepted=accept_licence, reason=because)
+        check_adapters(database, home, base=before.model, engine=before.engine, wanted=added, gate=gate)
+        beside = changed_adapters(before.settings.adapters, added, remove_adapter or (), of=f"deployment {name!r}")
+        settings = {**settings, "adapters": beside}
     changed = deployments.change(
         database, name, settings=settings, replicas=replicas, actor=current_actor(), reason=because
     )

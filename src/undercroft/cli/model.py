@@ -12,7 +12,7 @@ import typer
 from undercroft.catalog.licences import load_licences
 from undercroft.catalog.verdicts import judge_written
 from undercroft.cli.actor import current_actor
-from undercroft.cli.adapter_text import adapter_notes, adapter_rows
+from undercroft.cli.adapter_text import adapter_rows, say_how_to_serve
 from undercroft.cli.lineage_text import lineage_rows
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
@@ -91,8 +91,7 @@ def pull(
     how = f" ({', '.join(arrival.methods)})"
     word = model.facts.kind.capitalize()
     print_wrapped(f"{word} {model.name} is registered: {format_bytes(model.size_bytes)}{how}, {_in_short(model)}.")
-    for note in adapter_notes(model):
-        print_wrapped(note)
+    say_how_to_serve(model)
     typer.echo(f"Look at it: undercroft model show {model.name}")
 
 
@@ -105,12 +104,24 @@ def list_models(as_json: AsJson = False) -> None:
     if as_json:
         print_json([model.to_dict() for model in found])
         return
+    # Most registries hold whole models only.
+    kinds = [[model.facts.kind] if any(one.facts.adapter for one in found) else [] for model in found]
     print_table(
-        ["name", "kind", "format", "architecture", ">params", "quant", ">context", ">size", "licence"],
+        [
+            "name",
+            *(["kind"] if any(kinds) else []),
+            "format",
+            "architecture",
+            ">params",
+            "quant",
+            ">context",
+            ">size",
+            "licence",
+        ],
         [
             [
                 model.name,
-                model.facts.kind,
+                *kind,
                 model.format,
                 model.facts.architecture,
                 _count(model.facts.parameters),
@@ -119,7 +130,7 @@ def list_models(as_json: AsJson = False) -> None:
                 format_bytes(model.size_bytes),
                 model.facts.licence,
             ]
-            for model in found
+            for model, kind in zip(found, kinds, strict=True)
         ],
         empty="There is no model. Try: undercroft model pull hf://org/name:Q4_K_M",
     )
@@ -157,8 +168,7 @@ def show(name: str, as_json: AsJson = False) -> None:
     ]
     for label, value in rows:
         typer.echo(f"{label:16} {value}")
-    for note in adapter_notes(model):
-        print_wrapped(note)
+    say_how_to_serve(model)
     if made := lineage_rows(model.lineage):
         typer.echo("how it was made")
         for label, value in made:

@@ -9,6 +9,7 @@ import typer
 
 from undercroft.catalog.engines import engine_of, find_engine
 from undercroft.cli.actor import current_actor
+from undercroft.cli.adapter_options import Adapters, RemovedAdapters, given_adapters
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, Reason, print_json, print_wrapped
 from undercroft.cli.release_options import (
@@ -51,6 +52,7 @@ from undercroft.registry.releases.differences import compare, compare_prompts, c
 from undercroft.registry.releases.files import read_releases
 from undercroft.registry.releases.store import Release
 from undercroft.serving import releasing
+from undercroft.serving.adapters import check_content
 from undercroft.serving.keeper_client import refresh
 from undercroft.serving.releasing import Wanted
 from undercroft.storage import journal
@@ -88,6 +90,8 @@ def create(
     slots: Slots = None,
     cache_type: CacheType = None,
     task: Task = None,
+    adapter: Adapters = None,
+    remove_adapter: RemovedAdapters = None,
     may_shrink: MayShrink = None,
     begin_with: From = None,
     accept_licence: AcceptLicence = False,
@@ -107,15 +111,6 @@ def create(
         "upstream_model": upstream_model,
         "key_file": str(key_file.absolute()) if key_file else None,
     }
-    given_text, is_whole = given_prompt(prompt, system)
-    given = Given(
-        model=model,
-        engine=_engine_for(database, engine, model),
-        settings={key: value for key, value in settings.items() if value is not None},
-        prompt=given_text,
-        is_whole_prompt=is_whole,
-        sampling=parse_sampling(sampling or ()),
-    )
     base = None
     if begin_with is not None:
         with database.read() as connection:
@@ -126,10 +121,25 @@ def create(
             "a release needs something that answers, and nothing was named",
             hint=f"undercroft release create {name} --model MODEL, or --from {name}@N with what changes",
         )
+    of = model if model is not None or base is None else base.model
+    given_text, is_whole = given_prompt(prompt, system)
+    given = Given(
+        model=model,
+        engine=_engine_for(database, engine, model),
+        settings={key: value for key, value in settings.items() if value is not None},
+        prompt=given_text,
+        is_whole_prompt=is_whole,
+        sampling=parse_sampling(sampling or ()),
+        adapters=given_adapters(home, database, adapter or (), base=of, accepts_licence=accept_licence, reason=because),
+        removed_adapters=remove_adapter or (),
+    )
+    gate = licence_gate(home, database, is_accepted=accept_licence, reason=because)
+    content = content_from(base, given)
+    check_content(database, home, content, gate)
     made = releasing.create(
         database,
-        Wanted(name, content_from(base, given)),
-        gate=licence_gate(home, database, is_accepted=accept_licence, reason=because),
+        Wanted(name, content),
+        gate=gate,
         actor=current_actor(),
         reason=because,
     )
@@ -156,10 +166,13 @@ def apply(
     if dry_run:
         _show_changes(database, wanted, as_json)
         return
+    gate = licence_gate(home, database, is_accepted=accept_licence, reason=because)
+    for one in wanted:
+        check_content(database, home, one.content, gate)
     made = releasing.apply(
         database,
         wanted,
-        gate=licence_gate(home, database, is_accepted=accept_licence, reason=because),
+        gate=gate,
         actor=current_actor(),
         reason=because,
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
+from undercroft.cli.adapter_options import changed_adapters
 from undercroft.cli.encoding import typed
 from undercroft.core.clock import parse_period
 from undercroft.core.errors import InvalidError
@@ -101,6 +102,8 @@ class Given:
         prompt: What its file says, or the system prompt alone.
         is_whole_prompt: Whether examples and variables are given with it.
         sampling: Name → value; None takes it away.
+        adapters: What each is called → the registered adapter.
+        removed_adapters: Names of those that go.
     """
 
     model: str | None
@@ -109,6 +112,8 @@ class Given:
     prompt: Mapping[str, Any] | None
     is_whole_prompt: bool
     sampling: Mapping[str, Any]
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    removed_adapters: Sequence[str] = ()
 
 
 def given_prompt(file: Path | None, system: str | None) -> tuple[Mapping[str, Any] | None, bool]:
@@ -133,6 +138,7 @@ def content_from(base: ReleaseContent | None, given: Given) -> ReleaseContent:
 
     Raises:
         InvalidError: ``bad-release``.
+        NotFoundError: An adapter that is to go is not there.
     """
     plain = base.to_dict() if base is not None else {}
     engine = given.engine or plain.get("engine", "llama.cpp")
@@ -144,9 +150,11 @@ def content_from(base: ReleaseContent | None, given: Given) -> ReleaseContent:
         settings = {
             name: value for name, value in settings.items() if name not in _OF_EXTERNAL or name in given.settings
         }
+    before = {name: adapter["model"] for name, adapter in plain.get("adapters", {}).items()}
     values = {
         "engine": engine,
         "model": model,
+        "adapters": changed_adapters(before, given.adapters, given.removed_adapters, of="the release"),
         "settings": {name: value for name, value in settings.items() if value != 0 or isinstance(value, bool)},
         "prompt": _prompt_from(plain.get("prompt"), given),
         "sampling": {**plain.get("sampling", {}), **given.sampling},

@@ -15,10 +15,11 @@ class Trace:
     None where an engine has the request and did not tell how many they are, and 0 where none came to it.
     ``deployment`` is the name that was asked for, ``served_by`` the deployment whose replicas answered; it is another
     where the name has releases. ``is_tried``: a candidate is being tried for the name; ``is_on_trial``: it answers this
-    very request, though nobody asked for it.
+    very request, though nobody asked for it. ``adapter``: the LoRA that was asked for by its name; None is the base.
     """
 
     __slots__ = (
+        "adapter",
         "completion_tokens",
         "deployment",
         "ended_at",
@@ -44,6 +45,7 @@ class Trace:
     def __init__(self) -> None:
         self.route = ""
         self.deployment = ""
+        self.adapter: str | None = None
         self.served_by = ""
         self.release: int | None = None
         self.replica = ""

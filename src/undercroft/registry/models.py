@@ -144,11 +144,8 @@ def remove(database: Database, name: str, *, actor: str, reason: str | None = No
     """
     with database.write() as connection:
         model = get(connection, name)
-        users = list(
-            connection.execute(
-                select(deployments.c.name).where(deployments.c.model == name).order_by(deployments.c.name)
-            ).scalars()
-        )
+        rows = connection.execute(select(deployments).order_by(deployments.c.name))
+        users = [row.name for row in rows if name in (row.model, *row.settings.get("adapters", {}).values())]
         if users:
             what = "deployment " + ", ".join(repr(user) for user in users)
             raise ConflictError(

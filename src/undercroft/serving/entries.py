@@ -61,6 +61,7 @@ def entry_for(
         created=deployment.created_unix,
         replicas=tuple(_replica(view) for view in ready),
         serves=serves,
+        adapters=tuple(sorted(deployment.settings.adapters)),
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from undercroft.core.clock import from_iso, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.core.ids import check_name, new_api_key, new_id, secret_digest
+from undercroft.serving.adapters import names_taken
 from undercroft.serving.snapshot import KeyEntry
 from undercroft.storage import journal
 from undercroft.storage.database import Database
@@ -24,7 +25,7 @@ class ApiKey:
     Args:
         id: ``key_…``, for logs, usage and the journal.
         name: What its owner calls it.
-        models: Deployments that it may use; None is all.
+        models: Deployments and adapters that it may use; None is all.
         is_admin: It opens ``/admin``.
         created_at: ISO 8601, UTC.
         expires_at: ISO 8601, UTC; None is never.
@@ -93,8 +94,9 @@ def create(
 
 
 def _check_models(connection: Connection, name: str, models: list[str]) -> None:
-    """Raises `NotFoundError` where one of the models is no deployment: a typing error would make a useless key."""
-    known = list(connection.execute(select(deployments.c.name).order_by(deployments.c.name)).scalars())
+    """Raises `NotFoundError` where one of the models is neither a deployment nor an adapter of one: a useless key."""
+    rows = list(connection.execute(select(deployments.c.name)).scalars())
+    known = sorted({*rows, *names_taken(connection).adapters})
     unknown = [model for model in models if model not in known]
     if unknown:
         raise NotFoundError(

@@ -16,6 +16,7 @@ from undercroft.registry.releases.references import ReleaseReference
 from undercroft.registry.releases.retention import keep
 from undercroft.registry.releases.store import Release
 from undercroft.serving import promotions
+from undercroft.serving.adapters import check_names
 from undercroft.serving.promotions import Plan, Promotion, State
 from undercroft.serving.served import group_releases
 from undercroft.storage.database import Database
@@ -68,8 +69,13 @@ def check_servable(name: str, content: ReleaseContent) -> None:
     """Refuses what no engine could run here.
 
     Raises:
-        InvalidError: The URL of an external engine cannot be one, or there is no such key file.
+        InvalidError: The URL of an external engine cannot be one, there is no such key file, or an adapter is called
+            as its base.
     """
+    if name in content.adapters:
+        raise InvalidError(
+            "name-taken", f"release of {name!r}: an adapter needs another name than its base, got {name!r}"
+        )
     if content.engine != "external":
         return
     check_url(content.settings.url, deployment=name)
@@ -112,8 +118,8 @@ def apply(
 
 def _admit(wanted: Wanted, gate: LicenceGate) -> None:
     check_servable(wanted.name, wanted.content)
-    if wanted.content.model is not None:
-        gate.check_registered(wanted.content.model)
+    for name in wanted.content.model_names:
+        gate.check_registered(name)
 
 
 def releases_of(connection: Connection, name: str) -> list[Release]:
@@ -248,7 +254,9 @@ def promote(
         ConflictError: It is in production already.
     """
     with database.write() as connection:
-        begun = promotions.begin(connection, to_promote(connection, reference), plan, actor=actor, reason=reason)
+        candidate = to_promote(connection, reference)
+        check_names(connection, candidate.name, candidate.content.adapters)
+        begun = promotions.begin(connection, candidate, plan, actor=actor, reason=reason)
         if not has_server:
             note = "nothing was tried, because no server runs"
             promotions.end(connection, begun, State.DONE, note, actor=actor)

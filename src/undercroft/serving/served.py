@@ -172,7 +172,9 @@ def group_releases(found: Sequence[Release]) -> dict[int, str]:
 
 def _engine_key(release: Release) -> str:
     content = release.content
-    plain = [content.engine, release.model_digest, content.settings.model_dump(mode="json")]
+    plain: list[object] = [content.engine, release.model_digest, content.settings.model_dump(mode="json")]
+    if content.adapters:
+        plain.append({name: adapter.digest for name, adapter in content.adapters.items()})
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

@@ -84,6 +84,7 @@ class DeploymentEntry:
         replicas: The ready ones.
         serves: Name whose releases it runs; clients ask for that. None where they ask for it by its own name.
         is_replacing: It is loaded in the place of what answered and is unloaded: requests wait for it, however many.
+        adapters: Names of LoRAs that it is to serve beside its model; each is asked for as a model of its own.
     """
 
     name: str
@@ -97,6 +98,7 @@ class DeploymentEntry:
     replicas: tuple[ReplicaEntry, ...] = ()
     serves: str | None = None
     is_replacing: bool = False
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,8 @@ def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
 
 def _deployment(entry: dict[str, Any]) -> DeploymentEntry:
     replicas = tuple(ReplicaEntry(**{**r, "adapters": tuple(r["adapters"])}) for r in entry["replicas"])
-    return DeploymentEntry(**{**entry, "tasks": tuple(entry["tasks"]), "replicas": replicas})
+    lists = {name: tuple(entry.get(name, ())) for name in ("tasks", "adapters")}
+    return DeploymentEntry(**{**entry, **lists, "replicas": replicas})
 
 
 def _name(entry: dict[str, Any]) -> NameEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from undercroft.core.settings import EngineSettings
 from undercroft.engines.contract import EngineSpec, Task
 from undercroft.engines.memory_limit import default_memory_limit
 from undercroft.registry.models import Model
+from undercroft.serving.adapters import LoadedAdapter
 from undercroft.serving.deployments import Deployment
 
 # A model's own context can be larger than its cache fits in memory; without a wish, no more than this is taken.
@@ -35,7 +37,11 @@ class Template:
 
 
 def template_for(
-    deployment: Deployment, model: Model | None, model_path: Path | None, settings: EngineSettings
+    deployment: Deployment,
+    model: Model | None,
+    model_path: Path | None,
+    settings: EngineSettings,
+    adapters: Sequence[LoadedAdapter] = (),
 ) -> Template:
     """What every replica of a deployment is started with.
 
@@ -44,6 +50,7 @@ def template_for(
         model: Its model; None for ``external``.
         model_path: The model's main file.
         settings: Defaults for what the deployment leaves open.
+        adapters: What is loaded beside the model.
 
     Raises:
         InvalidError: The deployment asks for more context than its model was made for.
@@ -68,9 +75,11 @@ def template_for(
         url=own.url.rstrip("/").removesuffix("/v1") if own.url else None,
         upstream_model=own.upstream_model,
         key_file=own.key_file,
+        adapters=tuple(adapter.loaded for adapter in adapters),
     )
     if model is not None and spec.memory_limit_bytes is None and own.gpu_layers <= 0:
-        spec = replace(spec, memory_limit_bytes=_memory_limit(model, spec))
+        sizes = sum(adapter.model.size_bytes for adapter in adapters)
+        spec = replace(spec, memory_limit_bytes=_memory_limit(model, spec, sizes))
     digest = _digest(spec, model)
     return Template(replace(spec, digest=digest), digest)
 
@@ -105,10 +114,10 @@ def _context_tokens(deployment: Deployment, model: Model | None, usual: int) -> 
     return min(own or usual, usual)
 
 
-def _memory_limit(model: Model, spec: EngineSpec) -> int:
+def _memory_limit(model: Model, spec: EngineSpec, adapters_bytes: int) -> int:
     facts = model.facts
     return default_memory_limit(
-        model_bytes=model.size_bytes,
+        model_bytes=model.size_bytes + adapters_bytes,
         context_tokens=spec.context_tokens,
         slots=spec.slots,
         layers=facts.layers,

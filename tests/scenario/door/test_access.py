@@ -142,11 +142,11 @@ def test_other_names_are_refused(door: DoorProcess, host: str) -> None:
         ({"functions": []}, "functions", "use tools"),
         ({"id_slot": 1}, "id_slot", "other requests"),
         ({"cache_prompt": True}, "cache_prompt", "other requests"),
-        ({"lora": []}, "lora", "other requests"),
+        ({"lora": [{"id": 0, "scale": 1}]}, "lora", "by its own name"),
         ({"n_predict": -1}, "n_predict", "use max_tokens"),
         ({"ignore_eos": True}, "ignore_eos", "use max_tokens"),
         ({"grammar": "root ::= x"}, "grammar", "json_schema"),
-        ({"adapter": "../x"}, "adapter", "matches"),
+        ({"adapter": "polite"}, "adapter", "by its own name"),
     ],
 )
 def test_a_wrong_field_is_named(

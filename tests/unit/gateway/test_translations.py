@@ -35,9 +35,9 @@ def llama(**others: Any) -> ReplicaEntry:
     return ReplicaEntry("rep_1", "/s", None, None, 1, **{"protocol": "llama.cpp", **others})
 
 
-def sent(data: dict[str, Any], entry: ReplicaEntry, table: Any = CHAT) -> Any:
+def sent(data: dict[str, Any], entry: ReplicaEntry, table: Any = CHAT, adapter: str | None = None) -> Any:
     """What an engine gets."""
-    return orjson.loads(payload_for(table, data, b"ORIGINAL" if data is None else orjson.dumps(data))(entry))
+    return orjson.loads(payload_for(table, data, orjson.dumps(data), adapter=adapter)(entry))
 
 
 def test_nothing_to_change_is_the_clients_bytes() -> None:
@@ -65,17 +65,31 @@ def test_adapters_are_always_named() -> None:
     entry = llama(adapters=("a", "b"))
     data = {"model": "bot", "messages": _USER}
     assert sent(data, entry)["lora"] == [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.0}]
-    with_one = sent({**data, "adapter": "b"}, entry)
+    with_one = sent({**data, "model": "b"}, entry, adapter="b")
     assert with_one["lora"] == [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 1.0}]
-    assert "adapter" not in with_one
+
+
+def test_no_field_of_a_request_chooses_an_adapter() -> None:
+    """What slipped past the door's checks reaches no engine: the door alone says which adapter."""
+    data = {"model": "bot", "messages": _USER, "lora": [{"id": 0, "scale": 9.0}], "adapter": "a", "id_slot": 3}
+    own = sent(data, llama(adapters=("a",)))
+    assert own == {"model": "bot", "messages": _USER, "lora": [{"id": 0, "scale": 0.0}]}
+    assert sent(data, llama()) == {"model": "bot", "messages": _USER}
+
+
+def test_an_engine_of_openai_s_dialect_is_asked_by_the_adapters_name() -> None:
+    """Other engines tell adapters apart by the model's name."""
+    entry = llama(protocol="openai", adapters=("b",), upstream_model="whole")
+    assert sent({"model": "b", "messages": _USER}, entry, adapter="b")["model"] == "b"
+    assert sent({"model": "bot", "messages": _USER}, entry)["model"] == "whole"
 
 
 @pytest.mark.parametrize("entry", [llama(), llama(adapters=("a",)), llama(protocol="openai")])
-def test_an_unknown_adapter_is_refused(entry: ReplicaEntry) -> None:
-    """It would silently be the base."""
+def test_a_replica_without_the_adapter_is_not_asked(entry: ReplicaEntry) -> None:
+    """It would silently be the base; who tries again finds a replica that has it."""
     with pytest.raises(DoorError) as caught:
-        sent({"model": "bot", "messages": _USER, "adapter": "z"}, entry)
-    assert caught.value.param == "adapter"
+        sent({"model": "z", "messages": _USER}, entry, adapter="z")
+    assert (caught.value.status, caught.value.code) == (503, "model-loading")
 
 
 def test_a_named_tool_becomes_the_only_one_for_llama_cpp() -> None:

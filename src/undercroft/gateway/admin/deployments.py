@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from undercroft.catalog.engines import EngineName
 from undercroft.gateway.admin.parts import Actor, Parts
 from undercroft.serving import deployments
+from undercroft.serving.adapters import check_adapters
 from undercroft.serving.deployments import DeploymentSettings
 
 router = APIRouter(prefix="/admin", tags=["deployments"])
@@ -37,6 +38,7 @@ class Change(BaseModel):
     is_running: bool | None = None
     replicas: int | None = None
     settings: dict[str, Any] = {}
+    accept_licence: bool = False
     reason: str | None = None
 
 
@@ -64,6 +66,8 @@ def show_deployment(name: str, parts: Parts) -> dict[str, Any]:
 def create_deployment(new: NewDeployment, parts: Parts, actor: Actor) -> dict[str, Any]:
     """Adds a deployment; its replicas are started."""
     gate = parts.licence_gate(actor, is_accepted=new.accept_licence, reason=new.reason)
+    base, beside = new.model, new.settings.adapters
+    check_adapters(parts.database, parts.home, base=base, engine=new.engine, wanted=beside, gate=gate)
     made = deployments.create(
         parts.database,
         name=new.name,
@@ -82,6 +86,13 @@ def create_deployment(new: NewDeployment, parts: Parts, actor: Actor) -> dict[st
 @router.patch("/deployments/{name}")
 def change_deployment(name: str, change: Change, parts: Parts, actor: Actor) -> dict[str, Any]:
     """Changes settings, or starts or stops it."""
+    if wanted := change.settings.get("adapters"):
+        with parts.database.read() as connection:
+            found = deployments.get(connection, name)
+        deployments.refuse_fixed(parts.database, name, {"adapters"})
+        beside = deployments.check_settings({"adapters": wanted}).adapters
+        gate = parts.licence_gate(actor, is_accepted=change.accept_licence, reason=change.reason)
+        check_adapters(parts.database, parts.home, base=found.model, engine=found.engine, wanted=beside, gate=gate)
     if change.settings or change.replicas is not None:
         deployments.change(
             parts.database,

@@ -15,6 +15,7 @@ from undercroft.registry.releases.differences import compare
 from undercroft.registry.releases.references import ReleaseReference
 from undercroft.registry.releases.store import Release
 from undercroft.serving import promotions, releasing
+from undercroft.serving.adapters import check_content as check_adapters_of
 from undercroft.serving.promotions import Plan
 from undercroft.serving.releasing import Wanted
 from undercroft.watch.promotion.askable import check_askable
@@ -79,6 +80,7 @@ def create_release(new: NewRelease, parts: Parts, actor: Actor) -> dict[str, Any
     """Makes the next release of a name."""
     gate = parts.licence_gate(actor, is_accepted=new.accept_licence, reason=new.reason)
     wanted = Wanted(new.name, check_content(new.content))
+    check_adapters_of(parts.database, parts.home, wanted.content, gate)
     made = releasing.create(parts.database, wanted, gate=gate, actor=actor, reason=new.reason)
     parts.reconciler.wake()
     return made.to_dict()
@@ -155,7 +157,7 @@ def compare_releases(name: str, a: Number, b: Number, parts: Parts) -> dict[str,
     """What two releases of a name differ in."""
     with parts.database.read() as connection:
         pair = [store.get(connection, name, number) for number in (a, b)]
-        names = {release.content.model for release in pair if release.content.model is not None}
+        names = {each for release in pair for each in release.content.model_names}
         known = {each: models.get(connection, each) for each in names}
     return compare(pair[0], pair[1], known).to_dict()
 

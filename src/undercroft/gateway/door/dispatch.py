@@ -49,12 +49,14 @@ class Dispatcher:
         self.quarantine = Quarantine()
         self.deployments: dict[str, Deployment] = {}
         self.names: dict[str, NameEntry] = {}
+        self.adapters: dict[str, str] = {}
         self.emit = emit
 
     def apply(self, snapshot: Snapshot) -> None:
         """Makes the snapshot true here. Requests at replicas that are gone from it go on to their end."""
         self.quarantine.tell(snapshot.quarantined)
         before, self.names = self.names, snapshot.names
+        self.adapters = adapter_bases(snapshot)
         for name in [name for name in self.deployments if name not in snapshot.deployments]:
             gone = self.deployments.pop(name)
             self._set_replicas(gone, ())
@@ -331,6 +333,21 @@ class Dispatcher:
                 _log.error("replica cannot be used", deployment=deployment.entry.name, reason=str(error))
         for replica in before.values():
             replica.pool.close()
+
+
+def adapter_bases(snapshot: Snapshot) -> dict[str, str]:
+    """Name of an adapter → the name of the base that serves it, as clients ask for it. Pure.
+
+    A name that is a deployment's own is that; where two bases have an adapter of one name, the first by name has it.
+    """
+    served = {name: entry.serves or name for name, entry in snapshot.deployments.items()}
+    own = {*snapshot.names, *served.values()}
+    found: dict[str, str] = {}
+    for name in sorted(served, key=lambda name: (served[name], name)):
+        for adapter in snapshot.deployments[name].adapters:
+            if adapter not in own:
+                found.setdefault(adapter, served[name])
+    return found
 
 
 def _refuse_waiting(deployment: Deployment, error: DoorError) -> None:

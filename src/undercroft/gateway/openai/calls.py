@@ -25,7 +25,12 @@ from undercroft.watch.promotion.evidence import SHADOW_KEY
 
 T = TypeVar("T")
 
-_OF_THE_RELEASE = (b"x-undercroft-deployment", b"x-undercroft-release", b"x-undercroft-replica")
+_OF_THE_RELEASE = (
+    b"x-undercroft-deployment",
+    b"x-undercroft-release",
+    b"x-undercroft-replica",
+    b"x-undercroft-adapter",
+)
 _TASK_ROUTES = {
     "chat": "/v1/chat/completions and /v1/responses",
     "completions": "/v1/completions",
@@ -145,9 +150,13 @@ def find_deployment(
     assert exchange.key is not None
     model = data["model"]
     check_model(exchange.key, base_name(model))
-    name, release = find_release(dispatcher, data, exchange.key.id, is_spared=is_spared)
-    deployment = dispatcher.deployments.get(release.deployment if release is not None else name)
-    if deployment is None or (release is None and deployment.entry.serves is not None):
+    asked, adapter = split_adapter(dispatcher, model)
+    # A candidate is tried with requests for its base.
+    asked_data = data if adapter is None else {**data, "model": asked}
+    is_spared = is_spared or adapter is not None
+    name, release = find_release(dispatcher, asked_data, exchange.key.id, is_spared=is_spared)
+    deployment = find_served(dispatcher, name, release, adapter)
+    if deployment is None:
         shown = model if len(model) <= 80 else model[:80] + "…"
         raise DoorError(
             404,
@@ -156,18 +165,41 @@ def find_deployment(
             param="model",
         )
     trace = exchange.trace
-    trace.deployment, trace.served_by = name, deployment.entry.name
+    trace.deployment, trace.adapter, trace.served_by = adapter or name, adapter, deployment.entry.name
     trace.release, trace.is_tried, trace.is_on_trial = None, False, False
     trace.headers = [pair for pair in trace.headers if pair[0] not in _OF_THE_RELEASE]
     trace.headers.append((b"x-undercroft-deployment", name.encode()))
+    if adapter is not None:
+        trace.headers.append((b"x-undercroft-adapter", adapter.encode()))
     if release is not None:
         trace.release = release.number
         named = dispatcher.names[name]
-        trace.is_tried = named.canary is not None
+        trace.is_tried = named.canary is not None and adapter is None
         trace.is_on_trial = model == name and named.canary == release.number != named.live
         trace.headers.append((b"x-undercroft-release", f"{name}@{release.number}".encode()))
     check_task(deployment.entry, task)
     return deployment, release
+
+
+def split_adapter(dispatcher: Dispatcher, model: str) -> tuple[str, str | None]:
+    """What a request that names an adapter asks of its base, and the adapter: ``polite@3`` is ``support@3`` with it.
+
+    Returns:
+        ``model`` itself and None where it names no adapter.
+    """
+    adapter = base_name(model)
+    base = dispatcher.adapters.get(adapter)
+    return (model, None) if base is None else (base + model[len(adapter) :], adapter)
+
+
+def find_served(
+    dispatcher: Dispatcher, name: str, release: ReleaseEntry | None, adapter: str | None
+) -> Deployment | None:
+    """The deployment that answers for a name and one of its releases, if it has the adapter that is asked for."""
+    found = dispatcher.deployments.get(release.deployment if release is not None else name)
+    if found is None or (release is None and found.entry.serves is not None):
+        return None
+    return found if adapter is None or adapter in found.entry.adapters else None
 
 
 def check_task(entry: DeploymentEntry, task: str) -> None:

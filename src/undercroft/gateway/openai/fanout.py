@@ -217,7 +217,8 @@ class _Run:
     def _call(self, part: Part) -> Call:
         body = orjson.dumps(part.data)
         name = quarantine_body(self.exchange, body)
-        return Call(self.exchange.path, name, payload_for(self.table, part.data, body), self.check, self.content_field)
+        payload = payload_for(self.table, part.data, body, adapter=self.exchange.trace.adapter)
+        return Call(self.exchange.path, name, payload, self.check, self.content_field)
 
     def _legacy(self) -> LegacyChoices | None:
         wanted = self.data.get("logprobs")

@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from undercroft.core.ids import NAME_PATTERN
 from undercroft.gateway.errors import invalid
 from undercroft.gateway.openai.kinds import (
     Choice,
@@ -151,8 +150,7 @@ _RESPONSE_FORMAT = Tagged(
     {"grammar": "use json_schema"},
 )
 
-_MODEL = {"model": Field(Text(1, 256), "Name of a deployment; GET /v1/models lists them.", True)}
-_ADAPTER = {"adapter": Field(Text(1, 63, NAME_PATTERN), "Name of an adapter of the deployment; none is the base.")}
+_MODEL = {"model": Field(Text(1, 256), "Name of a deployment or adapter; GET /v1/models lists them.", True)}
 _VARIABLES = {
     "prompt_variables": Field(
         MapOf(Text(0, 200_000), re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}"), 64),
@@ -189,9 +187,11 @@ _SAMPLING = {
     "n": Field(Number(1, CHOICES_LIMIT, is_whole=True), "How many answers."),
 }
 _ENGINE_FIELDS = dict.fromkeys(
-    ("id_slot", "slot_id", "cache_prompt", "lora", "n_cache_reuse", "samplers", "chat_template_kwargs"),
+    ("id_slot", "slot_id", "cache_prompt", "n_cache_reuse", "samplers", "chat_template_kwargs"),
     _ENGINE_INTERNAL,
 ) | {
+    "lora": "an adapter is asked for by its own name, as the model",
+    "adapter": "an adapter is asked for by its own name, as the model",
     "n_predict": "use max_tokens",
     "ignore_eos": "use max_tokens",
     "grammar": "use response_format with a json_schema",
@@ -217,7 +217,6 @@ CHAT = Record(
         "top_logprobs": Field(Number(0, 20, is_whole=True), "Likeliest tokens at each place; needs logprobs."),
         "modalities": Field(ListOf(Choice(("text",)), 0, 1), "Text is all there is.", is_forwarded=False),
         **_VARIABLES,
-        **_ADAPTER,
         **_ACCEPTED,
     },
     _ENGINE_FIELDS
@@ -242,7 +241,6 @@ COMPLETIONS = Record(
         "logprobs": Field(Number(0, 5, is_whole=True), "Likeliest tokens at each place."),
         "echo": Field(Choice((False,)), "Not offered.", is_forwarded=False),
         "best_of": Field(Choice((1,)), "Not offered.", is_forwarded=False),
-        **_ADAPTER,
         **_ACCEPTED,
     },
     _ENGINE_FIELDS | {"suffix": "it is not offered"},
@@ -379,7 +377,6 @@ RESPONSES = Record(
         "truncation": Field(Choice(("disabled",)), "Nothing is ever silently cut."),
         "include": Field(ListOf(Text(), 0, 0), "Nothing more is offered."),
         "background": Field(Choice((False,)), "Not offered."),
-        **_ADAPTER,
         **_ACCEPTED,
     },
     _ENGINE_FIELDS

@@ -117,9 +117,8 @@ async def _answer(
     name = data["model"]
     is_completion = table is COMPLETIONS
     content_field = "prompt" if is_completion else "messages"
-    call = Call(
-        exchange.path, quarantine_body(exchange, exchange.body), payload_for(table, data, body), check, content_field
-    )
+    payload = payload_for(table, data, body, adapter=exchange.trace.adapter)
+    call = Call(exchange.path, quarantine_body(exchange, exchange.body), payload, check, content_field)
     legacy = data.get("logprobs") if is_completion else None
     watched = Watched(data) if exchange.trace.is_tried else None
     if data.get("stream"):

@@ -1,4 +1,4 @@
-"""``/v1/models``: the deployments that a key may use."""
+"""``/v1/models``: the deployments and adapters that a key may use."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from undercroft.gateway.door.authentication import check_model
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.errors import DoorError
+from undercroft.gateway.openai.calls import find_served, split_adapter
 from undercroft.gateway.openai.releases import find_release
 from undercroft.registry.releases.references import base_name
 from undercroft.serving.snapshot import DeploymentEntry
@@ -22,6 +23,7 @@ async def list_models(dispatcher: Dispatcher, exchange: Exchange) -> None:
     assert exchange.key is not None
     allowed = exchange.key.models
     plain = {name for name, one in dispatcher.deployments.items() if one.entry.serves is None}
+    plain |= set(dispatcher.adapters)
     shown = [
         found
         for name in sorted(plain | set(dispatcher.names))
@@ -42,13 +44,16 @@ async def show_model(dispatcher: Dispatcher, exchange: Exchange) -> None:
 
 
 def _find(dispatcher: Dispatcher, model: str, key_id: str) -> dict[str, Any] | None:
-    _, release = find_release(dispatcher, {"model": model}, key_id)
-    deployment = dispatcher.deployments.get(release.deployment if release is not None else model)
-    if deployment is None or (release is None and deployment.entry.serves is not None):
+    asked, adapter = split_adapter(dispatcher, model)
+    name, release = find_release(dispatcher, {"model": asked}, key_id, is_spared=adapter is not None)
+    deployment = find_served(dispatcher, name, release, adapter)
+    if deployment is None:
         return None
     shown = show(deployment.entry) | {"id": model}
     if release is not None:
-        shown |= {"release": f"{base_name(model)}@{release.number}", "created": release.created}
+        shown |= {"release": f"{name}@{release.number}", "created": release.created}
+    if adapter is not None:
+        shown["parent"] = name
     return shown
 
 

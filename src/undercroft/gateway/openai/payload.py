@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from undercroft.gateway.errors import invalid
+from undercroft.gateway.errors import DoorError
 from undercroft.gateway.openai.fields import MESSAGE, forwarded
 from undercroft.gateway.openai.kinds import Record
 from undercroft.serving.snapshot import ReplicaEntry
@@ -18,18 +18,24 @@ from undercroft.serving.snapshot import ReplicaEntry
 _TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 
 
-def payload_for(table: Record, data: dict[str, Any], body: bytes | None) -> Callable[[ReplicaEntry], bytes]:
-    """A function from a replica to the body that it gets.
+def payload_for(
+    table: Record, data: dict[str, Any], body: bytes | None, *, adapter: str | None = None
+) -> Callable[[ReplicaEntry], bytes]:
+    """A function from a replica to the body that it gets; it raises `DoorError` for one that lacks the adapter.
 
     Args:
         table: What the request may have.
         data: The checked request.
         body: Its bytes as they came; None where ``data`` says something else.
+        adapter: Of the replica, that the client asked for by its name; None is the base.
     """
     common = _common(table, data)
 
     def payload(entry: ReplicaEntry) -> bytes:
-        changed = _for_llama_cpp(common, entry) if entry.protocol == "llama.cpp" else _for_openai(common, entry)
+        if adapter is not None and adapter not in entry.adapters:
+            raise _not_loaded(adapter)
+        is_llama_cpp = entry.protocol == "llama.cpp"
+        changed = _for_llama_cpp(common, entry, adapter) if is_llama_cpp else _for_openai(common, entry, adapter)
         return body if changed is data and body is not None else orjson.dumps(changed)
 
     return payload
@@ -67,7 +73,7 @@ def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": function["arguments"] or "{}"}}
 
 
-def _for_llama_cpp(data: dict[str, Any], entry: ReplicaEntry) -> dict[str, Any]:
+def _for_llama_cpp(data: dict[str, Any], entry: ReplicaEntry, adapter: str | None) -> dict[str, Any]:
     changed = data
     choice = data.get("tool_choice")
     if type(choice) is dict:
@@ -78,25 +84,18 @@ def _for_llama_cpp(data: dict[str, Any], entry: ReplicaEntry) -> dict[str, Any]:
     if type(data.get("logprobs")) is int:
         # The older API counts from 0, where 0 still means the chosen tokens.
         changed = {**changed, "logprobs": max(1, data["logprobs"])}
-    wanted = data.get("adapter")
     if entry.adapters:
         # A request that names no adapter after one that did is answered with the other's cache, so each is named.
-        _check_adapter(wanted, entry)
-        scales = [{"id": index, "scale": float(name == wanted)} for index, name in enumerate(entry.adapters)]
+        scales = [{"id": index, "scale": float(name == adapter)} for index, name in enumerate(entry.adapters)]
         changed = {**changed, "lora": scales}
-    elif wanted is not None:
-        _check_adapter(wanted, entry)
-    if "adapter" in changed:
-        changed = {name: value for name, value in changed.items() if name != "adapter"}
     return changed
 
 
-def _for_openai(data: dict[str, Any], entry: ReplicaEntry) -> dict[str, Any]:
-    _check_adapter(data.get("adapter"), entry)
+def _for_openai(data: dict[str, Any], entry: ReplicaEntry, adapter: str | None) -> dict[str, Any]:
     changed = data
-    if "adapter" in changed:
-        changed = {name: value for name, value in changed.items() if name != "adapter"}
-    if entry.upstream_model is not None and entry.upstream_model != data["model"]:
+    if adapter is not None:
+        changed = {**changed, "model": adapter}
+    elif entry.upstream_model is not None and entry.upstream_model != data["model"]:
         changed = {**changed, "model": entry.upstream_model}
     if data.get("stream") and not (data.get("stream_options") or {}).get("include_usage"):
         # Metering needs it; the client, which did not ask, does not get to see it.
@@ -104,7 +103,12 @@ def _for_openai(data: dict[str, Any], entry: ReplicaEntry) -> dict[str, Any]:
     return changed
 
 
-def _check_adapter(wanted: str | None, entry: ReplicaEntry) -> None:
-    if wanted is not None and wanted not in entry.adapters:
-        known = ", ".join(f"'{name}'" for name in entry.adapters) or "none"
-        raise invalid(f"adapter: expected one that the deployment has ({known}), got '{wanted}'", "adapter")
+def _not_loaded(adapter: str) -> DoorError:
+    """While replicas with other adapters take the place of these; a client that tries again finds one."""
+    return DoorError(
+        503,
+        "model-loading",
+        f"the adapter '{adapter}' is being loaded, or was taken away just now",
+        source="engine",
+        retry_after_seconds=1,
+    )

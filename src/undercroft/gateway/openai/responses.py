@@ -24,7 +24,7 @@ from undercroft.gateway.openai.stream import EVENT_STREAM, NO_CACHE, Relay
 from undercroft.serving.snapshot import ReleaseEntry, ReplicaEntry
 
 _ENGINE_ROUTE = "/v1/chat/completions"
-_SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "adapter", "prompt_variables")
+_SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "prompt_variables")
 
 
 async def responses(dispatcher: Dispatcher, exchange: Exchange) -> None:
@@ -50,7 +50,7 @@ async def _answer(
     frame = response_frame(data, new_id("resp"), time.time())
     if data.get("stream"):
         chat = {**chat, "stream": True}
-    payload = payload_for(CHAT, chat, orjson.dumps(chat))
+    payload = payload_for(CHAT, chat, orjson.dumps(chat), adapter=exchange.trace.adapter)
     call = Call(
         _ENGINE_ROUTE,
         quarantine_body(exchange, exchange.body),

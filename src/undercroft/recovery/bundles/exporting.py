@@ -186,7 +186,7 @@ def _choose(connection: Connection, home: Home, wanted: Wanted) -> _Chosen:
         names = set(wanted.models)
         for text in wanted.releases:
             releases.update((str(release), release) for release in _named(connection, text))
-    names |= {release.content.model for release in releases.values() if release.content.model is not None}
+    names |= {name for release in releases.values() for name in release.content.model_names}
     models = []
     for name in sorted(names):
         model = entries.find(connection, name)

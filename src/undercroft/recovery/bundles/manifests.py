@@ -332,6 +332,8 @@ def _check_releases(manifest: Manifest) -> None:
         _check_usable_name(release.name)
         if release.model_digest != models.get(release.content.model or ""):
             raise bad_bundle(f"it lacks the model of release {release}")
+        if any(models.get(adapter.model) != adapter.digest for adapter in release.content.adapters.values()):
+            raise bad_bundle(f"it lacks an adapter of release {release}")
         if release.digest != content_digest(release.content, release.model_digest):
             raise bad_bundle(f"release {release} is not what its digest says")
 

@@ -79,7 +79,11 @@ def bill_of_materials(
         *(_package(package) for package in packages),
     ]
     depends = [
-        *((f"release:{one}", [f"model:{one.content.model}"]) for one in releases if one.content.model),
+        *(
+            (f"release:{one}", [f"model:{name}" for name in one.content.model_names])
+            for one in releases
+            if one.content.model_names
+        ),
         *(
             (_package_ref(package), [_package_ref(other) for other in packages if other.name in package.requires])
             for package in packages

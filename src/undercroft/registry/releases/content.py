@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form
@@ -16,7 +16,20 @@ from undercroft.registry.releases.problems import field_problems
 from undercroft.registry.releases.prompts import Example, Prompt
 
 _Name = Annotated[str, of_form(NAME_PATTERN.pattern, "a name of a-z, 0-9, '.', '_' and '-', up to 63 characters")]
+_Digest = Annotated[str, of_form(r"sha256:[0-9a-f]{64}", "a digest such as sha256:0123…")]
 _Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=16)]
+
+
+# The engine that tells adapters apart request by request.
+ADAPTER_ENGINE = "llama.cpp"
+_ADAPTERS_LIMIT = 32
+
+
+def _with_models(adapters: Any) -> Any:
+    """``polite: polite-lora`` is short for ``polite: {model: polite-lora}``."""
+    if not isinstance(adapters, dict):
+        return adapters
+    return {name: {"model": adapter} if isinstance(adapter, str) else adapter for name, adapter in adapters.items()}
 
 
 class Sampling(BaseModel):
@@ -51,12 +64,24 @@ class ReleaseSettings(BaseModel):
     key_file: Path | None = Field(None, description="File with the external engine's key.")
 
 
+class ReleaseAdapter(BaseModel):
+    """A LoRA that is loaded beside the model and asked for by a name of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: _Name = Field(description="A registered adapter.")
+    digest: _Digest | None = Field(None, description="Of its files; filled in when the release is made.")
+
+
 class ReleaseContent(BaseModel):
     """Everything that makes an answer what it is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: _Name | None = None
+    adapters: Annotated[
+        dict[str, ReleaseAdapter], BeforeValidator(_with_models), Field(max_length=_ADAPTERS_LIMIT)
+    ] = {}
     engine: Literal["llama.cpp", "external"] = "llama.cpp"
     settings: ReleaseSettings = ReleaseSettings.model_construct()
     prompt: Prompt | None = None
@@ -64,6 +89,13 @@ class ReleaseContent(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
+        bad = next((name for name in self.adapters if not NAME_PATTERN.fullmatch(name)), None)
+        if bad is not None:
+            raise ValueError(f"adapters: expected names of a-z, 0-9, '.', '_' and '-', got '{bad[:80]}'")
+        if self.adapters and self.engine != ADAPTER_ENGINE:
+            raise ValueError(f"adapters: the engine {self.engine} serves none, {ADAPTER_ENGINE} does")
+        if self.adapters and self.settings.task not in (None, "generate"):
+            raise ValueError(f"adapters: expected the task generate, got {self.settings.task}")
         if self.engine == "external":
             if self.model is not None or self.settings.url is None:
                 raise ValueError("an external engine needs settings.url and takes no model")
@@ -77,13 +109,23 @@ class ReleaseContent(BaseModel):
             raise ValueError(f"settings.key_file: expected an absolute path, got '{self.settings.key_file}'")
         return self
 
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Every registered model that it is made of: the base, then the adapters."""
+        own = (self.model,) if self.model is not None else ()
+        return tuple(dict.fromkeys((*own, *(adapter.model for adapter in self.adapters.values()))))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what was left out is left out."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
 FIELD_NAMES = sorted(
-    {name for kind in (ReleaseContent, ReleaseSettings, Sampling, Prompt, Example) for name in kind.model_fields}
+    {
+        name
+        for kind in (ReleaseContent, ReleaseAdapter, ReleaseSettings, Sampling, Prompt, Example)
+        for name in kind.model_fields
+    }
 )
 
 

@@ -108,6 +108,7 @@ def compare_prompts(a: Prompt | None, b: Prompt | None, a_name: str, b_name: str
 def _flat(content: ReleaseContent) -> dict[str, Any]:
     plain = content.model_dump(mode="json", exclude_none=True)
     found = {"engine": plain["engine"]} | ({"model": plain["model"]} if "model" in plain else {})
+    found |= {f"adapters.{name}": adapter["model"] for name, adapter in plain["adapters"].items()}
     for section in ("settings", "sampling"):
         found |= {f"{section}.{name}": value for name, value in plain[section].items()}
     return found
@@ -146,6 +147,7 @@ def _lineage(release: Release, models: Mapping[str, Model]) -> dict[str, Any]:
         "made_from": ", ".join(facts.base_models) or None,
     }
     found |= {f"lineage.{name}": value for name, value in sorted(model.lineage.items())}
+    found |= {f"adapters.{name}": adapter.digest for name, adapter in release.content.adapters.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from undercroft.catalog.engines import check_runs
 from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import ConflictError, NotFoundError
 from undercroft.core.ids import check_name
-from undercroft.registry import entries
-from undercroft.registry.releases.content import ReleaseContent, content_digest
+from undercroft.registry import adapters, entries
+from undercroft.registry.releases.content import ReleaseAdapter, ReleaseContent, content_digest
 from undercroft.registry.releases.references import ReleaseReference, check_tag
 from undercroft.storage import journal
 from undercroft.storage.tables import journal as journal_rows
@@ -67,10 +68,11 @@ def create(connection: Connection, name: str, content: ReleaseContent, *, actor:
     """Adds the next release of a name.
 
     Raises:
-        InvalidError: The name is not usable.
+        InvalidError: The name is not usable, or the engine does not run the model's format.
         NotFoundError: There is no such model.
     """
     check_name(name, what="release")
+    content = with_digests(connection, content)
     model_digest = _model_digest(connection, content)
     release = Release(
         name,
@@ -129,8 +131,31 @@ def differs(connection: Connection, release: Release, content: ReleaseContent) -
 
     Raises:
         NotFoundError: There is no such model.
+        ConflictError: An adapter is another than its digest says.
     """
-    return release.digest != content_digest(content, _model_digest(connection, content))
+    pinned = with_digests(connection, content)
+    return release.digest != content_digest(pinned, _model_digest(connection, pinned))
+
+
+def with_digests(connection: Connection, content: ReleaseContent) -> ReleaseContent:
+    """What a release is made of, with the digest of each adapter.
+
+    Raises:
+        NotFoundError: There is no such adapter.
+        InvalidError: It is a whole model.
+        ConflictError: ``adapter-changed``: it is another than its digest says.
+    """
+    found = {}
+    for name, adapter in sorted(content.adapters.items()):
+        model = adapters.find_adapter(connection, adapter.model)
+        if adapter.digest not in (None, model.digest):
+            raise ConflictError(
+                "adapter-changed",
+                f"adapter {name!r}: expected {model.name!r} as {adapter.digest}, it is {model.digest}",
+                hint="leave the digest out to take what has the name now",
+            )
+        found[name] = ReleaseAdapter(model=model.name, digest=model.digest)
+    return content.model_copy(update={"adapters": found}) if found else content
 
 
 def latest(connection: Connection, name: str) -> Release | None:
@@ -302,9 +327,11 @@ def forget(connection: Connection, release: Release, *, actor: str, reason: str 
 
 def using_model(connection: Connection, model: str) -> list[str]:
     """The releases that a model belongs to: ``support@3``; by name and number."""
-    query = select(releases.c.name, releases.c.number).where(releases.c.model == model)
+    query = select(releases.c.name, releases.c.number, releases.c.content).order_by(releases.c.name, releases.c.number)
     return [
-        f"{name}@{number}" for name, number in connection.execute(query.order_by(releases.c.name, releases.c.number))
+        f"{row.name}@{row.number}"
+        for row in connection.execute(query)
+        if model in ReleaseContent.model_validate(row.content).model_names
     ]
 
 
@@ -324,6 +351,8 @@ def _model_digest(connection: Connection, content: ReleaseContent) -> str | None
     model = entries.find(connection, content.model)
     if model is None:
         raise NotFoundError("no-such-model", f"there is no model {content.model!r}", hint="undercroft model list")
+    adapters.refuse_alone(model, what="served")
+    check_runs(content.engine, model.name, model.format)
     return model.digest
 
 
