@@ -8,6 +8,7 @@ import typer
 
 from undercroft.cli.job_progress import follow
 from undercroft.cli.job_text import duration
+from undercroft.cli.lineage_text import proofs
 from undercroft.cli.output import print_json, print_wrapped
 from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.core.home import Home
@@ -72,6 +73,8 @@ def _say_done(database: Database, job: Job, *, as_json: bool) -> None:
     share = f", {made.size_bytes / before:.0%} of {format_bytes(before)}".replace("%", " %") if before else ""
     took = f", in {duration(job)}" if duration(job) else ""
     print_wrapped(f"Model {made.name} is registered: {format_bytes(made.size_bytes)}{share}{took}.")
+    for text in proofs(made.lineage):
+        print_wrapped(f"  {text}", indent="    ")
     if job.note:
         print_wrapped(f"Note: {job.note}.")
     typer.echo(f"Look at it: undercroft model show {made.name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from undercroft.optimize.lineage import made_here
@@ -18,7 +18,7 @@ def lineage_rows(lineage: Mapping[str, Any]) -> Rows:
     rows = [("made by", f"{found.get('job', '')}, {found.get('tool', '')}".strip(", "))]
     rows += [("parent", f"{parent['name']}, {parent['digest']}") for parent in found.get("parents", ())]
     rows += [("step", text) for text in step_texts(found["recipe"].get("steps", []))]
-    rows += [("proof", text) for step in found.get("steps", ()) if (text := _proof(step))]
+    rows += [("proof", text) for text in proofs(lineage)]
     is_same = "gives the same digest" if found.get("is_reproducible") else "may give another digest"
     rows.append(("seed", f"{found.get('seed', 0)}; doing it again with these versions {is_same}"))
     versions = found.get("versions") or {}
@@ -28,16 +28,54 @@ def lineage_rows(lineage: Mapping[str, Any]) -> Rows:
     return rows
 
 
-def _proof(step: Mapping[str, Any]) -> str:
-    """What a conversion's comparison with its source showed; empty for other steps."""
-    found = step.get("found")
-    if not isinstance(found, Mapping) or not isinstance(found.get("agreement"), Mapping):
-        return ""
-    agreement = found["agreement"]
+def proofs(lineage: Mapping[str, Any]) -> list[str]:
+    """What was measured of a model beside its source while it was made, one line each; empty where nothing was."""
+    found = made_here(lineage)
+    steps = found.get("steps", ()) if found is not None else ()
+    return [text for step in steps for text in _proofs_of(step.get("found"))]
+
+
+def _proofs_of(found: Any) -> list[str]:
+    if not isinstance(found, Mapping):
+        return []
+    said = ((name, found.get(name)) for name in _PROOFS)
+    return [_PROOFS[name](measured) for name, measured in said if isinstance(measured, Mapping)]
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
     return (
-        f"run beside its source: {agreement['same']} of {agreement['compared']} the same, mean difference "
-        f"{agreement['mean_difference']:.2g}, {agreement['tolerance']:.2g} allowed"
+        f"run beside its source: {found['same']} of {found['compared']} the same, mean difference "
+        f"{found['mean_difference']:.2g}, {found['tolerance']:.2g} allowed"
     )
+
+
+def _quality(found: Mapping[str, Any]) -> str:
+    apart = ", kept apart" if found["is_held_out"] else ""
+    return (
+        f"perplexity {found['perplexity_before']:.4g} before, {found['perplexity_after']:.4g} after; divergence "
+        f"{found['divergence_nats']:.2g} nats a token; the same likeliest token at {found['same_top_ratio']:.1%} of "
+        f"{found['tokens']:,} tokens of {found['texts']}{apart}"
+    ).replace("%", " %")
+
+
+def _speed(found: Mapping[str, Any]) -> str:
+    before, after = (found[name]["written_tokens_per_second"] for name in ("before", "after"))
+    return (
+        f"writes {found['written_ratio']:.2f} times as fast in {found['engine']}: {before:.4g} tokens/s before, "
+        f"{after:.4g} after"
+    )
+
+
+def _note(found: Mapping[str, Any]) -> str:
+    return str(found["text"])
+
+
+_PROOFS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "agreement": _agreement,
+    "quality": _quality,
+    "speed": _speed,
+    "note": _note,
+}
 
 
 def step_texts(steps: Sequence[Mapping[str, Any]]) -> list[str]:

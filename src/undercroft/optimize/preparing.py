@@ -8,10 +8,13 @@ from undercroft.core.home import Home
 from undercroft.core.settings import load_settings
 from undercroft.hardware.processors import usable_processors
 from undercroft.optimize.convert_step import prepare_convert
+from undercroft.optimize.finetune_step import prepare_finetune
 from undercroft.optimize.judging import prepare_evaluation
 from undercroft.optimize.prepared import Prepared, PreparedStep
+from undercroft.optimize.prune_step import prepare_prune
 from undercroft.optimize.quantize_step import prepare_quantize
 from undercroft.optimize.recipes import Recipe, StepEntry
+from undercroft.optimize.rightsize_step import prepare_rightsize
 from undercroft.optimize.sources import Source, open_published, open_source
 
 
@@ -35,13 +38,25 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
         engines = load_settings(home.config_file).settings.engines
         return Prepared(recipe, (published,), (prepare_convert(first, published, home, engines),))
     source = open_source(home, connection, recipe.source)
-    steps = tuple(_prepare_step(entry, source) for entry in recipe.steps)
     asked = recipe.evaluation
-    return Prepared(
-        recipe, (source,), steps, prepare_evaluation(asked, recipe.gate, source) if asked is not None else None
-    )
+    evaluation = prepare_evaluation(asked, recipe.gate, source) if asked is not None else None
+    search = recipe.steps[0].rightsize
+    if search is not None:
+        assert evaluation is not None  # the recipe has made sure of it
+        engines = load_settings(home.config_file).settings.engines
+        step = prepare_rightsize(search, source, evaluation, home, connection, engines, seed=recipe.seed)
+        return Prepared(recipe, (source,), (step,), evaluation)
+    steps = tuple(_prepare_step(home, recipe, entry, source) for entry in recipe.steps)
+    return Prepared(recipe, (source,), steps, evaluation)
 
 
-def _prepare_step(entry: StepEntry, source: Source) -> PreparedStep:
-    assert entry.quantize is not None  # a step that converts stands alone, which the recipe has made sure of
+def _prepare_step(home: Home, recipe: Recipe, entry: StepEntry, source: Source) -> PreparedStep:
+    if entry.finetune is not None:
+        engines = load_settings(home.config_file).settings.engines
+        return prepare_finetune(entry.finetune, source, home, engines, name=recipe.to, seed=recipe.seed)
+    if entry.prune is not None:
+        return prepare_prune(entry.prune, source)
+    assert (
+        entry.quantize is not None
+    )  # a step that converts or rightsizes stands alone, which the recipe has made sure of
     return prepare_quantize(entry.quantize, source, threads=usable_processors())

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from undercroft.core.errors import InvalidError
-from undercroft.core.forms import of_form, wrong_form
-from undercroft.core.ids import DIGEST_PATTERN, NAME_PATTERN
+from undercroft.core.forms import wrong_form
 from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
 from undercroft.optimize.evaluation.gate_rules import GateRules
+from undercroft.optimize.pruning.settings import Prune
 from undercroft.optimize.quantization.schemes import SCHEMES, scheme_named
+from undercroft.optimize.recipe_fields import Digest, Name, Part
+from undercroft.optimize.training.settings import Finetune
 from undercroft.registry.releases.files import read_file
 from undercroft.storage.blobs import digest_file
 
@@ -35,25 +37,19 @@ def _scheme(given: object) -> str:
         raise wrong_form(f"a scheme of llama.cpp: {', '.join(SCHEMES)}{nearest}") from None
 
 
-_Name = Annotated[str, of_form(NAME_PATTERN.pattern, "a name of a-z, 0-9, '.', '_' and '-', up to 63 characters")]
-_Digest = Annotated[str, of_form(DIGEST_PATTERN.pattern, "'sha256:' and 64 hex digits")]
 SchemeName = Annotated[str, BeforeValidator(_scheme)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_by_alias=True)
-
-
-class Importance(_Part):
+class Importance(Part):
     """How much each input of a matrix matters is measured while the model reads texts of its user's."""
 
     texts: Path = Field(description="A file of plain text in UTF-8: what the model will be used for.")
-    texts_digest: _Digest | None = Field(
+    texts_digest: Digest | None = Field(
         None, description="Of the file; what it is now where it is left out. Another content is refused."
     )
 
 
-class Quantize(_Part):
+class Quantize(Part):
     """Fewer bits a weight, as llama.cpp's own quantizer chooses them."""
 
     scheme: SchemeName = Field(description="Which of llama.cpp's mixes.")
@@ -71,7 +67,7 @@ class Quantize(_Part):
         return self
 
 
-class Convert(_Part):
+class Convert(Part):
     """From the form in which a model is published to one that an engine here runs."""
 
     to: Literal["gguf"] = Field(description="The format.")
@@ -80,11 +76,41 @@ class Convert(_Part):
     )
 
 
-class StepEntry(_Part):
+class Rightsize(Part):
+    """The smallest model that can be made of this one and still does its work, on the machine where it has to."""
+
+    max_quality_loss_percent: float = Field(
+        gt=0, le=100, description="Points of the tasks passed; without tasks, percent that perplexity rises."
+    )
+    fit: str = Field(
+        "here",
+        min_length=1,
+        max_length=80,
+        description="A device or class of the catalogue, a size of memory, or here.",
+    )
+    min_tokens_per_second: float | None = Field(None, gt=0, description="Least speed of one answer.")
+    users: int = Field(1, ge=1, le=256, description="That it answers at once.")
+    context_tokens: int | None = Field(
+        None, ge=64, le=10_000_000, description="Of one request; the model's own, at most 8,192, where it is left out."
+    )
+    schemes: Annotated[list[SchemeName], Field(min_length=1)] | None = Field(
+        None, description="To try; every one where it is left out."
+    )
+    importance: Importance | None = Field(
+        None, description="Texts of their own for the importance matrix; else every second of those of the evaluation."
+    )
+    allow_requantize: bool = Field(False, description="Take a model that is quantized already.")
+    measure_all: bool = Field(False, description="Also measure what is larger than the pick, for the picture.")
+
+
+class StepEntry(Part):
     """One step: its kind, and its settings."""
 
     convert: Convert | None = None
     quantize: Quantize | None = None
+    rightsize: Rightsize | None = None
+    prune: Prune | None = None
+    finetune: Finetune | None = None
 
     @model_validator(mode="after")
     def _has_one_kind(self) -> Self:
@@ -98,19 +124,19 @@ class StepEntry(_Part):
         return next(iter(self.model_fields_set))
 
     @property
-    def settings(self) -> _Part | None:
+    def settings(self) -> Part | None:
         """Of the kind that it is."""
-        found: _Part | None = getattr(self, self.kind, None)
+        found: Part | None = getattr(self, self.kind, None)
         return found
 
 
-class Evaluation(_Part):
+class Evaluation(Part):
     """What the new model is measured by, beside its parent, before it has its name."""
 
     tasks: Path | None = Field(None, description="Questions with checks: JSON lines, or a probe file.")
-    tasks_digest: _Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
+    tasks_digest: Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
     texts: Path | None = Field(None, description="Texts of your own: plain, or JSON lines.")
-    texts_digest: _Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
+    texts_digest: Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
 
     @model_validator(mode="after")
     def _measures_something(self) -> Self:
@@ -119,11 +145,11 @@ class Evaluation(_Part):
         return self
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """A new model: of which, under which name, by which steps."""
 
-    source: _Name = Field(alias="from", description="A model of the registry.")
-    to: _Name = Field(description="The name of the new model.")
+    source: Name = Field(alias="from", description="A model of the registry.")
+    to: Name = Field(description="The name of the new model.")
     steps: Annotated[list[StepEntry], Field(min_length=1, max_length=20)]
     evaluation: Evaluation | None = None
     gate: GateRules | None = None
@@ -152,6 +178,38 @@ class Recipe(_Part):
                 "evaluation: a step that converts compares its result with the source by itself; expected it in the "
                 "recipe of what follows"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rightsizes_alone(self) -> Self:
+        if all(entry.rightsize is None for entry in self.steps):
+            return self
+        if len(self.steps) > 1:
+            raise ValueError("steps: expected a step that rightsizes to be the only one; it tries the others by itself")
+        if self.evaluation is None:
+            raise ValueError("steps[1].rightsize: expected evaluation beside it, with tasks or texts to judge by")
+        return self
+
+    @model_validator(mode="after")
+    def _repairs_what_is_sparse(self) -> Self:
+        for number, entry in enumerate(self.steps, 1):
+            if entry.prune is not None and entry.prune.sparsity is not None:
+                raise ValueError(
+                    f"steps[{number}].prune.sparsity: expected a step that repairs right after it, for zeros put in at "
+                    "once cost more than anybody would accept"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _makes_a_model(self) -> Self:
+        adapters = [n for n, entry in enumerate(self.steps, 1) if entry.finetune and not entry.finetune.makes_model]
+        if adapters and len(self.steps) > 1:
+            raise ValueError(
+                f"steps[{adapters[0]}].finetune: makes an adapter, which no other step reads; expected merge: true, or "
+                "no other step"
+            )
+        if adapters and self.evaluation is not None:
+            raise ValueError("evaluation: an adapter is no model by itself; expected merge: true in the step, or none")
         return self
 
     @model_validator(mode="after")
@@ -227,8 +285,14 @@ def _read(document: Any, folder: Path, what: str, place_of: Callable[[Sequence[S
 
 def _files(recipe: Recipe) -> Iterator[tuple[tuple[Step, ...], Path]]:
     for number, entry in enumerate(recipe.steps):
-        if entry.quantize is not None and entry.quantize.importance is not None:
-            yield ("steps", number, "quantize", "importance", "texts"), entry.quantize.importance.texts
+        for kind, settings in (("quantize", entry.quantize), ("rightsize", entry.rightsize)):
+            if settings is not None and settings.importance is not None:
+                yield ("steps", number, kind, "importance", "texts"), settings.importance.texts
+        if entry.prune is not None:
+            yield ("steps", number, "prune", "texts"), entry.prune.texts
+        if entry.finetune is not None:
+            for inside, named in entry.finetune.files.items():
+                yield ("steps", number, "finetune", *inside), named
     if recipe.evaluation is not None:
         for name, path in (("tasks", recipe.evaluation.tasks), ("texts", recipe.evaluation.texts)):
             if path is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ggufs import write_chat_model
-from undercroft.cli.optimize import suggested_name
+from undercroft.cli.optimize_job import suggested_name
 from undercroft.core.errors import InvalidError, NotFoundError, RefusedError, UndercroftError
 from undercroft.core.home import Home
 from undercroft.optimize.jobs import asking

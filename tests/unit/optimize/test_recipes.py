@@ -81,7 +81,7 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "problem"),
     [
-        ("quantise: {scheme: Q8_0}", "steps[1].quantise: there is no such step, expected one of convert, quantize;"),
+        ("quantise: {scheme: Q8_0}", "steps[1].quantise: there is no such step, expected one of convert, quantize"),
         ("prunes: {}", "steps[1].prunes: there is no such step, expected one of convert, quantize"),
         ("quantize", "steps[1]: expected a mapping, got 'quantize'"),
         ("quantize:", "steps[1]: expected one kind of step with its settings: convert, quantize"),

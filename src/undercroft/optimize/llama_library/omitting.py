@@ -21,7 +21,7 @@ def omit(order: Order, library: LlamaLibrary, load: Callable[[str], Network]) ->
     """Reads windows of texts with the model as it is, and with each variation; no more logits than a window's are kept.
 
     Args:
-        order: What is wanted: ``variations``, and ``most_windows`` of the texts, spread evenly.
+        order: What is wanted: ``variations``, and ``most_tokens`` of the texts, in windows spread evenly.
         library: Whose graph it is.
         load: Loads a model; raises its errors.
 
@@ -66,7 +66,8 @@ def _pieces(order: Order, network: Network, window_tokens: int) -> list[list[int
         cut = windows(len(tokens), rule=window_rule(order, [network]), has_beginning=bool(network.beginning))
         found += [[*network.beginning, *tokens[window.start : window.end]] for window in cut]
     whole = [piece for piece in found if 8 <= len(piece) <= window_tokens]
-    count = min(order.most_windows or len(whole), len(whole))
+    tokens = sum(map(len, whole))
+    count = min(len(whole), max(1, len(whole) * (order.most_tokens or tokens) // max(1, tokens)))
     return [whole[number * len(whole) // count] for number in range(count)]
 
 

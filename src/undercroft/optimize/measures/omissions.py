@@ -34,7 +34,7 @@ def measure_omissions(
     variations: Sequence[Muted],
     reading: Reading | None = None,
     *,
-    most_windows: int = 0,
+    most_tokens: int = 0,
     report: Report | None = None,
 ) -> tuple[Omission, ...]:
     """Reads texts with the whole model and with each variation of it; the model is loaded once and never changed.
@@ -44,7 +44,7 @@ def measure_omissions(
         texts: The user's own.
         variations: What is left out, each by itself: name of a weight → columns of its inputs, from 0.
         reading: How; the usual way where it is not given.
-        most_windows: Of the texts, spread evenly; 0 is all of them.
+        most_tokens: To read, in windows that are spread evenly over the texts; 0 is all of them.
         report: Told windows that were read with a variation, and all of them.
 
     Returns:
@@ -55,7 +55,7 @@ def measure_omissions(
         NotFoundError: There is no such file.
         UnavailableError: Memory is short, or the process died.
     """
-    order = order_for("omit", model, texts, reading or Reading(), variations=variations, most_windows=most_windows)
+    order = order_for("omit", model, texts, reading or Reading(), variations=variations, most_tokens=most_tokens)
     found = []
     for answer in answers(order):
         header = answer.header

@@ -30,8 +30,8 @@ from undercroft.optimize.quantization.source import Source
 
 Report = Callable[[int, int, str], None]
 
-_WINDOWS = 16
 _WINDOW_TOKENS = 256
+_MOST_TOKENS = 16 * _WINDOW_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def choose_blocks(
 ) -> tuple[DroppedBlock, ...]:
     """Drops the block that is missed least, then the one that is missed least without it, and so on.
 
-    Every block that is left is tried in every round, on at most 16 windows of 256 tokens, spread over the texts.
+    Every block that is left is tried in every round, on at most 4,096 tokens in windows of 256, spread over the texts.
 
     Args:
         model: GGUF file.
@@ -159,4 +159,4 @@ def _omitted(
     model: Path, texts: Sequence[str], variations: Sequence[Muted], threads: int, report: Callable[[int, int], None]
 ) -> tuple[Omission, ...]:
     reading = Reading(threads=threads, has_marks=True, window_tokens=_WINDOW_TOKENS)
-    return measure_omissions(model, texts, variations, reading, most_windows=_WINDOWS, report=report)
+    return measure_omissions(model, texts, variations, reading, most_tokens=_MOST_TOKENS, report=report)

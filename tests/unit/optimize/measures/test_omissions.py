@@ -29,9 +29,9 @@ def test_leaving_nothing_out_changes_nothing(models: dict[str, Path]) -> None:
 def test_experts_can_be_left_out_too(models: dict[str, Path]) -> None:
     """The inputs of all experts of a block count as one."""
     variations = [{"blk.0.ffn_down_exps.weight": range(128)}]
-    (found,) = measure_omissions(models["experts"], [BIRDS], variations, READING, most_windows=2)
+    (found,) = measure_omissions(models["experts"], [BIRDS], variations, READING, most_tokens=256)
     assert found.divergence_nats > 0
-    assert found.tokens < 2 * 128
+    assert 128 < found.tokens < 256
 
 
 def test_a_muted_parent_is_another_model(models: dict[str, Path]) -> None:

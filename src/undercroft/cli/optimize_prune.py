@@ -1,0 +1,68 @@
+"""``undercroft optimize prune``: a model without what matters least to texts of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from undercroft.cli.optimize_job import Detach, DryRun, do_recipe, suggested_name
+from undercroft.cli.output import AsJson, Reason
+from undercroft.core.errors import InvalidError
+from undercroft.optimize.recipes import make_recipe
+
+_FORM = "ffn=0.75,heads=0.5"
+
+
+def prune(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered GGUF, best in F16 or BF16.")],
+    texts: Annotated[
+        Path, typer.Option("--texts", metavar="FILE", help="Texts of your own: plain, or JSON lines; what it is for.")
+    ],
+    depth: Annotated[int | None, typer.Option("--depth", metavar="BLOCKS", help="Drop so many blocks.")] = None,
+    width: Annotated[
+        str | None, typer.Option("--width", metavar="SHARES", help=f"Keep these shares of channels, heads: {_FORM}.")
+    ] = None,
+    sparsity: Annotated[
+        str | None, typer.Option("--sparsity", metavar="SHARE", help="Zeros: 2:4, or a share of each row such as 0.5.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the new model; else made of MODEL.")] = None,
+    allow_requantize: Annotated[
+        bool, typer.Option("--allow-requantize", help="Take quantized matrices apart; they become F16.")
+    ] = False,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    because: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cut away the blocks, heads or channels that your texts miss least, and measure what that costs and saves."""
+    settings: dict[str, Any] = {"texts": texts}
+    if depth is not None:
+        settings["depth"] = depth
+    if width is not None:
+        settings["width"] = shares_of(width)
+    if sparsity is not None:
+        settings["sparsity"] = sparsity
+    if allow_requantize:
+        settings["allow_requantize"] = True
+    values = {"from": model, "to": name or suggested_name(model, "pruned"), "steps": [{"prune": settings}]}
+    do_recipe(make_recipe(values), dry_run, detach, because, as_json)
+
+
+def shares_of(text: str) -> dict[str, float]:
+    """``ffn=0.75,heads=0.5`` as a recipe has it.
+
+    Raises:
+        InvalidError: ``bad-width``.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = part.strip().partition("=")
+        try:
+            found[name] = float(share)
+        except ValueError:
+            raise InvalidError(
+                "bad-width", f"expected shares such as {_FORM}, got {text[:60]!r}", hint=f"--width {_FORM}"
+            ) from None
+    return found
