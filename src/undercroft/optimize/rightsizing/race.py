@@ -83,7 +83,7 @@ def looks_of(count: int) -> tuple[int, ...]:
     Args:
         count: All there are; at least 1.
     """
-    found = [-(-count // 2**step) for step in range(_LOOKS - 1, -1, -1)]
+    found = sorted({-(-count // 2**step) for step in range(_LOOKS)})
     return tuple(look for look in found if look >= _FIRST_LOOK or look == count)
 
 

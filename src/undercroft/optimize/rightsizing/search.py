@@ -26,6 +26,7 @@ class Search:
     def __init__(self, order: SearchOrder, folder: Path, settings: EngineSettings, threads: int, say: Say) -> None:
         self._order, self._say = order, say
         self._done_before, self._weight = 0.0, 0.0
+        self._all_looks = order.count * (len(order.candidates) + 1)
         self._bench = Bench(order, folder, settings, threads, self._told)
 
     def run(self) -> Outcome:
@@ -66,8 +67,11 @@ class Search:
         return outcome_of(self._order, parent, {name: self._bench.kept(name) for name in names}, pick)
 
     def _look_at_parent(self) -> None:
+        seen = 0
         for look in self._order.looks:
+            self._done_before, self._weight = seen / self._all_looks, (look - seen) / self._all_looks
             self._bench.look_at_parent(look)
+            seen = look
         kept = self._bench.kept(PARENT)
         assert kept is not None  # it was looked at
         if kept.run.items and not any(item.has_passed for item in kept.run.items):
@@ -83,15 +87,14 @@ class Search:
     def _weigh(self, outcome: Outcome, move: Look | Try) -> None:
         """How much of the whole is behind, and how much the next move is: a candidate that is out is done with."""
         count = self._order.count
-        all_looks = count * len(outcome.entries)
-        done = 0
+        done = count  # the parent
         for entry in outcome.entries:
             judgement = entry.runner.judgement
             done += (judgement.looked if judgement is not None else 0) if entry.runner.is_open else count
-        self._done_before = done / all_looks
+        self._done_before = done / self._all_looks
         before = next(e.runner.judgement for e in outcome.entries if e.candidate.name == move.name)
         seen = before.looked if before is not None else 0
-        self._weight = (move.upto - seen) / all_looks if isinstance(move, Look) else 0.0
+        self._weight = (move.upto - seen) / self._all_looks if isinstance(move, Look) else 0.0
 
     def _told(self, share: float, note: str) -> None:
         self._say(self._done_before + self._weight * share, note)
