@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from undercroft.registry.facts import UNKNOWN, ModelFacts
+from undercroft.registry.inspection.compressed_weights import count_weights, name_of
 from undercroft.registry.inspection.onnx import OnnxModel
 from undercroft.registry.inspection.reading import refuse
 from undercroft.registry.inspection.safetensors import DTYPES, StoredTensor
@@ -20,11 +21,17 @@ _GENERATE = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
 _ENCODERS = {"bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "modernbert", "nomic_bert", "deberta-v2", "new"}
 
 
-def stored_facts(weights: Sequence[StoredTensor] | OnnxModel) -> ModelFacts:
-    """What the weights alone say."""
+def stored_facts(weights: Sequence[StoredTensor] | OnnxModel, config: Any = None) -> ModelFacts:
+    """What the weights say.
+
+    Args:
+        weights: All of them.
+        config: The parsed ``config.json``, which tells how many numbers lie packed in one.
+    """
     if isinstance(weights, OnnxModel):
         return ModelFacts(parameters=weights.parameters or None, title=(weights.graph_name or "")[:100] or UNKNOWN)
-    parameters = sum(tensor.elements for tensor in weights)
+    stored = config if isinstance(config, dict) else {}
+    parameters = count_weights(weights, stored) or sum(tensor.elements for tensor in weights)
     elements: Counter[str] = Counter()
     for tensor in weights:
         elements[tensor.dtype] += tensor.elements
@@ -85,6 +92,8 @@ def _count(config: Mapping[str, Any], key: str) -> int | None:
 
 def _quantization(config: Mapping[str, Any]) -> str | None:
     found = config.get("quantization_config")
+    if (name := name_of(config)) is not None:
+        return name
     method = found.get("quant_method") if isinstance(found, dict) else None
     return method[:40].upper() if isinstance(method, str) and method.isprintable() else None
 

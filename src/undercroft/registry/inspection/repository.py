@@ -96,7 +96,7 @@ def _weights(files: Mapping[str, Path], configs: Mapping[str, Any]) -> tuple[For
     if kind is Format.GGUF:
         headers = [read_gguf(path, name) for name, path in files.items()]
         return kind, inspect_adapter(headers) if any(map(is_adapter, headers)) else inspect_gguf(headers)
-    return kind, stored_facts(_read_shards(files, configs.get(INDEX)))
+    return kind, stored_facts(_read_shards(files, configs.get(INDEX)), configs.get("config.json"))
 
 
 def _read_shards(files: Mapping[str, Path], index: Any) -> list[StoredTensor]:
