@@ -14,6 +14,8 @@ _HEAD_BYTES = 1024
 _SAFETENSORS_HEADER_LIMIT_BYTES = 100_000_000
 # ModelProto begins with its field 1, ir_version; what follows it is another field of ModelProto.
 _ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2\xca]", re.DOTALL)
+# FlatBuffers name their schema after the offset of the root; the digits of ExecuTorch's count versions.
+_EXECUTORCH, _LITERT = re.compile(rb".{4}ET\d\d", re.DOTALL), re.compile(rb".{4}TFL3", re.DOTALL)
 # Protocols 2 to 5 begin with 0x80 and their number; older ones are text that begins with an opcode.
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|\(?c[a-zA-Z_][\w.]*\n[a-zA-Z_]|\((dp|lp|i|t)|[(\]}]q\x00|\(K|\(X")
 _TAR_MAGIC_AT = 257
@@ -42,6 +44,8 @@ class Format(StrEnum):
     GGUF = "gguf"
     SAFETENSORS = "safetensors"
     ONNX = "onnx"
+    EXECUTORCH = "executorch"
+    LITERT = "litert"
 
 
 def find_format(path: Path) -> Format | None:
@@ -49,6 +53,10 @@ def find_format(path: Path) -> Format | None:
     head, size = _head(path)
     if head.startswith(b"GGUF"):
         return Format.GGUF
+    if _EXECUTORCH.match(head):
+        return Format.EXECUTORCH
+    if _LITERT.match(head):
+        return Format.LITERT
     if len(head) > 8 and head[8:9] == b"{":
         (length,) = struct.unpack_from("<Q", head)
         if length <= min(size, _SAFETENSORS_HEADER_LIMIT_BYTES):

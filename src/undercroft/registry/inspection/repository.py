@@ -11,6 +11,7 @@ from typing import Any
 from undercroft.catalog.licences import licence_of_text, together
 from undercroft.core.errors import InvalidError
 from undercroft.registry.facts import UNKNOWN, ModelFacts
+from undercroft.registry.inspection.edge import MANIFEST, check_program, program_facts, read_manifest
 from undercroft.registry.inspection.formats import Format, find_format, refuse_unknown, require_format
 from undercroft.registry.inspection.gguf import read_gguf
 from undercroft.registry.inspection.gguf_adapter import inspect_adapter, is_adapter
@@ -25,6 +26,7 @@ from undercroft.registry.model_card import ModelCard, read_card
 from undercroft.registry.selection import INDEX, Role, config_files, is_vocabulary, role_of
 
 _CARD_LIMIT_BYTES = 4 * 1024 * 1024
+_EDGE = frozenset({Format.EXECUTORCH, Format.LITERT})
 _IS_LICENCE = re.compile(r"LICEN[CS]E|COPYING", re.IGNORECASE)
 
 
@@ -63,8 +65,12 @@ def inspect_files(files: Mapping[str, Path]) -> Inspection:
     for name, path in by_role[Role.TOKENIZER].items():
         check_tokenizer(path, name)
     found, facts = _weights(by_role[Role.WEIGHTS], configs)
+    if found in _EDGE and "tokenizer.json" not in by_role[Role.CONFIG]:
+        raise InvalidError("no-tokenizer", f"a program for {found.value} comes with tokenizer.json; there is none")
     if found is not Format.GGUF:
+        stated = facts.context_tokens
         facts = folder_facts(facts, configs, by_role[Role.TOKENIZER])
+        facts = facts if stated is None else replace(facts, context_tokens=stated)
     return Inspection(found, _with_documents(facts, by_role[Role.DOCUMENT]))
 
 
@@ -91,12 +97,34 @@ def _weights(files: Mapping[str, Path], configs: Mapping[str, Any]) -> tuple[For
     kind = kinds.pop()
     if kind is Format.ONNX:
         return kind, stored_facts(_read_onnx_folder(files, formats))
+    if kind in _EDGE:
+        return kind, _read_edge_folder(kind, files, configs)
     for name, path in files.items():
         require_format(path, name)
     if kind is Format.GGUF:
         headers = [read_gguf(path, name) for name, path in files.items()]
         return kind, inspect_adapter(headers) if any(map(is_adapter, headers)) else inspect_gguf(headers)
     return kind, stored_facts(_read_shards(files, configs.get(INDEX)), configs.get("config.json"))
+
+
+def _read_edge_folder(kind: Format, files: Mapping[str, Path], configs: Mapping[str, Any]) -> ModelFacts:
+    if MANIFEST not in configs:
+        raise InvalidError(
+            "no-manifest",
+            f"a program for {kind.value} comes with {MANIFEST}, which says how it is run; there is none",
+            hint="take one that was made by: undercroft optimize convert MODEL --to executorch",
+        )
+    manifest = read_manifest(configs[MANIFEST], MANIFEST)
+    if manifest.runtime != kind or list(files) != [manifest.program]:
+        shown, said = ", ".join(files)[:120], f"{manifest.program!r} for {manifest.runtime}"
+        raise InvalidError(
+            "wrong-manifest",
+            f"{MANIFEST} speaks of {said}, beside it lies {shown!r} for {kind.value}",
+            hint="keep the files of one model in one folder",
+        )
+    path = files[manifest.program]
+    check_program(path, manifest.program)
+    return program_facts(manifest, path.stat().st_size)
 
 
 def _read_shards(files: Mapping[str, Path], index: Any) -> list[StoredTensor]:
