@@ -66,12 +66,20 @@ def _speed(found: Mapping[str, Any]) -> str:
     )
 
 
+def _comparison(found: Mapping[str, Any]) -> str:
+    return (
+        f"read beside its source, {found['tokens']:,} tokens: {found['mean_nats']:.2g} nats away, "
+        f"{found['limit_nats']:g} allowed; the same token first at {found['same_top']:.1%}"
+    ).replace("%", " %")
+
+
 def _note(found: Mapping[str, Any]) -> str:
     return str(found["text"])
 
 
 _PROOFS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "agreement": _agreement,
+    "comparison": _comparison,
     "quality": _quality,
     "speed": _speed,
     "note": _note,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from undercroft.cli.optimize_distill import distill
 from undercroft.cli.optimize_evaluate import evaluate
 from undercroft.cli.optimize_finetune import finetune
 from undercroft.cli.optimize_job import AllowRequantize, Detach, DryRun, do_recipe, suggested_name
@@ -80,3 +81,4 @@ app.command()(finetune)
 app.command()(evaluate)
 app.command()(rightsize)
 app.command()(prune)
+app.command()(distill)

@@ -31,6 +31,14 @@ def prune(
     allow_requantize: Annotated[
         bool, typer.Option("--allow-requantize", help="Take quantized matrices apart; they become F16.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Let MODEL teach what is left of it what it had expected of your texts.")
+    ] = False,
+    repair_data: Annotated[
+        Path | None, typer.Option("--repair-data", metavar="FILE", help="To repair with; else the texts. Also chats.")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option("--epochs", help="Of the repair: how often all is read; 3.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", help="Of the repair: highest learning rate; 2e-5.")] = None,
     dry_run: DryRun = False,
     detach: Detach = False,
     because: Reason = None,
@@ -46,7 +54,14 @@ def prune(
         settings["sparsity"] = sparsity
     if allow_requantize:
         settings["allow_requantize"] = True
-    values = {"from": model, "to": name or suggested_name(model, "pruned"), "steps": [{"prune": settings}]}
+    steps: list[dict[str, Any]] = [{"prune": settings}]
+    given = {"epochs": epochs, "rate": rate}
+    if repair:
+        chosen = {key: value for key, value in given.items() if value is not None}
+        steps.append({"distill": {"data": repair_data or texts, **chosen}})
+    elif repair_data is not None or any(value is not None for value in given.values()):
+        raise InvalidError("no-repair", "expected --repair beside what says how it is done", hint="--repair")
+    values = {"from": model, "to": name or suggested_name(model, "pruned"), "steps": steps}
     do_recipe(make_recipe(values), dry_run, detach, because, as_json)
 
 

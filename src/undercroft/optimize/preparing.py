@@ -8,6 +8,7 @@ from undercroft.core.home import Home
 from undercroft.core.settings import load_settings
 from undercroft.hardware.processors import usable_processors
 from undercroft.optimize.convert_step import prepare_convert
+from undercroft.optimize.distill_step import prepare_distill
 from undercroft.optimize.finetune_step import prepare_finetune
 from undercroft.optimize.judging import prepare_evaluation
 from undercroft.optimize.prepared import Prepared, PreparedStep
@@ -46,8 +47,20 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
         engines = load_settings(home.config_file).settings.engines
         step = prepare_rightsize(search, source, evaluation, home, connection, engines, seed=recipe.seed)
         return Prepared(recipe, (source,), (step,), evaluation)
-    steps = tuple(_prepare_step(home, recipe, entry, source) for entry in recipe.steps)
-    return Prepared(recipe, (source,), steps, evaluation)
+    sources = {source.model.name: source}
+    steps = []
+    for before, entry in zip((None, *recipe.steps), recipe.steps, strict=False):
+        if entry.distill is None:
+            steps.append(_prepare_step(home, recipe, entry, source))
+            continue
+        teacher = None
+        if entry.distill.served is None:
+            name = entry.distill.teacher or recipe.source
+            teacher = sources.setdefault(name, open_source(home, connection, name))
+        engines = load_settings(home.config_file).settings.engines
+        is_sparse = before is not None and before.prune is not None and before.prune.sparsity is not None
+        steps.append(prepare_distill(entry.distill, source, teacher, home, engines, keeps_zeros=is_sparse))
+    return Prepared(recipe, tuple(sources.values()), tuple(steps), evaluation)
 
 
 def _prepare_step(home: Home, recipe: Recipe, entry: StepEntry, source: Source) -> PreparedStep:

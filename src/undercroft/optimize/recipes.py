@@ -13,6 +13,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.core.forms import wrong_form
 from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
+from undercroft.optimize.distillation.settings import Distill
 from undercroft.optimize.evaluation.gate_rules import GateRules
 from undercroft.optimize.pruning.settings import Prune
 from undercroft.optimize.quantization.schemes import SCHEMES, scheme_named
@@ -111,6 +112,7 @@ class StepEntry(Part):
     rightsize: Rightsize | None = None
     prune: Prune | None = None
     finetune: Finetune | None = None
+    distill: Distill | None = None
 
     @model_validator(mode="after")
     def _has_one_kind(self) -> Self:
@@ -193,11 +195,22 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _repairs_what_is_sparse(self) -> Self:
         for number, entry in enumerate(self.steps, 1):
-            if entry.prune is not None and entry.prune.sparsity is not None:
+            follows = self.steps[number].distill if number < len(self.steps) else None
+            if entry.prune is not None and entry.prune.sparsity is not None and follows is None:
                 raise ValueError(
-                    f"steps[{number}].prune.sparsity: expected a step that repairs right after it, for zeros put in at "
-                    "once cost more than anybody would accept"
+                    f"steps[{number}].prune.sparsity: expected a step that distills right after it (--repair), for "
+                    "zeros put in at once cost more than anybody would accept"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> Self:
+        first = self.steps[0].distill
+        if first is not None and first.served is None and first.teacher in (None, self.source):
+            raise ValueError(
+                "steps[1].distill.teacher: expected another model than the student; only after a step that prunes the "
+                "model itself can teach"
+            )
         return self
 
     @model_validator(mode="after")
@@ -293,6 +306,9 @@ def _files(recipe: Recipe) -> Iterator[tuple[tuple[Step, ...], Path]]:
         if entry.finetune is not None:
             for inside, named in entry.finetune.files.items():
                 yield ("steps", number, "finetune", *inside), named
+        if entry.distill is not None:
+            for inside, named in entry.distill.files.items():
+                yield ("steps", number, "distill", *inside), named
     if recipe.evaluation is not None:
         for name, path in (("tasks", recipe.evaluation.tasks), ("texts", recipe.evaluation.texts)):
             if path is not None:
@@ -307,7 +323,8 @@ def _with_files(recipe: Recipe, files: Mapping[tuple[Step, ...], Path]) -> Recip
         for step in place[:-1]:
             part = part[step]
         part[place[-1]] = path
-        part.setdefault(f"{place[-1]}_digest", digest_file(path))
+        if place[-1] != "key_file":  # a secret, and its digest says something of it
+            part.setdefault(f"{place[-1]}_digest", digest_file(path))
     return Recipe.model_validate(data)
 
 

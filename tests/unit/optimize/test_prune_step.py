@@ -113,8 +113,8 @@ def test_a_recipe_says_what_is_wrong_with_it(texts: Path, tmp_path: Path) -> Non
         ("{texts: gone.txt, depth: 1}", "there is no file"),
         ("{texts: texts.jsonl, sparsity: 3:4}", "expected 2:4, or a share between 0 and 1 such as 0.5"),
         ("{texts: texts.jsonl, sparsity: true}", "expected 2:4, or a share between 0 and 1"),
-        ("{texts: texts.jsonl, sparsity: 2:4}", "expected a step that repairs right after it"),
-        ("{texts: texts.jsonl, sparsity: 0.5}", "expected a step that repairs right after it"),
+        ("{texts: texts.jsonl, sparsity: 2:4}", "expected a step that distills right after it (--repair)"),
+        ("{texts: texts.jsonl, sparsity: 0.5}", "expected a step that distills right after it (--repair)"),
     ):
         recipe.write_text(f"from: tiny\nto: new\nsteps:\n  - prune: {settings}\n", encoding="utf-8")
         with pytest.raises(InvalidError) as refused:

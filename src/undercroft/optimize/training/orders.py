@@ -118,6 +118,7 @@ class TrainingOrder:
         lora: For ``lora`` and ``qlora``.
         seed: Of everything that is random.
         threads: Processors to use; count. Sums depend on it, so a training that goes on keeps what it began with.
+        keeps_zeros: Weights of blocks that are zero stay so.
 
     Raises:
         InvalidError: Method and matrices do not belong together.
@@ -134,6 +135,7 @@ class TrainingOrder:
     lora: Lora | None = None
     seed: int = 0
     threads: int = 1
+    keeps_zeros: bool = False
 
     def __post_init__(self) -> None:
         if (self.method == "full") != (self.lora is None):

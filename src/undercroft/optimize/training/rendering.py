@@ -75,11 +75,11 @@ class Renderer:
         number = max(place for place, turn in enumerate(conversation.turns) if turn.is_learnt)
         before = [turn.to_message() for turn in conversation.turns[:number]]
         text = self._prompt(before, conversation.line) + conversation.turns[number].content
-        return text, self._tokens(text)
+        return text, self.tokens(text)
 
     def _answered(self, before: Sequence[Turn], answer: Turn, line: int) -> TokenSequence:
         prompt = self._prompt([turn.to_message() for turn in before], line)
-        asked, whole = self._tokens(prompt), self._tokens(prompt + answer.content)
+        asked, whole = self.tokens(prompt), self.tokens(prompt + answer.content)
         pairs = zip(asked, whole, strict=False)
         # The last tokens of a prompt may have grown together with the answer's first.
         shared = next((place for place, (one, other) in enumerate(pairs) if one != other), len(asked))
@@ -89,7 +89,7 @@ class Renderer:
     def _find_ending(self) -> int:
         turns = [("user", "a"), ("assistant", _MARK), ("user", "b")]
         text = self._prompt([{"role": role, "content": content} for role, content in turns], 0)
-        after = self._tokens(text.partition(_MARK)[2], is_beginning=False)
+        after = self.tokens(text.partition(_MARK)[2], is_beginning=False)
         if after and _is_control(self._model, after[0]):
             return after[0]
         found = read_gguf(self._model, self._model.name, with_tokens=False).integer("tokenizer.ggml.eos_token_id")
@@ -107,7 +107,16 @@ class Renderer:
             hint="give the roles that it knows, in the order that it wants",
         )
 
-    def _tokens(self, text: str, *, is_beginning: bool = True) -> tuple[int, ...]:
+    def tokens(self, text: str, *, is_beginning: bool = True) -> tuple[int, ...]:
+        """The tokens of a text; names of special tokens stand for these.
+
+        Args:
+            text: Any text.
+            is_beginning: With the mark of a text's beginning, where the model wants one.
+
+        Raises:
+            UnavailableError: The engine does not answer.
+        """
         answer = self._post("/tokenize", {"content": text, "add_special": is_beginning, "parse_special": True})
         if answer.status != 200:
             raise UnavailableError("engine-refused", f"the engine cannot cut a text: {_error(answer.body)}")

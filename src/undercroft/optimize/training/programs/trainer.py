@@ -71,6 +71,7 @@ class Trainer:
         self._steps = plan_steps(self._training, self._schedule, order["seed"], together=together)
         self._optimizer = torch.optim.AdamW(self._groups(), lr=0.0, betas=_BETAS)
         self._curve: dict[str, list[list[float]]] = {"training": [], "validation": []}
+        self._zeros = _zeros(self._network) if order["keeps_zeros"] else {}
         self._state: dict[str, Any] = {"step": 0, "best": None, "worse": 0, "read_tokens": 0, "resumed_at": []}
         if kept is not None:
             self._restore(kept)
@@ -111,10 +112,17 @@ class Trainer:
             raise _DivergedError(state["step"] + 1, total)
         torch.nn.utils.clip_grad_norm_(list(learnt(self._network).values()), self._schedule["clip"])
         self._optimizer.step()
+        self._keep_zeros()
         self._optimizer.zero_grad(set_to_none=True)
         state["step"] += 1
         self._curve["training"].append([state["step"], total])
         _say("trained", state["step"], len(self._steps), loss=total)
+
+    def _keep_zeros(self) -> None:
+        own = learnt(self._network) if self._zeros else {}
+        with torch.no_grad():
+            for name, zeros in self._zeros.items():
+                own[name].masked_fill_(zeros, 0.0)
 
     def _evaluate(self) -> None:
         if self._validation is None:
@@ -219,6 +227,12 @@ def _marks(steps: int, evaluations: int) -> set[int]:
 def _values(network: Any) -> int:
     """Weights of a model; one in four bits counts as one."""
     return sum(one.numel() * (2 if one.dtype == torch.uint8 else 1) for one in network.parameters())
+
+
+def _zeros(network: Any) -> dict[str, torch.Tensor]:
+    """Where matrices of blocks are zero."""
+    own = {name: one.detach() for name, one in learnt(network).items() if one.dim() > 1 and ".layers." in name}
+    return {name: one == 0 for name, one in own.items() if bool((one == 0).any())}
 
 
 def _say(event: str, step: int, steps: int, **more: Any) -> None:

@@ -1,0 +1,67 @@
+"""``undercroft optimize distill``: a smaller model learns from a larger one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from undercroft.cli.optimize_job import Detach, DryRun, do_recipe, suggested_name
+from undercroft.cli.output import AsJson, Reason
+from undercroft.core.errors import InvalidError
+from undercroft.optimize.recipes import make_recipe
+
+
+def distill(
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help="A registered GGUF; a new model is made of it.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FILE", help="Texts, or JSON lines of conversations, to be taught on.")
+    ],
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", metavar="TEACHER", help="A registered GGUF that expects it better.")
+    ] = None,
+    served: Annotated[
+        str | None, typer.Option("--served", metavar="URL", help="A server where the teacher answers; method answers.")
+    ] = None,
+    served_model: Annotated[
+        str | None, typer.Option("--served-model", metavar="NAME", help="What the teacher is called there.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", metavar="FILE", help="With the key for that server.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="logits: what it expects at each token; answers: what it says.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", help="Softens what both expect; 1.")] = None,
+    share: Annotated[
+        float | None, typer.Option("--share", help="Of the teacher; the rest is the data itself; 1.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option("--rate", help="Highest learning rate; 2e-5.")] = None,
+    epochs: Annotated[float | None, typer.Option("--epochs", help="How often all is read; 3.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the new model; else made of STUDENT.")] = None,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    because: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Teach a small model what a large one expects, or what it answers; needs: undercroft engine install train."""
+    given = {
+        "teacher": teacher,
+        "method": method or ("answers" if served is not None else None),
+        "temperature": temperature,
+        "share": share,
+        "rate": rate,
+        "epochs": epochs,
+    }
+    settings: dict[str, Any] = {"data": data, **{key: value for key, value in given.items() if value is not None}}
+    if served is not None:
+        if served_model is None:
+            raise InvalidError("no-served-model", "expected the name of the teacher there", hint="--served-model NAME")
+        settings["served"] = {"url": served, "model": served_model}
+        if key_file is not None:
+            settings["served"]["key_file"] = key_file
+    elif served_model is not None or key_file is not None:
+        raise InvalidError("no-server", "expected the address of the server, too", hint="--served URL")
+    values = {"from": student, "to": name or suggested_name(student, "distilled"), "steps": [{"distill": settings}]}
+    do_recipe(make_recipe(values), dry_run, detach, because, as_json)
