@@ -13,6 +13,11 @@ from undercroft.core.ids import new_api_key
 from undercroft.serving.snapshot import DeploymentEntry, KeyEntry, NameEntry, ReleaseEntry
 
 SAID = {"messages": [{"role": "user", "content": "hello"}]}
+BODIES: dict[str, Any] = {
+    "/v1/chat/completions": SAID,
+    "/v1/completions": {"prompt": "x"},
+    "/v1/responses": {"input": "x"},
+}
 ADAPTERS = ("polite", "terse")
 NONE, POLITE, TERSE = (
     [{"id": 0, "scale": float(wanted == "polite")}, {"id": 1, "scale": float(wanted == "terse")}]
@@ -74,11 +79,10 @@ def test_every_route_names_the_adapters(base: DoorProcess, engine: Upstream, mod
 @pytest.mark.parametrize(
     "field", [{"lora": [{"id": 1, "scale": 1.0}]}, {"adapter": "terse"}, {"id_slot": 0}, {"cache_prompt": True}]
 )
-@pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+@pytest.mark.parametrize("route", sorted(BODIES))
 def test_no_field_overrides_the_name(base: DoorProcess, engine: Upstream, route: str, field: dict[str, Any]) -> None:
     """What would choose an adapter, a slot or a cache by itself is refused on every route, and no engine sees it."""
-    own = {"/v1/chat/completions": SAID, "/v1/completions": {"prompt": "x"}, "/v1/responses": {"input": "x"}}[route]
-    reply = base.post(route, {"model": "polite", **own, **field})
+    reply = base.post(route, {"model": "polite", **BODIES[route], **field})
     assert (reply.status, reply.error["code"]) == (400, "refused-field")
     assert engine.received == []
 
