@@ -1,4 +1,4 @@
-"""One suite for every engine: llama.cpp as a wheel, llama.cpp as a binary (a fake that is a real process), external."""
+"""One suite for every engine: llama.cpp as a wheel, stand-ins of llama.cpp and vLLM (real processes), external."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_says_what_it_can_do(engine: Bench, record: EngineRecord) -> None:
     assert found.tasks == {"chat", "completions"}
     assert found.context_tokens == 256
     assert found.slots == engine.spec.slots
-    assert found.protocol == ("openai" if engine.kind == "external" else "llama.cpp")
+    assert found.protocol == ("openai" if engine.kind in ("external", "vllm") else "llama.cpp")
 
 
 def test_warms_up_with_a_real_request(engine: Bench, record: EngineRecord) -> None:
@@ -145,6 +145,20 @@ def test_stop_ends_what_does_not_listen(engine: Bench, record: EngineRecord) -> 
     assert replica_processes(engine.spec.run_dir) == []
     if engine.server is not None:
         assert engine.server.poll() is None
+
+
+def test_counts_what_it_computed(engine: Bench, record: EngineRecord) -> None:
+    """Tokens of prompts are counted from one look to the next, and nothing runs or waits in between."""
+    before = engine.engine.figures(record)
+    assert before is not None
+    assert chat(record, "one two three four five").status == 200
+    after = engine.engine.figures(record)
+    assert after is not None
+    assert (after.running or 0, after.waiting or 0) == (0, 0)
+    if engine.kind in ("wheel", "vllm"):
+        assert before.prompt_tokens is not None
+        assert after.prompt_tokens is not None
+        assert after.prompt_tokens >= before.prompt_tokens + 5
 
 
 def test_idle_is_not_busy(engine: Bench, record: EngineRecord) -> None:

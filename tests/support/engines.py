@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support import fake_llama_server
+from tests.support import fake_llama_server, fake_vllm
 from tests.support.ggufs import write_chat_model
 from undercroft.core.ids import new_id
 from undercroft.core.settings import EngineSettings
@@ -23,7 +23,8 @@ from undercroft.engines import wire
 from undercroft.engines.all import engines
 from undercroft.engines.contract import Engine, EngineRecord, EngineSpec, Health, Task
 
-KINDS = ("wheel", "binary", "external")
+KINDS = ("wheel", "binary", "vllm", "external")
+_ENGINES = {"wheel": "llama.cpp", "binary": "llama.cpp", "vllm": "vllm", "external": "external"}
 
 
 @dataclass
@@ -85,7 +86,12 @@ def bench(kind: str, folder: Path) -> Iterator[Bench]:
     if kind == "external":
         server, url, key_file = serve_external(folder, model)
         spec = replace(spec, model_path=None, url=url, key_file=key_file, upstream_model="upstream")
-    engine = engines(settings)["external" if kind == "external" else "llama.cpp"]
+    if kind == "vllm":
+        published = folder / "published"
+        published.mkdir()
+        (published / "config.json").write_text("{}", encoding="utf-8")
+        spec = replace(spec, model_path=published, environment=fake_vllm.install(folder / "vllm"))
+    engine = engines(settings)[_ENGINES[kind]]
     try:
         yield Bench(kind, settings, engine, spec, server)
     finally:

@@ -98,7 +98,7 @@ def create(
     model: Annotated[str | None, typer.Argument(help="A registered model; not for --engine external.")] = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; default: the model's name.")] = None,
     engine: Annotated[
-        str | None, typer.Option(help="llama.cpp or external; default: what runs the model's format.")
+        str | None, typer.Option(help="llama.cpp, vllm or external; default: what runs the model's format.")
     ] = None,
     url: Annotated[str | None, typer.Option(help="Base URL of an external engine, without /v1.")] = None,
     upstream_model: Annotated[str | None, typer.Option(help="What the external engine calls the model.")] = None,

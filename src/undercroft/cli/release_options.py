@@ -45,7 +45,9 @@ PromptFile = Annotated[
 System = Annotated[
     str | None, typer.Option("--system", metavar="TEXT", callback=typed, help="The system prompt; empty: none.")
 ]
-Engine = Annotated[str | None, typer.Option("--engine", help="llama.cpp or external; default: by the model's format.")]
+Engine = Annotated[
+    str | None, typer.Option("--engine", help="llama.cpp, vllm or external; default: by the model's format.")
+]
 Url = Annotated[str | None, typer.Option("--url", help="Base URL of an external engine, without /v1.")]
 UpstreamModel = Annotated[
     str | None, typer.Option("--upstream-model", help="What the external engine calls the model.")

@@ -54,6 +54,9 @@ class Health(StrEnum):
     DEAD = "dead"  # the process is gone, or for external: nobody accepts connections
 
 
+Dtype = Literal["auto", "float16", "bfloat16", "float32"]
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """A LoRA that is loaded beside the model.
@@ -78,7 +81,7 @@ class EngineSpec:
         task: What the model is for.
         run_dir: The replica's own folder, mode 0700; socket, key and record lie here.
         log_path: The engine's output is appended here, and rotated.
-        model_path: Weights; None for ``external``.
+        model_path: Weights: a file, or a folder with a published model's files; None for ``external``.
         context_tokens: Tokens of one request, prompt and answer together; per slot.
         slots: Requests computed at the same time.
         threads: CPU threads; 0 means the physical cores there are.
@@ -87,6 +90,11 @@ class EngineSpec:
         chat_template: Jinja text in place of the model's own; None keeps it.
         adapters: LoRAs, loaded with scale 0 and chosen per request.
         memory_limit_bytes: Most private memory of the process; None is no limit.
+        environment: Folder of the Python environment that the engine is installed in; None for one that is built in.
+        dtype: Of weights and activations while computing; ``auto`` is as the model says. Not for llama.cpp.
+        gpus: That share every layer; 0 computes on processors. Not for llama.cpp.
+        gpu_memory_ratio: Share of each of these that is taken at the start, 0 to 1; None without GPUs.
+        cache_bytes: Of keys and values, taken at the start; None where the engine reckons by itself.
         seal_required: Refuse to start where the kernel gives no empty network.
         url: Base URL of an ``external`` engine, without ``/v1``.
         upstream_model: What an ``external`` engine calls the model; None means ``name``.
@@ -107,6 +115,11 @@ class EngineSpec:
     chat_template: str | None = None
     adapters: tuple[Adapter, ...] = ()
     memory_limit_bytes: int | None = None
+    environment: Path | None = None
+    dtype: Dtype = "auto"
+    gpus: int = 0
+    gpu_memory_ratio: float | None = None
+    cache_bytes: int | None = None
     seal_required: bool = False
     url: str | None = None
     upstream_model: str | None = None
@@ -217,8 +230,33 @@ class EngineMemory:
     gpu_bytes: Mapping[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """What an engine says of itself in its ``/metrics``. Counters begin with its start; None is not said.
+
+    Args:
+        running: Requests that are computed now.
+        waiting: Requests that wait in the engine.
+        cache_ratio: Share of the cache of keys and values that is in use, 0 to 1.
+        prompt_tokens: Of all prompts; counter.
+        answer_tokens: Of all answers; counter.
+        prefix_asked_tokens: Prompt tokens that were looked for in the cache of earlier prompts; counter.
+        prefix_found_tokens: Of these, tokens that were found and not computed again; counter.
+        preemptions: Requests that had to give up their cache for others and begin again; counter.
+    """
+
+    running: float | None = None
+    waiting: float | None = None
+    cache_ratio: float | None = None
+    prompt_tokens: float | None = None
+    answer_tokens: float | None = None
+    prefix_asked_tokens: float | None = None
+    prefix_found_tokens: float | None = None
+    preemptions: float | None = None
+
+
 class Engine(Protocol):
-    """One program that runs models. Real: llama.cpp, external. In tests: a fake that is a real process."""
+    """One program that runs models. In tests the programs are stand-ins, which are real processes, too."""
 
     name: str
 
@@ -249,6 +287,10 @@ class Engine(Protocol):
         Raises:
             UnavailableError: It did not answer, or with an error.
         """
+        ...
+
+    def figures(self, record: EngineRecord) -> EngineFigures | None:
+        """What it counted so far; None where it counts nothing, or did not answer."""
         ...
 
     def memory(self, record: EngineRecord) -> EngineMemory | None:

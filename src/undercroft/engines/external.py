@@ -13,7 +13,17 @@ from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.core.settings import EngineSettings
 from undercroft.engines import records, wire
-from undercroft.engines.contract import Capabilities, EngineMemory, EngineRecord, EngineSpec, Health, Task, WarmUp
+from undercroft.engines.contract import (
+    Capabilities,
+    EngineFigures,
+    EngineMemory,
+    EngineRecord,
+    EngineSpec,
+    Health,
+    Task,
+    WarmUp,
+)
+from undercroft.engines.figures import read_figures
 from undercroft.engines.first_request import ROUTES, first_request
 
 _LOOK_SECONDS = 5.0
@@ -94,6 +104,10 @@ class External:
         path, body = first_request(spec.task, record.upstream_model or spec.name, max_tokens=1)
         _ask(record, "POST", path, body, timeout_seconds=timeout_seconds)
         return WarmUp(time.monotonic() - begun, None)
+
+    def figures(self, record: EngineRecord) -> EngineFigures | None:
+        """See the contract."""
+        return read_figures(record)
 
     def memory(self, record: EngineRecord) -> EngineMemory | None:
         """Always None: it is another machine's matter."""

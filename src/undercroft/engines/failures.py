@@ -18,24 +18,37 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (
             r"std::bad_alloc|cannot allocate memory|(?:failed|unable) to allocate|insufficient memory|out of memory"
             r"|MemoryError|(?:what\(\)|error loading model):\s+Resource temporarily unavailable"
-            r"|OpenBLAS error: Memory allocation|failed to map segment from shared object",
+            r"|OpenBLAS error: Memory allocation|failed to map segment from shared object"
+            r"|less than requested memory for kv|No available memory for the cache blocks"
+            r"|larger than the available KV cache memory|less than desired GPU memory utilization",
             "it ran out of memory",
         ),
-        (r"couldn't bind HTTP server socket", "it could not listen on its socket"),
+        (r"couldn't bind HTTP server socket|address already in use", "it could not listen on its socket"),
         (r"error: invalid argument|error: unknown argument|unrecognized arguments", "it does not know a flag"),
         (r"undercroft: cannot run ", "its program could not be run"),
         (r"error while loading shared libraries:", "a library of its program is missing"),
         (r"No module named '", "its program is not installed"),
-        (r"unknown model architecture", "it does not know the model's architecture"),
+        (
+            r"unknown model architecture|does not recognize this architecture"
+            r"|Model architectures \[.*\] are not supported",
+            "it does not know the model's architecture",
+        ),
+        (r"is greater than the derived max_model_len", "its context is longer than the model was made for"),
+        (r"Couldn't instantiate the backend tokenizer|Can't load tokenizer", "its tokenizer cannot be read"),
+        (r"SafetensorError|Error while deserializing header", "its model cannot be loaded"),
         (r"chat template parsing error|failed to initialize chat template", "its chat template cannot be read"),
         (r"failed to (?:load|apply|init) lora|failed to load.*adapter", "an adapter cannot be loaded"),
         (r"error loading model|failed to load model|invalid magic", "its model cannot be loaded"),
         (r"CUDA error", "the GPU reported an error"),
         (r"GGML_ASSERT\(", "it stopped at a check of its own"),
+        (r"Engine core proc \S+ died", "one of its processes ended"),
     )
 )
-# llama.cpp marks its lines: time since start, level, function.
+# llama.cpp marks its lines: time since start, level, function. vLLM: process, level, date, time, place.
 _MARK = re.compile(r"^\s*[\d.]+ ([A-Z]) \s*(?:\w+\s+)?(?=\S)")
+_VLLM_MARK = re.compile(r"^\(\w+ pid=\d+\) (?:(?:DEBUG|INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] )?")
+# What Python says at the end of a traceback; of several the first is what the others follow from.
+_EXCEPTION = re.compile(r"^(?!.*Error: Engine core init)(?:[\w.]+(?:Error|Exception): |Value error, )(?=\S)")
 _HAS_LOADED = re.compile(r"listens on |server is listening|model loaded", re.IGNORECASE)
 
 
@@ -73,6 +86,10 @@ def _detail(output: str) -> str | None:
     errors = _errors(output)
     if errors:
         return _clean(errors[-1] if _HAS_LOADED.search(output) else errors[0])
+    plain = (_VLLM_MARK.sub("", line) for line in output.splitlines())
+    raised = next((line for line in plain if _EXCEPTION.match(line)), None)
+    if raised is not None:
+        return _clean(raised)
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("undercroft: the engine ")]
     return _clean(lines[-1]) if lines else None
 
@@ -94,5 +111,6 @@ def _ending(status: int | None) -> str | None:
 
 def _clean(line: str) -> str:
     """Without colours and control characters: an engine's output is not trusted."""
-    text = _MARK.sub("", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line))
+    text = _VLLM_MARK.sub("", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line))
+    text = _MARK.sub("", text).removeprefix("  Value error, ")
     return "".join(c for c in text if c.isprintable()).strip()[:_DETAIL_LIMIT]

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from undercroft.engines.outputs import RotatingLog, starting_line
-from undercroft.engines.sealing import kernel, landlock, namespaces, seccomp
+from undercroft.engines.sealing import kernel, landlock, namespaces, private_folders, seccomp
 
 ENDING_FILE = "ending.json"
 _TAIL_BYTES = 16 * 1024
@@ -47,6 +47,8 @@ class LaunchOrder:
         memory_limit_bytes: Most private memory; None is no limit.
         seal_required: Refuse to start it where the kernel gives no empty network.
         needs_loopback: It listens on a TCP port of this machine, so that an empty network is not possible.
+        has_parts: It is several processes that connect to each other: in its own empty network its own loopback is up,
+            and folders in which sockets of others could lie are empty ones of its own.
     """
 
     replica_id: str
@@ -59,6 +61,7 @@ class LaunchOrder:
     memory_limit_bytes: int | None
     seal_required: bool
     needs_loopback: bool
+    has_parts: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -86,6 +89,8 @@ def _leave_sealed(order: LaunchOrder) -> str | None:
         os.close(answer_read)
         try:
             namespaces.enter_empty_network()
+            if order.has_parts:
+                namespaces.raise_loopback()
         except OSError as error:
             os.write(answer_write, f"this kernel allows no empty network here ({_reason(error)})".encode())
             os._exit(1)
@@ -138,6 +143,8 @@ def _pump(output: int, log: RotatingLog, engine: int) -> None:
             if not piece:
                 sources.remove(output)  # it closed its output and lives on
         status = _ended(engine)
+    with contextlib.suppress(OSError):
+        os.killpg(engine, signal.SIGKILL)  # processes that it started and did not end
     os.set_blocking(output, False)
     try:
         while rest := os.read(output, 65536):
@@ -178,8 +185,9 @@ def describe_ending(status: int) -> str:
 
 def _become_engine(order: LaunchOrder, refusal: str | None, output: int) -> NoReturn:
     """The engine's process: shuts itself in, reports, waits for the word, executes the program."""
-    notes = _shut_in(order)
-    sealed = "sealed: its network has no interface but a loopback that is down"
+    notes = _shut_in(order, is_sealed=refusal is None)
+    loopback = "one of its own" if order.has_parts else "one that is down"
+    sealed = f"sealed: its network has no interface but a loopback, {loopback}"
     network = sealed if refusal is None else f"not sealed: {refusal}"
     # Inside a process namespace getpid is small; /proc, which is still the one outside, knows the number there.
     pid = int(os.readlink("/proc/self")) if kernel.IS_LINUX else os.getpid()
@@ -197,7 +205,7 @@ def _become_engine(order: LaunchOrder, refusal: str | None, output: int) -> NoRe
         os._exit(127)
 
 
-def _shut_in(order: LaunchOrder) -> list[str]:
+def _shut_in(order: LaunchOrder, *, is_sealed: bool) -> list[str]:
     """Everything but the network. Returns what is in force or not, in plain words."""
     os.setpgid(0, 0)
     os.umask(0o077)
@@ -208,19 +216,32 @@ def _shut_in(order: LaunchOrder) -> list[str]:
         resource.setrlimit(resource.RLIMIT_DATA, (order.memory_limit_bytes, order.memory_limit_bytes))
     if not kernel.IS_LINUX:
         return []
+    if order.has_parts and is_sealed:
+        # Beside the replicas' folders lie the sockets of control and of the doors.
+        kept = [Path(path) for path in (*order.readable, order.run_dir)]
+        private_folders.hide(more=[Path(order.run_dir).parent.parent], kept=kept)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, int(signal.SIGKILL))
     with contextlib.suppress(OSError):  # a container may show this read-only
         Path("/proc/self/oom_score_adj").write_text(str(_OUT_OF_MEMORY_SCORE), encoding="ascii")
     namespaces.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    writable = [Path(path) for path in (order.run_dir, *order.devices)]
-    return [
+    scratch = private_folders.SCRATCH if order.has_parts else ()
+    writable = [Path(path) for path in (order.run_dir, *order.devices, *scratch)]
+    may_use_tcp = order.needs_loopback or order.has_parts
+    notes = [
         _attempt(
             "files limited by Landlock",
             lambda: landlock.restrict(
-                readable=[Path(path) for path in order.readable], writable=writable, may_use_tcp=order.needs_loopback
+                readable=[Path(path) for path in order.readable], writable=writable, may_use_tcp=may_use_tcp
             ),
-        ),
+        )
+    ]
+    if order.has_parts:
+        reach = "only its own processes" if is_sealed else "anybody"
+        seccomp_note = f"its processes connect to each other, so that it can connect to {reach}"
+        return [*notes, _attempt(seccomp_note, lambda: seccomp.restrict(may_listen_on_tcp=True, may_connect=True))]
+    return [
+        *notes,
         _attempt(
             "outgoing connections refused by seccomp",
             lambda: seccomp.restrict(may_listen_on_tcp=order.needs_loopback),

@@ -18,6 +18,7 @@ from undercroft.core.settings import EngineSettings
 from undercroft.engines import llamacpp_options, own_process, spawning, wire
 from undercroft.engines.contract import (
     Capabilities,
+    EngineFigures,
     EngineMemory,
     EngineRecord,
     EngineSpec,
@@ -25,6 +26,7 @@ from undercroft.engines.contract import (
     Task,
     WarmUp,
 )
+from undercroft.engines.figures import read_figures
 from undercroft.engines.first_request import ROUTES, first_request
 from undercroft.engines.launcher import LaunchOrder
 from undercroft.engines.memory import used_memory
@@ -97,6 +99,10 @@ class LlamaCpp:
         seconds = time.monotonic() - begun
         rate = (answer.get("timings") or {}).get("predicted_per_second") if spec.task is Task.GENERATE else None
         return WarmUp(seconds, float(rate) if rate else None)
+
+    def figures(self, record: EngineRecord) -> EngineFigures | None:
+        """See the contract."""
+        return read_figures(record)
 
     def memory(self, record: EngineRecord) -> EngineMemory | None:
         """See the contract."""

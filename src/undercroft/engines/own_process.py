@@ -52,13 +52,16 @@ class Place:
     key_file: Path
 
 
-def start(spec: EngineSpec, *, engine: str, order: Callable[[Place], LaunchOrder]) -> EngineRecord:
+def start(
+    spec: EngineSpec, *, engine: str, order: Callable[[Place], LaunchOrder], upstream_model: str | None = None
+) -> EngineRecord:
     """Begins a replica and returns at once; its record is already in its folder, which is made here.
 
     Args:
         spec: What is to run.
         engine: Name of the engine, for the record.
         order: What to start, once it is known where it is to listen.
+        upstream_model: What requests have to call the model; None where the engine does not look.
 
     Raises:
         UnavailableError: The process cannot be started, or not sealed where that is required.
@@ -67,7 +70,7 @@ def start(spec: EngineSpec, *, engine: str, order: Callable[[Place], LaunchOrder
         spec.log_path.parent.mkdir(parents=True, exist_ok=True)
         spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         spec.run_dir.chmod(0o700)
-        return _start_in(spec, engine, order)
+        return _start_in(spec, engine, order, upstream_model)
     except OSError as error:
         records.remove(spec.run_dir)
         raise UnavailableError(
@@ -78,7 +81,9 @@ def start(spec: EngineSpec, *, engine: str, order: Callable[[Place], LaunchOrder
         raise
 
 
-def _start_in(spec: EngineSpec, engine: str, make_order: Callable[[Place], LaunchOrder]) -> EngineRecord:
+def _start_in(
+    spec: EngineSpec, engine: str, make_order: Callable[[Place], LaunchOrder], upstream_model: str | None
+) -> EngineRecord:
     key_file = spec.run_dir / KEY_FILE
     write_atomically(key_file, secrets.token_urlsafe(32).encode())
     socket_path = spec.run_dir / _SOCKET_FILE
@@ -103,6 +108,7 @@ def _start_in(spec: EngineSpec, engine: str, make_order: Callable[[Place], Launc
             is_sealed=namespaces.has_empty_network(launched.process.pid),
             seal_note=note if refusal is None else f"{note}, because {refusal}",
             started_at=to_iso(utc_now()),
+            upstream_model=upstream_model,
             run_dir=str(spec.run_dir),
             log_path=str(spec.log_path),
         )

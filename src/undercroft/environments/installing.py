@@ -170,6 +170,9 @@ def _make(environment: Environment, recipe: EnvironmentRecipe, pip_arguments: Se
         say(f"installing {len(recipe.requirements)} packages and what they need")
         pip = [str(environment.python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
         _run([*pip, "install", *pip_arguments, *recipe.requirements], recipe, environment, log, say)
+        if recipe.dropped:
+            say(f"removing {', '.join(recipe.dropped)}")
+            _run([*pip, "uninstall", "--yes", *recipe.dropped], recipe, environment, log, say)
         for source in recipe.sources:
             say(f"taking a part of {source.package} {source.version}")
             _take(source, pip, recipe, environment, log, pip_arguments, say)

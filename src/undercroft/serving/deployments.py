@@ -15,7 +15,7 @@ from undercroft.core.clock import from_iso, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.core.ids import check_name
 from undercroft.core.wrong_values import problem_of
-from undercroft.engines.contract import Task
+from undercroft.engines.contract import Dtype, Task
 from undercroft.engines.external import check_url
 from undercroft.registry.licences import LicenceGate
 from undercroft.registry.releases import store
@@ -26,6 +26,8 @@ from undercroft.storage import journal
 from undercroft.storage.database import Database
 from undercroft.storage.tables import deployments, models, promotions
 
+# What only vllm takes, and what it does not.
+_OF_VLLM, _NOT_OF_VLLM = ("dtype", "gpus", "gpu_memory_ratio"), ("gpu_layers",)
 # What only an external engine has; of a release and never of a machine.
 _OF_ENGINE = ("url", "upstream_model", "key_file")
 
@@ -41,6 +43,11 @@ class DeploymentSettings(BaseModel):
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of a replica.")
     gpu_layers: int = Field(-1, ge=-1, le=10_000, description="Layers on a GPU; -1 is all that fit.")
     cache_type: Literal["f16", "q8_0", "q4_0"] = Field("f16", description="How keys and values are kept.")
+    dtype: Dtype = Field("auto", description="vllm: type of weights while computing; auto is as the model says.")
+    gpus: int = Field(0, ge=0, le=64, description="vllm: GPUs that share every layer; 0 is as many as are needed.")
+    gpu_memory_ratio: float = Field(
+        0.0, ge=0, le=0.98, description="vllm: share of each GPU's memory that is taken; 0 is what the plan says."
+    )
     memory_limit_bytes: int = Field(0, ge=0, description="Most private memory of a replica.")
     load: Literal["always", "on-demand"] = Field("always", description="Load at start, or with the first request.")
     idle_unload_seconds: float = Field(0.0, ge=0, le=31_536_000, description="Unload after this idle time; 0 is never.")
@@ -186,12 +193,26 @@ def _check_shape(name: str, engine: EngineName, model: str | None, settings: Dep
             raise InvalidError("no-key-file", f"deployment {name!r}: there is no file {settings.key_file}")
     elif model is None or settings.url is not None:
         raise InvalidError("bad-deployment", f"deployment {name!r} on {engine} needs a model and takes no --url")
+    _refuse_others(name, engine, settings)
     if settings.adapters and (engine != ADAPTER_ENGINE or settings.task not in (None, "generate")):
         raise InvalidError(
             "no-adapters-here",
             f"deployment {name!r}: adapters need the engine {ADAPTER_ENGINE} and the task generate, got {engine} and "
             f"{settings.task or 'the task of its model'}",
             hint="leave --adapter out",
+        )
+
+
+def _refuse_others(name: str, engine: EngineName, settings: DeploymentSettings) -> None:
+    """Refuses settings that the engine would not heed."""
+    others = _NOT_OF_VLLM if engine == "vllm" else _OF_VLLM
+    plain = DeploymentSettings.model_construct()
+    given = [one for one in others if getattr(settings, one) != getattr(plain, one)]
+    if given:
+        raise InvalidError(
+            "not-of-this-engine",
+            f"deployment {name!r}: the engine {engine} does not heed {', '.join(given)}",
+            hint="leave it out",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -14,18 +15,25 @@ from undercroft.core.errors import UndercroftError
 from undercroft.core.home import Home
 from undercroft.engines.contract import EngineSpec, Task
 from undercroft.engines.memory_limit import KV_BYTES_PER_VALUE
+from undercroft.engines.onnxruntime import inputs_at_once
+from undercroft.environments.installed import needed
+from undercroft.environments.recipes import find
 from undercroft.hardware.detection import detect
 from undercroft.hardware.machine import Machine
 from undercroft.planning.calibration import Quantity
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.memory import forecast_memory
+from undercroft.planning.memory_vllm import LINEAR_BITS
 from undercroft.planning.speed import decode_forecast, forecast_speed, kind_of
+from undercroft.planning.targets import Target
 from undercroft.planning.this_machine import target_here
+from undercroft.planning.vllm_launch import vllm_launch
 from undercroft.registry.entries import Model
 from undercroft.registry.stored_shapes import stored_shape
 from undercroft.serving.accuracy import read_corrections
+from undercroft.serving.deployments import DeploymentSettings
 from undercroft.serving.ledger import HOST, Figure, ReplicaForecast
-from undercroft.serving.specs import Template
+from undercroft.serving.specs import Template, placed
 from undercroft.storage.database import Database
 
 _log = structlog.get_logger("forecasting")
@@ -56,6 +64,15 @@ def guess(model: Model, spec: EngineSpec) -> ReplicaForecast:
 
 class Forecaster(Protocol):
     """Forecasts for this machine."""
+
+    def place(self, template: Template, model: Model, settings: DeploymentSettings) -> Template:
+        """The template of a vllm replica with what the plan decides: accelerators, shares, cache; and its environment.
+
+        Raises:
+            UnavailableError: Its environment is not installed.
+            InvalidError: The model's shape cannot be read, or the GPUs that were asked for are not there.
+        """
+        ...
 
     def forecast(self, template: Template, model: Model | None) -> ReplicaForecast | None:
         """What a replica of a template will take; None for an engine that runs elsewhere."""
@@ -95,8 +112,24 @@ class MachineForecaster:
             return None
         key = (template.digest, self._pairs)
         if key not in self._known:
-            self._known[key] = self._make(template.spec, model)
+            self._known[key] = self._make(template, model)
         return self._known[key]
+
+    def place(self, template: Template, model: Model, settings: DeploymentSettings) -> Template:
+        """See `Forecaster`."""
+        target = self._target()
+        environment = needed(self._home, find(recipe_of_vllm(target)))
+        with self._database.read() as connection:
+            shape = stored_shape(self._home, connection, model)
+        launch = vllm_launch(
+            shape,
+            workload_of(template, has_gpu_engine=True, stored=model.facts.quantization),
+            target,
+            gpus=settings.gpus,
+            gpu_memory_ratio=settings.gpu_memory_ratio,
+        )
+        self._has_gpu_engine = self._has_gpu_engine or launch.gpus > 0
+        return placed(template, model, environment.folder, launch)
 
     def learnt(self) -> None:
         """More pairs were kept: forecasts are made anew."""
@@ -113,25 +146,34 @@ class MachineForecaster:
             if not a.is_unified and a.memory_bytes is not None and a.free_bytes is not None
         }
 
-    def _make(self, spec: EngineSpec, model: Model) -> ReplicaForecast:
+    def _make(self, template: Template, model: Model) -> ReplicaForecast:
         shape = self._shape(model)
         if shape is None:
-            return guess(model, spec)
+            return guess(model, template.spec)
         try:
-            return self._from_shape(shape, spec, model)
+            return self._from_shape(shape, template, model)
         except UndercroftError as error:
             _log.warning("no forecast", model=model.name, error=error.message)
-            return guess(model, spec)
+            return guess(model, template.spec)
 
-    def _from_shape(self, shape: ModelShape, spec: EngineSpec, model: Model) -> ReplicaForecast:
+    def _target(self) -> Target:
         with self._database.read() as connection:
-            target = target_here(self._current_machine(), connection, self._home.root)
+            return target_here(self._current_machine(), connection, self._home.root)
+
+    def _from_shape(self, shape: ModelShape, template: Template, model: Model) -> ReplicaForecast:
+        target = self._target()
+        if template.engine == "vllm":
+            target = replace(target, accelerators=target.accelerators[: template.spec.gpus])
+        with self._database.read() as connection:
             learnt = read_corrections(connection)
-        work = workload_of(spec, has_gpu_engine=self._has_gpu_engine)
+        work = workload_of(template, has_gpu_engine=self._has_gpu_engine, stored=model.facts.quantization)
         memory = forecast_memory(shape, work, target)
         kind = kind_of(shape, work, target, memory.gpu_layers)
         speed = forecast_speed(shape, work, target, memory)
-        on_gpus = {a.id: memory.in_pool(a.id) for a in target.accelerators}
+        ratio = template.spec.gpu_memory_ratio  # vLLM takes its share whole, whatever it needs of it
+        on_gpus = {
+            a.id: memory.in_pool(a.id) if ratio is None else int(ratio * a.total_bytes) for a in target.accelerators
+        }
         plain: dict[Quantity, float] = {
             Quantity.PRIVATE_BYTES: memory.in_pool(HOST, with_files=False),
             Quantity.FILE_BYTES: memory.in_pool(HOST) - memory.in_pool(HOST, with_files=False),
@@ -172,14 +214,36 @@ class MachineForecaster:
         return self._machine
 
 
-def workload_of(spec: EngineSpec, *, has_gpu_engine: bool) -> Workload:
-    """A replica's spec in the words of planning."""
+def recipe_of_vllm(target: Target) -> str:
+    """The environment in which vLLM runs on a machine."""
+    return "vllm-cuda" if any(one.vendor == "nvidia" for one in target.accelerators) else "vllm"
+
+
+def workload_of(template: Template, *, has_gpu_engine: bool, stored: str) -> Workload:
+    """A replica in the words of planning.
+
+    Args:
+        template: What it is started with.
+        has_gpu_engine: Whether llama.cpp can use accelerators.
+        stored: How most weights are stored, as the model's files say; vLLM computes with half precision where that is
+            more.
+    """
+    spec = template.spec
+    is_vllm = template.engine == "vllm"
     return Workload(
-        engine="llama.cpp",
+        engine=template.engine,
+        quantization=_vllm_type(stored, spec.dtype) if is_vllm else "",
         context_tokens=spec.context_tokens,
-        slots=spec.slots,
+        slots=inputs_at_once(spec) if template.engine == "onnxruntime" else spec.slots,
         cache_type=spec.cache_type,
-        gpu_layers=spec.gpu_layers if has_gpu_engine else 0,
+        gpu_layers=-1 if is_vllm else spec.gpu_layers if has_gpu_engine else 0,
         is_embedding=spec.task is not Task.GENERATE,
         adapters_bytes=sum(adapter.path.stat().st_size for adapter in spec.adapters if adapter.path.exists()),
     )
+
+
+def _vllm_type(stored: str, dtype: str) -> str:
+    name = stored.upper()
+    if name in LINEAR_BITS and LINEAR_BITS[name] < LINEAR_BITS["F16"]:
+        return name
+    return "F32" if dtype == "float32" else "BF16"

@@ -256,6 +256,8 @@ class Reconciler:
                 described = as_shrunk(deployment, course)
                 beside = load_adapters(self._home, connection, deployment.settings.adapters)
                 template = specs.template_for(described, model, path, self._settings.engines, beside)
+                if model is not None and template.engine == "vllm":
+                    template = self._allocator.forecaster.place(template, model, deployment.settings)
                 found[deployment.name] = template
                 self._allocator.describe(template, model)
                 course.obstacle = ""

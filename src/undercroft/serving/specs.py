@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from undercroft.catalog.engines import EngineName
 from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
 from undercroft.core.ids import new_id
 from undercroft.core.settings import EngineSettings
 from undercroft.engines.contract import EngineSpec, Task
 from undercroft.engines.memory_limit import default_memory_limit
+from undercroft.planning.vllm_launch import VllmLaunch
 from undercroft.registry.models import Model
 from undercroft.serving.adapters import LoadedAdapter
 from undercroft.serving.deployments import Deployment
@@ -21,6 +23,11 @@ from undercroft.serving.deployments import Deployment
 # A model's own context can be larger than its cache fits in memory; without a wish, no more than this is taken.
 _LARGEST_DEFAULT_CONTEXT_TOKENS = 8192
 _UNKNOWN_CONTEXT_TOKENS = 2048
+# What a process of vLLM's may take beside weights and cache: several times what was seen with a model of no size.
+_VLLM_SPARE_BYTES = 4 * 1024**3
+# What was not there when replicas that still run were started does not make them others.
+_LATER = frozenset({"environment", "dtype", "gpus", "gpu_memory_ratio", "cache_bytes"})
+_LATER_FIELDS = [field for field in fields(EngineSpec) if field.name in _LATER]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +37,12 @@ class Template:
     Args:
         spec: With empty ``replica_id``.
         digest: Of everything in it that a running replica cannot change; equal digests need no restart.
+        engine: What runs it.
     """
 
     spec: EngineSpec
     digest: str
+    engine: EngineName = "llama.cpp"
 
 
 def template_for(
@@ -70,6 +79,7 @@ def template_for(
         threads=own.threads or settings.threads,
         gpu_layers=own.gpu_layers,
         cache_type=own.cache_type,
+        dtype=own.dtype,
         memory_limit_bytes=own.memory_limit_bytes or settings.memory_limit_bytes or None,
         seal_required=settings.seal == "required",
         url=own.url.rstrip("/").removesuffix("/v1") if own.url else None,
@@ -77,11 +87,39 @@ def template_for(
         key_file=own.key_file,
         adapters=tuple(adapter.loaded for adapter in adapters),
     )
-    if model is not None and spec.memory_limit_bytes is None and own.gpu_layers <= 0:
+    if model is not None and spec.memory_limit_bytes is None and own.gpu_layers <= 0 and deployment.engine != "vllm":
         sizes = sum(adapter.model.size_bytes for adapter in adapters)
         spec = replace(spec, memory_limit_bytes=_memory_limit(model, spec, sizes))
+    return _described(spec, model, deployment.engine)
+
+
+def placed(template: Template, model: Model, environment: Path, launch: VllmLaunch) -> Template:
+    """A template with what the plan decided of its place.
+
+    Args:
+        template: Of a deployment whose engine is vllm.
+        model: Its model.
+        environment: Where the engine is installed.
+        launch: What the plan decided.
+    """
+    spec = template.spec
+    limit = spec.memory_limit_bytes
+    if limit is None and launch.cache_bytes is not None:
+        limit = 2 * model.size_bytes + launch.cache_bytes + _VLLM_SPARE_BYTES
+    spec = replace(
+        spec,
+        environment=environment,
+        gpus=launch.gpus,
+        gpu_memory_ratio=launch.gpu_memory_ratio,
+        cache_bytes=launch.cache_bytes,
+        memory_limit_bytes=limit,
+    )
+    return _described(spec, model, template.engine)
+
+
+def _described(spec: EngineSpec, model: Model | None, engine: EngineName) -> Template:
     digest = _digest(spec, model)
-    return Template(replace(spec, digest=digest), digest)
+    return Template(replace(spec, digest=digest), digest, engine)
 
 
 def for_replica(template: Template, home: Home) -> EngineSpec:
@@ -131,5 +169,8 @@ def _digest(spec: EngineSpec, model: Model | None) -> str:
     content = asdict(spec)
     for own in ("replica_id", "run_dir", "log_path", "digest"):
         del content[own]
+    for field in _LATER_FIELDS:
+        if content[field.name] == field.default:
+            del content[field.name]
     content["model_digest"] = model.digest if model else None
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -9,6 +9,58 @@ from undercroft.engines.failures import explain
 KILLED, ABORTED, EXIT_1 = 9, 6, 1 << 8
 
 
+_VLLM = "(EngineCore pid=18) ERROR 11-22 09:49:08 [core.py:1510] "
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        (
+            f"{_VLLM}    raise RuntimeError(\n"
+            f"{_VLLM}RuntimeError: Worker failed with error 'Available memory on node 0 (18.82/23.54 GiB) on kv cache "
+            "allocation is less than requested memory for kv (400.0 GiB).', please check the stack trace above\n"
+            "(APIServer pid=2) RuntimeError: Engine core initialization failed. See root cause above.\n",
+            "it ran out of memory: RuntimeError: Worker failed with error 'Available memory on node 0 (18.82/23.54 "
+            "GiB) on kv cache allocation is less than requested memory for kv (400.0 GiB).', please check the stack "
+            "trace above",
+        ),
+        (
+            "(EngineCore pid=9) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n",
+            "it ran out of memory: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+        ),
+        (
+            "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+            "  Value error, Model architectures ['FooForCausalLM'] are not supported for now. Supported architectures: "
+            "dict_keys(['AfmoeForCausalLM'])\n",
+            "it does not know the model's architecture: Model architectures ['FooForCausalLM'] are not supported for "
+            "now. Supported architectures: dict_keys(['AfmoeForCausalLM'])",
+        ),
+        (
+            "  Value error, User-specified max_model_len (5120) is greater than the derived max_model_len (512)\n",
+            "its context is longer than the model was made for: User-specified max_model_len (5120) is greater than "
+            "the derived max_model_len (512)",
+        ),
+        (
+            "ValueError: Couldn't instantiate the backend tokenizer from one of: \n(1) a `tokenizers` library\n",
+            "its tokenizer cannot be read: ValueError: Couldn't instantiate the backend tokenizer from one of:",
+        ),
+        (
+            "OSError: [Errno 98] Address already in use\n",
+            "it could not listen on its socket: OSError: [Errno 98] Address already in use",
+        ),
+        (
+            f"{_VLLM}KeyError: 'layers.0.strange'\n"
+            "(APIServer pid=2) RuntimeError: Engine core initialization failed. See root cause above.\n"
+            "nanobind: this is likely caused by a reference counting issue in the binding code.\n",
+            "it ended by itself with exit status 1; its last word was: KeyError: 'layers.0.strange'",
+        ),
+    ],
+)
+def test_vllm_says_its_root_cause(output: str, sentence: str) -> None:
+    """Of vLLM's tracebacks the first error counts, without the marks of its processes."""
+    assert explain(output, EXIT_1) == sentence
+
+
 @pytest.mark.parametrize(
     ("output", "status", "sentence"),
     [

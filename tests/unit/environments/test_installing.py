@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,12 @@ def test_unknown_name_is_told_with_the_nearest() -> None:
 def test_nothing_leaves_the_folder_of_sources(member: str) -> None:
     """Names in a wheel that are not wanted, or lead elsewhere, are not unpacked."""
     assert SourceWheel("quarry", "1.0", "0" * 64, "q/", ("LICENSE", "deep/")).wanted(member) is None
+
+
+def test_list_of_dropped_packages_is_part_of_what_it_is_made_of(tmp_path: Path) -> None:
+    """An environment without such a list keeps its digest, so that it is not outdated; one with it has another."""
+    recipe = recipe_of(write_wheels(tmp_path / "w"))
+    parts = {key: value for key, value in asdict(recipe).items() if key not in ("purpose", "size_mb", "dropped")}
+    assert recipe.digest() == hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    assert replace(recipe, dropped=("pebble",)).digest() != recipe.digest()
+    assert find("vllm").dropped == ("torchvision", "torchaudio", "torchcodec")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
 from undercroft.engines.contract import Task
+from undercroft.planning.vllm_launch import VllmLaunch
 from undercroft.registry.models import Model, ModelFacts
 from undercroft.serving import specs
 from undercroft.serving.deployments import Deployment, DeploymentSettings
@@ -102,3 +106,30 @@ def test_equal_wishes_have_equal_digests_and_others_differ() -> None:
     one, two = specs.for_replica(first, home), specs.for_replica(first, home)
     assert one.replica_id != two.replica_id
     assert one.digest == two.digest == first.digest
+
+
+def test_vllm_is_placed_by_its_plan() -> None:
+    """Environment, cache and share are part of the digest; the limit of memory leaves room for its processes."""
+    plain = specs.template_for(
+        Deployment("bot", "vllm", "tiny", DeploymentSettings(), 1, True, ""), model(), Path("/m"), EngineSettings()
+    )
+    assert plain.engine == "vllm"
+    assert plain.spec.memory_limit_bytes is None
+    here = specs.placed(plain, model(), Path("/env"), VllmLaunch(0, None, GIB))
+    assert (here.spec.environment, here.spec.cache_bytes) == (Path("/env"), GIB)
+    assert here.spec.memory_limit_bytes == 7 * GIB
+    on_gpus = specs.placed(plain, model(), Path("/env"), VllmLaunch(2, 0.5, None))
+    assert (on_gpus.spec.gpus, on_gpus.spec.gpu_memory_ratio, on_gpus.spec.memory_limit_bytes) == (2, 0.5, None)
+    assert len({plain.digest, here.digest, on_gpus.digest}) == 3
+    assert here == specs.placed(plain, model(), Path("/env"), VllmLaunch(0, None, GIB))
+
+
+def test_digest_is_that_of_earlier_versions() -> None:
+    """A llama.cpp replica that an earlier version started is not replaced for fields that came later."""
+    content = asdict(template().spec)
+    later = {"environment", "dtype", "gpus", "gpu_memory_ratio", "cache_bytes"}
+    for name in ("replica_id", "run_dir", "log_path", "digest", *later):
+        del content[name]
+    content["model_digest"] = model().digest
+    text = json.dumps(content, sort_keys=True, default=str)
+    assert template().digest == hashlib.sha256(text.encode()).hexdigest()

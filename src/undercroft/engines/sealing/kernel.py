@@ -34,6 +34,16 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    """Mounts, in this process's mount namespace.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    names = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
+    _check(_libc.mount(*names, ctypes.c_ulong(flags), None), f"mount {target}")
+
+
 def system_call(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | None) -> int:
     """Any other system call; integers are passed as longs, buffers by address.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from undercroft.engines.sealing import kernel
 
 _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NET = 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
-_SIOCGIFFLAGS, _IFF_UP = 0x8913, 0x1
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 # Reading a file that belongs to somebody else: what an administrator's process could do before, and nothing more.
 _CAP_DAC_READ_SEARCH = 2
@@ -53,6 +53,16 @@ def check_empty() -> None:
         raise OSError(f"the new network namespace has interfaces: {', '.join(sorted(names))}")
     if "lo" in names and _is_up("lo"):
         raise OSError("the loopback of the new network namespace is up")
+
+
+def raise_loopback() -> None:
+    """Brings up the loopback of this process's own network, for a program whose parts connect to each other.
+
+    Raises:
+        OSError: There is none, or the kernel refused.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        fcntl.ioctl(asking, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def interfaces(process: int | str) -> set[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from undercroft.catalog.engines import EngineName
 from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form
 from undercroft.core.ids import NAME_PATTERN
@@ -82,7 +83,7 @@ class ReleaseContent(BaseModel):
     adapters: Annotated[
         dict[str, ReleaseAdapter], BeforeValidator(_with_models), Field(max_length=_ADAPTERS_LIMIT)
     ] = {}
-    engine: Literal["llama.cpp", "external"] = "llama.cpp"
+    engine: EngineName = "llama.cpp"
     settings: ReleaseSettings = ReleaseSettings.model_construct()
     prompt: Prompt | None = None
     sampling: Sampling = Sampling.model_construct()

@@ -102,9 +102,11 @@ def _forecast(
     if len(entries.weights_of(model)) != 1:
         return None  # the parts of a split model would be linked side by side, and a look changes nothing
     try:
-        spec = template_for(deployment, model, None, settings).spec
+        template = template_for(deployment, model, None, settings)
         shape = stored_shape(home, connection, model)
         target = target_of_machine(machine, Measured(), {})
-        return forecast_memory(shape, workload_of(spec, has_gpu_engine=settings.llama_server is not None), target)
+        has_gpu_engine = settings.llama_server is not None
+        work = workload_of(template, has_gpu_engine=has_gpu_engine, stored=model.facts.quantization)
+        return forecast_memory(shape, work, target)
     except UndercroftError:
         return None
