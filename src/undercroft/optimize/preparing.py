@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection
 
 from undercroft.core.home import Home
@@ -41,15 +43,36 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
     source = open_source(home, connection, recipe.source)
     asked = recipe.evaluation
     evaluation = prepare_evaluation(asked, recipe.gate, source) if asked is not None else None
+    sources = {source.model.name: source}
+
+    def prepare_steps(entries: Sequence[StepEntry]) -> list[PreparedStep]:
+        return _prepare_steps(home, connection, recipe, entries, source, sources)
+
     search = recipe.steps[0].rightsize
-    if search is not None:
+    if search is None:
+        steps = prepare_steps(recipe.steps)
+    else:
         assert evaluation is not None  # the recipe has made sure of it
         engines = load_settings(home.config_file).settings.engines
-        step = prepare_rightsize(search, source, evaluation, home, connection, engines, seed=recipe.seed)
-        return Prepared(recipe, (source,), (step,), evaluation)
-    sources = {source.model.name: source}
+        steps = [
+            prepare_rightsize(
+                search, source, evaluation, home, connection, engines, seed=recipe.seed, prepare_steps=prepare_steps
+            )
+        ]
+    return Prepared(recipe, tuple(sources.values()), tuple(steps), evaluation)
+
+
+def _prepare_steps(
+    home: Home,
+    connection: Connection,
+    recipe: Recipe,
+    entries: Sequence[StepEntry],
+    source: Source,
+    sources: dict[str, Source],
+) -> list[PreparedStep]:
+    """Steps that follow each other; teachers that they name are added to the sources."""
     steps = []
-    for before, entry in zip((None, *recipe.steps), recipe.steps, strict=False):
+    for before, entry in zip((None, *entries), entries, strict=False):
         if entry.distill is None:
             steps.append(_prepare_step(home, recipe, entry, source))
             continue
@@ -60,7 +83,7 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
         engines = load_settings(home.config_file).settings.engines
         is_sparse = before is not None and before.prune is not None and before.prune.sparsity is not None
         steps.append(prepare_distill(entry.distill, source, teacher, home, engines, keeps_zeros=is_sparse))
-    return Prepared(recipe, tuple(sources.values()), tuple(steps), evaluation)
+    return steps
 
 
 def _prepare_step(home: Home, recipe: Recipe, entry: StepEntry, source: Source) -> PreparedStep:

@@ -28,6 +28,9 @@ _HINT = "correct the file; its form is in docs/guide/optimize.md"
 
 Step = int | str
 
+# What a search does by itself, and what reads no GGUF.
+_NOT_IN_VARIANTS = frozenset({"convert", "quantize", "rightsize"})
+
 
 def _scheme(given: object) -> str:
     try:
@@ -77,6 +80,26 @@ class Convert(Part):
     )
 
 
+class Variant(Part):
+    """Another model to make everything of, as well: pruned, say, and taught again."""
+
+    name: Name = Field(description="Of its own, for the report.")
+    steps: Annotated[list[StepEntry], Field(min_length=1, max_length=10)] = Field(
+        description="As in a recipe; every scheme of the search is tried of what they make."
+    )
+
+    @model_validator(mode="after")
+    def _makes_what_can_be_quantized(self) -> Self:
+        wrong = next((entry.kind for entry in self.steps if entry.kind in _NOT_IN_VARIANTS), None)
+        if wrong is not None:
+            raise ValueError(
+                f"steps: expected steps that change the network, {wrong} is the search's own or stands alone"
+            )
+        if self.name.upper() in SCHEMES:
+            raise ValueError(f"name: expected another name than that of a scheme, got {self.name!r}")
+        return self
+
+
 class Rightsize(Part):
     """The smallest model that can be made of this one and still does its work, on the machine where it has to."""
 
@@ -102,6 +125,17 @@ class Rightsize(Part):
     )
     allow_requantize: bool = Field(False, description="Take a model that is quantized already.")
     measure_all: bool = Field(False, description="Also measure what is larger than the pick, for the picture.")
+    variants: Annotated[list[Variant], Field(max_length=8)] = Field(
+        [], description="Further models to make everything of: the source after some steps."
+    )
+
+    @model_validator(mode="after")
+    def _names_variants_apart(self) -> Self:
+        names = [variant.name for variant in self.variants]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"variants: two are called {twice!r}")
+        return self
 
 
 class StepEntry(Part):
@@ -190,6 +224,13 @@ class Recipe(Part):
             raise ValueError("steps: expected a step that rightsizes to be the only one; it tries the others by itself")
         if self.evaluation is None:
             raise ValueError("steps[1].rightsize: expected evaluation beside it, with tasks or texts to judge by")
+        search = self.steps[0].rightsize
+        for number, variant in enumerate(search.variants if search is not None else (), 1):
+            try:
+                Recipe.model_validate({"from": self.source, "to": self.to, "steps": variant.steps})
+            except ValidationError as error:
+                problems = "; ".join(item["msg"].removeprefix("Value error, ") for item in error.errors())
+                raise ValueError(f"steps[1].rightsize.variants[{number}].{problems}") from error
         return self
 
     @model_validator(mode="after")
@@ -250,6 +291,7 @@ class Recipe(Part):
         return cls.model_validate(data)
 
 
+Variant.model_rebuild()
 KINDS = tuple(StepEntry.model_fields)
 
 
@@ -297,7 +339,18 @@ def _read(document: Any, folder: Path, what: str, place_of: Callable[[Sequence[S
 
 
 def _files(recipe: Recipe) -> Iterator[tuple[tuple[Step, ...], Path]]:
-    for number, entry in enumerate(recipe.steps):
+    yield from _files_of_steps(recipe.steps)
+    if recipe.evaluation is not None:
+        for name, path in (("tasks", recipe.evaluation.tasks), ("texts", recipe.evaluation.texts)):
+            if path is not None:
+                yield ("evaluation", name), path
+
+
+def _files_of_steps(steps: Sequence[StepEntry]) -> Iterator[tuple[tuple[Step, ...], Path]]:
+    for number, entry in enumerate(steps):
+        for index, variant in enumerate(entry.rightsize.variants if entry.rightsize is not None else ()):
+            for place, path in _files_of_steps(variant.steps):
+                yield ("steps", number, "rightsize", "variants", index, *place), path
         for kind, settings in (("quantize", entry.quantize), ("rightsize", entry.rightsize)):
             if settings is not None and settings.importance is not None:
                 yield ("steps", number, kind, "importance", "texts"), settings.importance.texts
@@ -309,10 +362,6 @@ def _files(recipe: Recipe) -> Iterator[tuple[tuple[Step, ...], Path]]:
         if entry.distill is not None:
             for inside, named in entry.distill.files.items():
                 yield ("steps", number, "distill", *inside), named
-    if recipe.evaluation is not None:
-        for name, path in (("tasks", recipe.evaluation.tasks), ("texts", recipe.evaluation.texts)):
-            if path is not None:
-                yield ("evaluation", name), path
 
 
 def _with_files(recipe: Recipe, files: Mapping[tuple[Step, ...], Path]) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from undercroft.optimize.prepared import PreparedStep
 from undercroft.optimize.quantization.schemes import SCHEMES
 from undercroft.optimize.quantization.source import Source as OpenFile
 from undercroft.optimize.quantize_step import read_texts
-from undercroft.optimize.recipes import Rightsize
+from undercroft.optimize.recipes import Rightsize, StepEntry
 from undercroft.optimize.rightsizing.advice import check_count, nothing_holds, nothing_worth_making
 from undercroft.optimize.rightsizing.candidates import Candidate, LeftOut, Why, any_matrix, plan_candidates
 from undercroft.optimize.rightsizing.machines import FitMachine, find_machine
@@ -38,12 +38,13 @@ from undercroft.optimize.rightsizing.outcome import Outcome
 from undercroft.optimize.rightsizing.outlook import Outlook, Wish, hopeful
 from undercroft.optimize.rightsizing.report import report_dict, report_files
 from undercroft.optimize.rightsizing.search import Search
+from undercroft.optimize.rightsizing.variants import Variant, make_variants, with_variants
 from undercroft.optimize.sources import Source
 from undercroft.optimize.steps import REPORT, Progress, Workspace
 from undercroft.planning.forecasts import Workload
 from undercroft.registry.shapes_gguf import shape_of_gguf
 
-_PICK_FILE = "pick.json"
+_PICK_FILE, _VARIANTS = "pick.json", "variants"
 _ENGINE_BYTES = 512 * 1024**2  # what two engines take beside their weights: cache, buffers, programs
 _REPORT_BYTES = 16 * 1024**2  # the report, and what was measured of each candidate
 _UNITS = 1000  # of progress
@@ -56,10 +57,20 @@ class RightsizeStep:
         order: The search; ``setup`` gets its threads when it runs.
         settings: Which engine.
         rules: Of the gate that judges the pick; None has none.
+        variants: Further models to make everything of.
+        schemes: To try of those.
     """
 
-    def __init__(self, order: SearchOrder, settings: EngineSettings, rules: GateRules | None) -> None:
+    def __init__(
+        self,
+        order: SearchOrder,
+        settings: EngineSettings,
+        rules: GateRules | None,
+        variants: tuple[Variant, ...] = (),
+        schemes: Sequence[str] = tuple(SCHEMES),
+    ) -> None:
         self._order, self._settings, self._rules = order, settings, rules
+        self._variants, self._schemes = variants, schemes
 
     @property
     def order(self) -> SearchOrder:
@@ -72,7 +83,10 @@ class RightsizeStep:
         Raises:
             RefusedError: ``nothing-holds`` or ``nothing-to-lose``.
         """
-        order = replace(self._order, seed=work.seed, setup=replace(self._order.setup, threads=work.threads))
+        make_variants(self._variants, work, work.folder / _VARIANTS, report)
+        order = self._whole(work.folder, work.threads)
+        if not order.candidates:
+            raise nothing_worth_making(order.parent.subject.name, order.left_out, order.wish)
         search = Search(
             order,
             work.folder,
@@ -96,7 +110,7 @@ class RightsizeStep:
             name: That the model gets.
             threads: Processors that measured; count.
         """
-        order = replace(self._order, setup=replace(self._order.setup, threads=threads))
+        order = self._whole(folder, threads)
         search = Search(order, folder, self._settings, threads, lambda share, note: None)
         pick = json.loads((folder / _PICK_FILE).read_bytes())["pick"]
         outcome = search.outcome(pick)
@@ -116,6 +130,11 @@ class RightsizeStep:
             _points(outcome),
         )
 
+    def _whole(self, folder: Path, threads: int) -> SearchOrder:
+        """The search with what is made of variants."""
+        order = replace(self._order, setup=replace(self._order.setup, threads=threads))
+        return with_variants(order, self._variants, folder / _VARIANTS, self._schemes)
+
     def _write_report(self, folder: Path, outcome: Outcome) -> None:
         folder.mkdir(exist_ok=True)
         made_at = to_iso(utc_now())
@@ -133,6 +152,7 @@ def prepare_rightsize(
     engines: EngineSettings,
     *,
     seed: int,
+    prepare_steps: Callable[[Sequence[StepEntry]], Sequence[PreparedStep]],
 ) -> PreparedStep:
     """Looks what could be made of a model, which of it is worth making, and what the search takes.
 
@@ -144,6 +164,7 @@ def prepare_rightsize(
         connection: To its database.
         engines: Which engine.
         seed: Of the order of tasks.
+        prepare_steps: Holds the steps of a variant against the model.
 
     Raises:
         InvalidError: ``too-few-tasks``; a size is none.
@@ -161,7 +182,8 @@ def prepare_rightsize(
     machine = find_machine(settings.fit, home, connection, has_gpu_engine=engines.llama_server is not None)
     wish = Wish(machine, _workload(settings, context, machine, engines), settings.min_tokens_per_second)
     kept, out = _worth_making(settings, source, wish, dataset if calibration else None)
-    if not kept:
+    variants = {variant.name: prepare_steps(variant.steps) for variant in settings.variants}
+    if not kept and not variants:
         raise nothing_worth_making(source.model.name, out, wish)
     order = SearchOrder(
         parent=parent,
@@ -178,18 +200,33 @@ def prepare_rightsize(
         allow_requantize=settings.allow_requantize,
         measures_all=settings.measure_all,
     )
-    largest = max(candidate.size_bytes for candidate, _ in kept)
-    step = RightsizeStep(order, engines, evaluation.wanted.rules)
+    of_variants = [step for steps in variants.values() for step in steps]
+    largest = max([candidate.size_bytes for candidate, _ in kept], default=source.model.size_bytes)
+    step = RightsizeStep(
+        order,
+        engines,
+        evaluation.wanted.rules,
+        tuple(Variant(name, tuple(one.step for one in steps)) for name, steps in variants.items()),
+        tuple(settings.schemes or SCHEMES),
+    )
     return PreparedStep(
         kind="rightsize",
         step=step,
         forecast=Forecast(
             result_bytes=largest,
-            disk_bytes=2 * largest + _REPORT_BYTES,
-            memory_bytes=source.header.size_bytes + largest + _ENGINE_BYTES,
+            disk_bytes=2 * largest + _REPORT_BYTES + sum(one.forecast.disk_bytes for one in of_variants),
+            memory_bytes=max(
+                source.header.size_bytes + largest + _ENGINE_BYTES,
+                *(one.forecast.memory_bytes for one in of_variants),
+                0,
+            ),
         ),
-        told=_told(settings, order),
-        libraries=("numpy", "xllamacpp"),
+        told={
+            **_told(settings, order),
+            "variants": {name: [{"kind": one.kind, **one.told} for one in made] for name, made in variants.items()},
+        },
+        libraries=tuple({"numpy", "xllamacpp", *(library for one in of_variants for library in one.libraries)}),
+        warning=" ".join(one.warning for one in of_variants if one.warning),
         is_reproducible=False,  # speeds, and with an importance matrix sums, are of this machine and moment
         is_continued=True,
         card=step.card,
@@ -208,7 +245,7 @@ def _worth_making(
             any_matrix(opened, dataset) if dataset is not None else None,
             allow_requantize=settings.allow_requantize,
         )
-    if not candidates and any(one.why is Why.ROUNDED_ALREADY for one in left):
+    if not candidates and not settings.variants and any(one.why is Why.ROUNDED_ALREADY for one in left):
         raise RefusedError(
             "requantizing",
             f"model {source.model.name!r} is rounded to {source.model.facts.quantization} already; whatever is made of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from undercroft.optimize.measures.reading import Reading
 from undercroft.optimize.quantization.importance import ImportanceMatrix, read_importance, write_importance
 from undercroft.optimize.quantization.quantizing import quantize_file
 from undercroft.optimize.quantization.schemes import SCHEMES
+from undercroft.optimize.rightsizing.candidates import Candidate
 from undercroft.optimize.rightsizing.keeping import Kept, Trial, joined, load, save
 from undercroft.optimize.rightsizing.order import SearchOrder
 
@@ -43,9 +45,10 @@ class Bench:
     def __init__(self, order: SearchOrder, folder: Path, settings: EngineSettings, threads: int, say: Say) -> None:
         self._order, self._settings, self._threads, self._say = order, settings, threads, say
         self._measured, self._made = folder / "measured", folder / "made"
-        self._matrix_file = folder / "importance.gguf"
-        self._matrix: ImportanceMatrix | None = None
-        for path in (self._measured, self._made):
+        self._matrix_folder = folder / "importance"
+        self._matrices: dict[str, ImportanceMatrix] = {}
+        self._candidates = {candidate.name: candidate for candidate, _ in order.candidates}
+        for path in (self._measured, self._made, self._matrix_folder):
             path.mkdir(exist_ok=True)
 
     def kept(self, name: str) -> Kept | None:
@@ -59,7 +62,7 @@ class Bench:
             InvalidError: They are too short.
             UnavailableError: Memory is short.
         """
-        self._importance()
+        self._importance("")
 
     def look_at_parent(self, upto: int) -> None:
         """Asks the parent on."""
@@ -120,15 +123,7 @@ class Bench:
         path = self.path(name)
         if not path.exists():
             self._say(0.0, f"making {name}")
-            quantize_file(
-                self._order.parent.path,
-                path,
-                SCHEMES[name],
-                importance=self._importance(),
-                threads=self._threads,
-                report=lambda done, total: self._say(0.0, f"making {name}"),
-                allow_requantize=self._order.allow_requantize,
-            )
+            self._write(self._candidates[name], path)
         found = find_file(path)
         kept = self.kept(name)
         if kept is not None:
@@ -146,21 +141,42 @@ class Bench:
             if path not in wanted:
                 path.unlink()
 
-    def _importance(self) -> ImportanceMatrix | None:
+    def _write(self, candidate: Candidate, path: Path) -> None:
+        source = self._source(candidate.variant)
+        if not candidate.scheme:
+            os.link(source, path)
+            return
+        quantize_file(
+            source,
+            path,
+            SCHEMES[candidate.scheme],
+            importance=self._importance(candidate.variant),
+            threads=self._threads,
+            report=lambda done, total: self._say(0.0, f"making {candidate.name}"),
+            allow_requantize=self._order.allow_requantize,
+        )
+
+    def _source(self, variant: str) -> Path:
+        return self._order.variants[variant] if variant else self._order.parent.path
+
+    def _importance(self, variant: str) -> ImportanceMatrix | None:
+        """What matters to a model; of each its own, for another network has other inputs."""
         if not self._order.calibration:
             return None
-        if self._matrix is None:
-            if not self._matrix_file.exists():
+        if variant not in self._matrices:
+            path = self._matrix_folder / f"{variant or PARENT}.gguf"
+            if not path.exists():
                 found = collect_importance(
-                    self._order.parent.path,
+                    self._source(variant),
                     self._order.calibration,
                     Reading(threads=self._threads),
                     datasets=[self._order.dataset],
                     report=lambda done, total: self._say(0.0, "reading texts for what matters"),
                 )
-                write_importance(self._matrix_file, found)
-            self._matrix = read_importance(self._matrix_file)  # of a later run, too: the same to the last bit
-        return self._matrix
+                write_importance(path, found)
+            # Of a later run, too: the same to the last bit; and the name that a quantized file says does not change.
+            self._matrices[variant] = replace(read_importance(path), name="importance.gguf")
+        return self._matrices[variant]
 
     def _asked(self, name: str, kept: Kept, found: Found, upto: int) -> Kept:
         tasks = self._order.tasks

@@ -5,7 +5,7 @@ Types and bytes are those that the quantizer plans; nothing is written to know t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,14 +37,18 @@ class Candidate:
     """A model that could be made.
 
     Args:
-        name: Of the scheme, such as ``Q4_K_M``.
+        name: Of the scheme, such as ``Q4_K_M``; of a variant with its name before it: ``less-Q4_K_M``, ``less``.
         size_bytes: Of its file.
         tensors: As it would store them.
+        scheme: That makes it; empty for a variant as it is.
+        variant: Name of what it is made of; empty for the parent.
     """
 
     name: str
     size_bytes: int
     tensors: tuple[StoredTensor, ...]
+    scheme: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +75,18 @@ def plan_candidates(
     matrix: ImportanceMatrix | None,
     *,
     allow_requantize: bool = False,
+    variant: str = "",
 ) -> tuple[list[Candidate], list[LeftOut]]:
     """Every candidate, the smallest first, and what was left out.
 
     Args:
         source: The model that they would be made of, open.
-        source_bytes: Of its files.
+        source_bytes: Of the parent's files: what is no smaller is left out.
         schemes: Names of those to look at.
         matrix: Which columns matter; None without, which leaves out those that need it. One from `any_matrix` does,
             where only sizes and types are wanted.
         allow_requantize: Take weights that were rounded before.
+        variant: Name of the source; empty for the parent.
     """
     made: dict[tuple[str, ...], Candidate] = {}
     out: list[LeftOut] = []
@@ -88,21 +94,21 @@ def plan_candidates(
         try:
             plan = _planned(source, name, matrix, allow_requantize)
         except RefusedError as error:
-            out.append(_refused(name, error))
+            out.append(_refused(_named(variant, name), error))
             continue
         except InvalidError as error:
-            out.append(LeftOut(name, Why.CANNOT_BE_MADE, error.message))
+            out.append(LeftOut(_named(variant, name), Why.CANNOT_BE_MADE, error.message))
             continue
         kinds = tuple(tensor.kind for tensor in plan.tensors)
         twin = made.get(kinds)
         if plan.size_bytes >= source_bytes:
             sentence = f"{format_bytes(plan.size_bytes)}, the model itself has {format_bytes(source_bytes)}"
-            out.append(LeftOut(name, Why.NOT_SMALLER, sentence, plan.size_bytes))
+            out.append(LeftOut(_named(variant, name), Why.NOT_SMALLER, sentence, plan.size_bytes))
         elif twin is not None:
             sentence = f"every tensor gets the type that it gets as {twin.name}"
-            out.append(LeftOut(name, Why.SAME, sentence, plan.size_bytes))
+            out.append(LeftOut(_named(variant, name), Why.SAME, sentence, plan.size_bytes))
         else:
-            made[kinds] = Candidate(name, plan.size_bytes, _stored(plan))
+            made[kinds] = Candidate(_named(variant, name), plan.size_bytes, _stored(plan), name, variant)
     return sorted(made.values(), key=lambda found: found.size_bytes), out
 
 
@@ -128,9 +134,23 @@ def any_matrix(source: Source, dataset: str) -> ImportanceMatrix:
     )
 
 
-def all_rounded(out: Sequence[LeftOut]) -> bool:
-    """Whether whatever could be made would round the model twice."""
-    return any(one.why is Why.ROUNDED_ALREADY for one in out)
+def as_it_is(variant: str, source: Source, size_bytes: int) -> Candidate:
+    """A variant that is not quantized further.
+
+    Args:
+        variant: Its name.
+        source: It, open.
+        size_bytes: Of its file.
+    """
+    tensors = (
+        StoredTensor(tensor.name, tensor.shape, tensor.kind, source.tensor_bytes(tensor.name))
+        for tensor in source.tensors
+    )
+    return Candidate(variant, size_bytes, tuple(tensors), "", variant)
+
+
+def _named(variant: str, scheme: str) -> str:
+    return f"{variant}-{scheme}" if variant else scheme
 
 
 def _planned(source: Source, scheme: str, matrix: ImportanceMatrix | None, allow_requantize: bool) -> Plan:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from undercroft.optimize.evaluation.replica import Setup
 from undercroft.optimize.evaluation.subjects import Found
@@ -21,7 +22,7 @@ class SearchOrder:
     """A search.
 
     Args:
-        parent: What everything is made of, and compared with.
+        parent: What everything is compared with, and made of unless a candidate names a variant.
         candidates: That are worth making, with their forecasts.
         left_out: That are not; the forecast is None where there was none.
         wish: What the pick has to hold where it runs.
@@ -34,6 +35,7 @@ class SearchOrder:
         seed: Of everything that is random.
         allow_requantize: Take weights that were rounded before.
         measures_all: Go on to candidates that are larger than the pick.
+        variants: Name → file of what else candidates are made of.
     """
 
     parent: Found
@@ -49,6 +51,7 @@ class SearchOrder:
     seed: int
     allow_requantize: bool
     measures_all: bool
+    variants: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def count(self) -> int:

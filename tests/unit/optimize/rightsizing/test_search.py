@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from undercroft.optimize.jobs.store import Job, Parent
 from undercroft.optimize.prepared import Prepared
 from undercroft.optimize.recipes import make_recipe
 from undercroft.optimize.rightsize_step import RightsizeStep
+from undercroft.optimize.rightsizing.candidates import Why
 from undercroft.optimize.rightsizing.report import SCHEMA
+from undercroft.optimize.rightsizing.variants import Variant, make_variants, with_variants
 from undercroft.optimize.steps import Progress, Workspace
 from undercroft.registry import models
 from undercroft.storage.database import Database
@@ -125,6 +128,43 @@ def test_the_pick_is_registered_with_its_proof(
     assert markdown.startswith("# The right size of tiny\n")
 
 
+@dataclass(frozen=True)
+class Gives:
+    """A step that gives a model that is there already, or refuses."""
+
+    file: Path | None
+
+    def run(self, work: Workspace, report: Callable[[Progress], None]) -> None:
+        """Copies it."""
+        if self.file is None:
+            raise RefusedError("too-much", "it would be cut to pieces")
+        shutil.copy(self.file, work.result)
+
+
+def test_what_other_steps_make_is_tried_in_every_scheme(
+    database: Database, home: Home, source: models.Model, tmp_path: Path
+) -> None:
+    """A variant is made once and is a candidate by itself, too; all stand by their sizes. One that cannot be made is
+    left out with its reason, and no later run makes either again."""
+    step = prepared(database, home, {"tasks": tasks(tmp_path, 12, ANYTHING)}).steps[0].step
+    assert isinstance(step, RightsizeStep)
+    small = write_chat_model(tmp_path / "small.gguf", width=128, layers=1)
+    variants = [Variant("less", (Gives(small), Gives(small))), Variant("none", (Gives(None),))]
+    work, folder = Workspace(step.order.parent.path, tmp_path, 0, 1), tmp_path / "variants"
+    for _ in range(2):
+        make_variants(variants, work, folder, lambda progress: None)
+        variants = [Variant(variant.name, (Gives(None),)) for variant in variants]
+    order = with_variants(step.order, variants, folder, ["Q8_0", "Q4_0"])
+    names = [candidate.name for candidate, _ in order.candidates]
+    sizes = [candidate.size_bytes for candidate, _ in order.candidates]
+    assert set(names) == {"less-Q4_0", "less-Q8_0", "less", "Q4_0", "Q8_0"}
+    assert (names[0], sizes) == ("less-Q4_0", sorted(sizes))
+    assert order.variants == {"less": folder / "less" / "model.gguf"}
+    assert ("none", Why.CANNOT_BE_MADE, "it would be cut to pieces") in [
+        (out.name, out.why, out.sentence) for out, _ in order.left_out
+    ]
+
+
 def test_where_nothing_holds_it_says_what_came_nearest(
     database: Database, home: Home, source: models.Model, tmp_path: Path
 ) -> None:
@@ -194,7 +234,7 @@ def test_a_wrong_recipe_is_refused(
 
 def test_a_search_stands_alone_and_is_judged(tmp_path: Path) -> None:
     """Other steps beside it are what it tries by itself; without tasks and texts there is nothing to hold."""
-    search = {"rightsize": {"max_quality_loss_percent": 1.0}}
+    search: dict[str, Any] = {"rightsize": {"max_quality_loss_percent": 1.0}}
     questions = {"tasks": tasks(tmp_path, 12, ANYTHING)}
     with pytest.raises(InvalidError, match="expected a step that rightsizes to be the only one"):
         make_recipe(
@@ -202,3 +242,9 @@ def test_a_search_stands_alone_and_is_judged(tmp_path: Path) -> None:
         )
     with pytest.raises(InvalidError, match="expected evaluation beside it"):
         make_recipe({"from": "a", "to": "b", "steps": [search]})
+    search["rightsize"]["variants"] = [{"name": "less", "steps": [{"quantize": {"scheme": "Q4_0"}}]}]
+    with pytest.raises(InvalidError, match="expected steps that change the network, quantize is the search's own"):
+        make_recipe({"from": "a", "to": "b", "steps": [search], "evaluation": questions})
+    search["rightsize"]["variants"][0]["steps"] = [{"prune": {"depth": 1, "texts": tmp_path / "none.txt"}}]
+    with pytest.raises(InvalidError, match=r"variants\[1\].steps\[1\].prune.texts: there is no file"):
+        make_recipe({"from": "a", "to": "b", "steps": [search], "evaluation": questions})
