@@ -7,11 +7,11 @@ from typing import Literal, get_args
 
 from undercroft.core.errors import InvalidError
 
-EngineName = Literal["llama.cpp", "vllm", "external"]
+EngineName = Literal["llama.cpp", "vllm", "onnxruntime", "external"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
 # The engine of a format, where nobody names one. A format has one engine, `external` runs what it was given elsewhere.
-ENGINE_OF_FORMAT: Mapping[str, EngineName] = {"gguf": "llama.cpp", "safetensors": "vllm"}
+ENGINE_OF_FORMAT: Mapping[str, EngineName] = {"gguf": "llama.cpp", "safetensors": "vllm", "onnx": "onnxruntime"}
 
 
 def find_engine(name: str) -> EngineName:

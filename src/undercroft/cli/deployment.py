@@ -42,6 +42,12 @@ _SETTINGS: dict[str, tuple[str, Any]] = {
         Annotated[int | None, typer.Option(min=-1, help="Layers on a GPU; -1: all that fit.")],
     ),
     "cache_type": ("cache_type", Annotated[str | None, typer.Option(help="Keys and values as f16, q8_0 or q4_0.")]),
+    "dtype": ("dtype", Annotated[str | None, typer.Option(help="vllm: auto, float16, bfloat16 or float32.")]),
+    "gpus": ("gpus", Annotated[int | None, typer.Option(min=0, help="vllm: GPUs that share every layer; 0: by plan.")]),
+    "gpu_memory_ratio": (
+        "gpu_memory_ratio",
+        Annotated[float | None, typer.Option(min=0, max=0.98, help="vllm: share of each GPU's memory; 0: by plan.")],
+    ),
     "load": ("load", Annotated[str | None, typer.Option(help="Load 'always', or 'on-demand' with the first request.")]),
     "idle_unload_seconds": (
         "idle_unload_seconds",
@@ -98,12 +104,13 @@ def create(
     model: Annotated[str | None, typer.Argument(help="A registered model; not for --engine external.")] = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; default: the model's name.")] = None,
     engine: Annotated[
-        str | None, typer.Option(help="llama.cpp, vllm or external; default: what runs the model's format.")
+        str | None,
+        typer.Option(help="As in `engine list`; default: what runs the model's format."),
     ] = None,
     url: Annotated[str | None, typer.Option(help="Base URL of an external engine, without /v1.")] = None,
     upstream_model: Annotated[str | None, typer.Option(help="What the external engine calls the model.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="File with the external engine's key.")] = None,
-    task: Annotated[str | None, typer.Option(help="generate, embed or rerank; default: as the model says.")] = None,
+    task: Annotated[str | None, typer.Option(help="generate, embed, rerank, classify; default: the model's.")] = None,
     adapter: Adapters = None,
     *,
     settings: dict[str, Any],

@@ -46,7 +46,8 @@ System = Annotated[
     str | None, typer.Option("--system", metavar="TEXT", callback=typed, help="The system prompt; empty: none.")
 ]
 Engine = Annotated[
-    str | None, typer.Option("--engine", help="llama.cpp, vllm or external; default: by the model's format.")
+    str | None,
+    typer.Option("--engine", help="As in `engine list`; default: by the model's format."),
 ]
 Url = Annotated[str | None, typer.Option("--url", help="Base URL of an external engine, without /v1.")]
 UpstreamModel = Annotated[
@@ -69,7 +70,8 @@ Slots = Annotated[
     int | None, typer.Option("--slots", min=0, help="Requests that a replica computes at once; 0: the same.")
 ]
 CacheType = Annotated[str | None, typer.Option("--cache-type", help="Keys and values as f16, q8_0 or q4_0.")]
-Task = Annotated[str | None, typer.Option("--task", help="generate, embed or rerank; default: as the model says.")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="vllm: auto, float16, bfloat16 or float32.")]
+Task = Annotated[str | None, typer.Option("--task", help="generate, embed, rerank, classify; default: the model's.")]
 MayShrink = Annotated[
     bool | None,
     typer.Option("--may-shrink/--no-may-shrink", help="Out of memory all the same: halve the context once."),

@@ -8,9 +8,12 @@ from undercroft.core.settings import EngineSettings
 from undercroft.engines.contract import Engine
 from undercroft.engines.external import External
 from undercroft.engines.llamacpp import LlamaCpp
+from undercroft.engines.onnxruntime import OnnxRuntime
 from undercroft.engines.vllm import Vllm
 
-ENGINES: Mapping[str, Callable[[EngineSettings], Engine]] = {one.name: one for one in (LlamaCpp, Vllm, External)}
+ENGINES: Mapping[str, Callable[[EngineSettings], Engine]] = {
+    one.name: one for one in (LlamaCpp, Vllm, OnnxRuntime, External)
+}
 
 
 def engines(settings: EngineSettings) -> dict[str, Engine]:

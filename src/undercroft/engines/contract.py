@@ -43,6 +43,7 @@ class Task(StrEnum):
     GENERATE = "generate"
     EMBED = "embed"
     RERANK = "rerank"
+    CLASSIFY = "classify"
 
 
 class Health(StrEnum):
@@ -186,7 +187,8 @@ class Capabilities:
     """What a ready replica can do, as it says itself.
 
     Args:
-        tasks: Route families that work: ``chat``, ``completions``, ``embeddings``, ``rerank``.
+        tasks: Route families that work: ``chat``, ``completions``, ``embeddings``, ``rerank``,
+            ``classify``.
         has_tools: Its chat template knows tools.
         context_tokens: Tokens of one request; 0 where it does not say.
         slots: Requests computed at the same time.

@@ -11,6 +11,7 @@ ROUTES: Mapping[Task, frozenset[str]] = {
     Task.GENERATE: frozenset({"chat", "completions"}),
     Task.EMBED: frozenset({"embeddings"}),
     Task.RERANK: frozenset({"rerank"}),
+    Task.CLASSIFY: frozenset({"classify"}),
 }
 
 
@@ -26,5 +27,7 @@ def first_request(task: Task, model: str, *, max_tokens: int) -> tuple[str, dict
         return "/v1/embeddings", {"model": model, "input": "Hello"}
     if task is Task.RERANK:
         return "/v1/rerank", {"model": model, "query": "Hello", "documents": ["Hello", "Goodbye"]}
+    if task is Task.CLASSIFY:
+        return "/v1/classify", {"model": model, "input": "Hello"}
     message = {"role": "user", "content": "Hello"}
     return "/v1/chat/completions", {"model": model, "messages": [message], "max_tokens": max_tokens}

@@ -26,10 +26,17 @@ def check(spec: EngineSpec) -> None:
     """Refuses what llama.cpp cannot do.
 
     Raises:
-        InvalidError: No model, a context or a number of slots below 1, or a file that is not there.
+        InvalidError: No model, a task that it does not do, a context or a number of slots below 1, or a file that is
+            not there.
     """
     if spec.model_path is None:
         raise InvalidError("no-model", f"deployment {spec.name!r} needs a model file for engine 'llama.cpp', got none")
+    if spec.task is Task.CLASSIFY:
+        raise InvalidError(
+            "wrong-task",
+            f"deployment {spec.name!r}: engine 'llama.cpp' does not classify",
+            hint="undercroft optimize convert MODEL --to onnx",
+        )
     if spec.context_tokens < 1 or spec.slots < 1:
         raise InvalidError(
             "bad-engine-settings",

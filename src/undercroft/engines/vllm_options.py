@@ -32,6 +32,12 @@ def check(spec: EngineSpec) -> None:
     """
     if spec.model_path is None:
         raise InvalidError("no-model", f"deployment {spec.name!r} needs a model for engine 'vllm', got none")
+    if spec.task is Task.CLASSIFY:
+        raise InvalidError(
+            "wrong-task",
+            f"deployment {spec.name!r}: engine 'vllm' does not classify here",
+            hint="undercroft optimize convert MODEL --to onnx",
+        )
     if not (spec.model_path / _CONFIG).is_file():
         raise InvalidError(
             "no-config",

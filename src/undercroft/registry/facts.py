@@ -34,7 +34,7 @@ class ModelFacts:
 
     Args:
         architecture: As the file calls it: ``llama``, ``qwen2``, ``BertModel``.
-        task: ``generate``, ``embed`` or ``rerank``; None where neither architecture nor pooling tells.
+        task: ``generate``, ``embed``, ``rerank`` or ``classify``; None where neither architecture nor pooling tells.
         parameters: Elements of all tensors; count.
         context_tokens: Longest context that it was made for.
         layers: Blocks; count.

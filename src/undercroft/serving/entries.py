@@ -19,6 +19,7 @@ _TASKS = {
     Task.GENERATE: ("chat", "completions"),
     Task.EMBED: ("embeddings",),
     Task.RERANK: ("rerank",),
+    Task.CLASSIFY: ("classify",),
 }
 
 

@@ -22,6 +22,8 @@ from undercroft.engines import records
 from undercroft.engines.all import engines
 from undercroft.engines.contract import Engine, EngineRecord, ReplicaState
 from undercroft.engines.failures import is_out_of_memory
+from undercroft.environments.installed import needed
+from undercroft.environments.recipes import find
 from undercroft.registry import models as registry
 from undercroft.registry.model_paths import model_path
 from undercroft.registry.upkeep import verify
@@ -258,6 +260,8 @@ class Reconciler:
                 template = specs.template_for(described, model, path, self._settings.engines, beside)
                 if model is not None and template.engine == "vllm":
                     template = self._allocator.forecaster.place(template, model, deployment.settings)
+                if model is not None and template.engine == "onnxruntime":
+                    template = specs.housed(template, model, needed(self._home, find(template.engine)).folder)
                 found[deployment.name] = template
                 self._allocator.describe(template, model)
                 course.obstacle = ""

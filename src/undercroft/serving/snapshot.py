@@ -76,7 +76,7 @@ class DeploymentEntry:
         name: The deployment, as in the request's ``model``.
         state: ``ready`` at least one replica; ``loading`` will be; ``unloaded`` starts on demand; ``failed`` see note.
         note: In plain words why it is not ready; empty where it is.
-        tasks: ``chat``, ``completions``, ``embeddings``, ``rerank``.
+        tasks: ``chat``, ``completions``, ``embeddings``, ``rerank``, ``classify``.
         has_tools: Its chat template knows tools.
         context_tokens: Tokens of one request; 0 is not known.
         load_seconds: How long its last load took; None is not known.

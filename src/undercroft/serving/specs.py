@@ -23,6 +23,8 @@ from undercroft.serving.deployments import Deployment
 # A model's own context can be larger than its cache fits in memory; without a wish, no more than this is taken.
 _LARGEST_DEFAULT_CONTEXT_TOKENS = 8192
 _UNKNOWN_CONTEXT_TOKENS = 2048
+# Requests to an encoder are short, and computed together: those that wait make the batches.
+_ENCODER_SLOTS = 64
 # What a process of vLLM's may take beside weights and cache: several times what was seen with a model of no size.
 _VLLM_SPARE_BYTES = 4 * 1024**3
 # What was not there when replicas that still run were started does not make them others.
@@ -66,7 +68,7 @@ def template_for(
     """
     own = deployment.settings
     context_tokens = _context_tokens(deployment, model, settings.context_tokens)
-    slots = own.slots or settings.slots
+    slots = own.slots or (_ENCODER_SLOTS if deployment.engine == "onnxruntime" else settings.slots)
     spec = EngineSpec(
         replica_id="",
         name=deployment.name,
@@ -115,6 +117,17 @@ def placed(template: Template, model: Model, environment: Path, launch: VllmLaun
         memory_limit_bytes=limit,
     )
     return _described(spec, model, template.engine)
+
+
+def housed(template: Template, model: Model, environment: Path) -> Template:
+    """A template of an engine that runs in an environment of its own, with that.
+
+    Args:
+        template: Of the deployment.
+        model: Its model.
+        environment: Where the engine is installed.
+    """
+    return _described(replace(template.spec, environment=environment), model, template.engine)
 
 
 def _described(spec: EngineSpec, model: Model | None, engine: EngineName) -> Template:

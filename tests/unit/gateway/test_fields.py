@@ -10,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, EMBEDDINGS, FEEDBACK, RERANK, RESPONSES, forwarded, read
-from undercroft.gateway.openai.kinds import Record
+from undercroft.gateway.openai.fields import (
+    CHAT,
+    CLASSIFY,
+    COMPLETIONS,
+    EMBEDDINGS,
+    FEEDBACK,
+    RERANK,
+    RESPONSES,
+    forwarded,
+    read,
+)
+from undercroft.gateway.openai.kinds import Flag, Record
 from undercroft.gateway.openai.openapi import openapi_paths
 from undercroft.gateway.openai.payload import payload_for
 from undercroft.gateway.openai.responses import to_chat
@@ -43,12 +53,21 @@ _TABLES = {
     "/v1/chat/completions": CHAT,
     "/v1/completions": COMPLETIONS,
     "/v1/embeddings": EMBEDDINGS,
+    "/v1/classify": CLASSIFY,
     "/v1/rerank": RERANK,
     "/v1/responses": RESPONSES,
 }
 
 
-@pytest.mark.parametrize("name", ["id_slot", "lora", "cache_prompt", "n_predict", "ignore_eos", "grammar", "truncate"])
+@pytest.mark.parametrize("route", ["/v1/embeddings", "/v1/rerank", "/v1/classify"])
+def test_only_encoders_cut_and_only_where_asked(route: str) -> None:
+    """What a model that generates reads is never cut; an encoder's texts are where the request says so, in one word."""
+    assert isinstance(_TABLES[route].fields["truncate"].kind, Flag)
+    assert "truncate" in _TABLES["/v1/chat/completions"].refused
+    assert "truncate" not in _TABLES["/v1/chat/completions"].fields
+
+
+@pytest.mark.parametrize("name", ["id_slot", "lora", "cache_prompt", "n_predict", "ignore_eos", "grammar"])
 @pytest.mark.parametrize("table", _TABLES.values(), ids=_TABLES.keys())
 def test_no_route_lets_a_client_reach_into_the_engine(table: Record, name: str) -> None:
     """Fields of an engine's own are refused on every route, with what to do."""

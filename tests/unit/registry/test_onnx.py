@@ -22,6 +22,7 @@ def test_sound_file(tmp_path: Path) -> None:
     found = read_onnx(path, path.name)
     assert (found.ir_version, found.graph_name, found.opsets, found.parameters) == (8, "graph", [17], 24)
     assert found.external == {"m.onnx_data": 96}
+    assert found.stored == {"F32": 24}
 
 
 def external(location: str, **more: str) -> bytes:

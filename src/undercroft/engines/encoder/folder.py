@@ -1,4 +1,4 @@
-"""What a folder with an encoder says of it: task, pooling, length, labels. As sentence-transformers writes it.
+"""What the files of an encoder say of it: task, pooling, length, labels. As sentence-transformers writes it.
 
 Read by the replica's program, and before a model is converted, so that both take it for the same.
 
@@ -9,6 +9,7 @@ Source: ``modules.json``, ``1_Pooling/config.json`` and ``sentence_bert_config.j
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -52,24 +53,29 @@ class Encoder:
     activation: Activation = "none"
 
 
-def read_encoder(folder: Path) -> Encoder:
-    """Reads a folder.
+def files_in(folder: Path) -> dict[str, Path]:
+    """Every file of a folder, by its path in it."""
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+
+
+def read_encoder(files: Mapping[str, Path]) -> Encoder:
+    """Reads what describes a model.
 
     Args:
-        folder: With ``config.json`` and what sentence-transformers keeps beside it.
+        files: Path as published → file: ``config.json`` and what sentence-transformers keeps beside it.
 
     Raises:
         InvalidError: ``bad-encoder``: it is no encoder, or one with parts that are not known here.
     """
-    config = _read(folder / "config.json")
+    config = _read(files, "config.json")
     if not isinstance(config, dict):
         raise _bad("it has no config.json that can be read")
-    longest = _max_tokens(folder, config)
+    longest = _max_tokens(files, config)
     architecture = str((config.get("architectures") or [""])[0])
     if architecture.endswith("ForSequenceClassification"):
         return _classifier(config, longest)
-    _check_texts(folder)
-    pooling, is_normalized = _modules(folder)
+    _check_texts(files)
+    pooling, is_normalized = _modules(files)
     return Encoder("embed", longest, pooling, is_normalized)
 
 
@@ -93,18 +99,18 @@ def _pair_activation(config: dict[str, Any]) -> Activation:
     return "none" if isinstance(said, str) and said.endswith("Identity") else "sigmoid"
 
 
-def _check_texts(folder: Path) -> None:
+def _check_texts(files: Mapping[str, Path]) -> None:
     """Refuses a model that changes its texts before its tokenizer sees them: it would embed other texts here."""
-    own, prompts = _read(folder / "sentence_bert_config.json"), _read(folder / "config_sentence_transformers.json")
+    own, prompts = _read(files, "sentence_bert_config.json"), _read(files, "config_sentence_transformers.json")
     if isinstance(own, dict) and own.get("do_lower_case") is True:
         raise _bad("it has texts made lower case before they are split (do_lower_case), which is not known here")
     if isinstance(prompts, dict) and prompts.get("default_prompt_name") is not None:
         raise _bad("it puts a prompt before every text (default_prompt_name), which is not known here")
 
 
-def _modules(folder: Path) -> tuple[Pooling, bool]:
+def _modules(files: Mapping[str, Path]) -> tuple[Pooling, bool]:
     """Pooling, and whether vectors are brought to length 1; a model that does not say gets the mean, at length 1."""
-    modules = _read(folder / "modules.json")
+    modules = _read(files, "modules.json")
     if not isinstance(modules, list):
         return "mean", True
     pooling: Pooling = "mean"
@@ -112,7 +118,7 @@ def _modules(folder: Path) -> tuple[Pooling, bool]:
     for module in modules:
         kind = str(module.get("type", "")).rpartition(".")[2] if isinstance(module, dict) else ""
         if kind == "Pooling":
-            pooling = _pooling(_read(folder / str(module.get("path", "")) / "config.json"))
+            pooling = _pooling(_read(files, f"{module.get('path', '')}/config.json"))
         elif kind == "Normalize":
             is_normalized = True
         elif kind != "Transformer":
@@ -135,12 +141,12 @@ def _pooling(settings: Any) -> Pooling:
     return known[on[0]]
 
 
-def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
+def _max_tokens(files: Mapping[str, Path], config: dict[str, Any]) -> int:
     """The shortest of all the limits that its files give."""
     positions = _count(config.get("max_position_embeddings"))
     if positions is not None and config.get("model_type") in _SHIFTED_POSITIONS:
         positions -= (_count(config.get("pad_token_id")) or 0) + 1
-    own, tokenizer = _read(folder / "sentence_bert_config.json"), _read(folder / "tokenizer_config.json")
+    own, tokenizer = _read(files, "sentence_bert_config.json"), _read(files, "tokenizer_config.json")
     limits = [
         positions,
         _count(own.get("max_seq_length")) if isinstance(own, dict) else None,
@@ -157,9 +163,10 @@ def _number(text: Any) -> int:
     return int(text) if str(text).isdigit() else -1
 
 
-def _read(path: Path) -> Any:
+def _read(files: Mapping[str, Path], name: str) -> Any:
+    path = files.get(name)
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes()) if path is not None else None
     except (OSError, ValueError):
         return None
 

@@ -18,7 +18,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.engines.encoder import asked
 from undercroft.engines.encoder.batching import Limits
 from undercroft.engines.encoder.computing import Computer
-from undercroft.engines.encoder.folder import Encoder, read_encoder
+from undercroft.engines.encoder.folder import Encoder, files_in, read_encoder
 from undercroft.engines.encoder.inputs import Tokens, TooLongError
 from undercroft.engines.encoder.network import Network
 from undercroft.engines.encoder.pooling import Floats
@@ -187,7 +187,7 @@ def main(run_dir: Path) -> int:
     options = json.loads((run_dir / "encoder.json").read_bytes())
     folder, threads = Path(options["model"]), int(options["threads"])
     try:
-        encoder = read_encoder(folder)
+        encoder = read_encoder(files_in(folder))
         if encoder.task != options["task"]:
             raise InvalidError("bad-encoder", f"it is a model for {encoder.task}, asked for is {options['task']}")
         reader = TextReader(folder / "tokenizer.json", min(encoder.max_tokens, int(options["context_tokens"])))

@@ -3,7 +3,8 @@
 path                        who may      answered by
 ──────────────────────────  ───────────  ───────────────────────────────────
 /  /healthz  /readyz        everybody    the door
-/v1/…  /rerank  /metrics    any key      the door
+/v1/…  /metrics             any key      the door
+/rerank  /classify          any key      the door
 /v1/feedback                any key      the door, once control has kept it
 /openapi.json               any key      control
 /admin/…                    admin keys   control
@@ -18,6 +19,7 @@ from enum import Enum, auto
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
 from undercroft.gateway.errors import DoorError
+from undercroft.gateway.openai.classify import classify
 from undercroft.gateway.openai.embeddings import embeddings
 from undercroft.gateway.openai.generate import chat, completions
 from undercroft.gateway.openai.listing import PREFIX, list_models, show_model
@@ -79,6 +81,8 @@ _ROUTES: dict[str, Route] = {
     "/v1/rerank": Route("/v1/rerank", _POST, Entrance.KEY, rerank),
     "/v2/rerank": Route("/v1/rerank", _POST, Entrance.KEY, rerank),
     "/rerank": Route("/v1/rerank", _POST, Entrance.KEY, rerank),
+    "/v1/classify": Route("/v1/classify", _POST, Entrance.KEY, classify),
+    "/classify": Route("/v1/classify", _POST, Entrance.KEY, classify),
     "/v1/feedback": Route("/v1/feedback", _POST, Entrance.KEY, Own.FEEDBACK),
     "/openapi.json": Route("/openapi.json", _GET, Entrance.KEY, Own.CONTROL),
 }

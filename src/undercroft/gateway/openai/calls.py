@@ -36,6 +36,7 @@ _TASK_ROUTES = {
     "completions": "/v1/completions",
     "embeddings": "/v1/embeddings",
     "rerank": "/v1/rerank",
+    "classify": "/v1/classify",
 }
 
 

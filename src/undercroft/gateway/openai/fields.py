@@ -246,6 +246,10 @@ COMPLETIONS = Record(
     _ENGINE_FIELDS | {"suffix": "it is not offered"},
 )
 
+_TRUNCATE = {
+    "truncate": Field(Flag(), "Cut what is too long at its end; else it is refused. For engine onnxruntime."),
+}
+
 EMBEDDINGS = Record(
     {
         **_MODEL,
@@ -254,6 +258,18 @@ EMBEDDINGS = Record(
         "dimensions": Field(
             Number(1, 1_000_000, is_whole=True), "Must be what the model gives: nothing is cut.", is_forwarded=False
         ),
+        **_TRUNCATE,
+        **_ACCEPTED,
+    },
+    _ENGINE_FIELDS,
+)
+
+# Not OpenAI's: vLLM's form.
+CLASSIFY = Record(
+    {
+        **_MODEL,
+        "input": Field(Prompts(2048, False), "Texts or tokens to classify; one or several.", True),
+        **_TRUNCATE,
         **_ACCEPTED,
     },
     _ENGINE_FIELDS,
@@ -270,6 +286,7 @@ RERANK = Record(
         ),
         "top_n": Field(Number(1, 1024, is_whole=True), "How many results; all where it is missing."),
         "return_documents": Field(Flag(), "Repeat the documents in the results."),
+        **_TRUNCATE,
         **_ACCEPTED,
     },
     _ENGINE_FIELDS

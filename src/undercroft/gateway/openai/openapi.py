@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from undercroft.gateway.openai.fields import CHAT, COMPLETIONS, EMBEDDINGS, FEEDBACK, RERANK, RESPONSES
+from undercroft.gateway.openai.fields import CHAT, CLASSIFY, COMPLETIONS, EMBEDDINGS, FEEDBACK, RERANK, RESPONSES
 from undercroft.gateway.openai.kinds import Record
 
 _ERROR = {
@@ -48,6 +48,7 @@ _POSTS: tuple[tuple[str, str, Record, bool], ...] = (
     ("/v1/responses", "Answer a conversation, Responses API, stateless", RESPONSES, True),
     ("/v1/embeddings", "Embed texts", EMBEDDINGS, False),
     ("/v1/rerank", "Put documents in the order of a query", RERANK, False),
+    ("/v1/classify", "Say of texts what they are", CLASSIFY, False),
 )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import orjson
 
-from undercroft.gateway.errors import DoorError
+from undercroft.gateway.errors import DoorError, invalid
 from undercroft.gateway.openai.fields import MESSAGE, forwarded
 from undercroft.gateway.openai.kinds import Record
 from undercroft.serving.snapshot import ReplicaEntry
 
+_PENALTY = "repetition_penalty"
 _TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 
 
@@ -75,6 +76,8 @@ def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
 
 def _for_llama_cpp(data: dict[str, Any], entry: ReplicaEntry, adapter: str | None) -> dict[str, Any]:
     changed = data
+    if data.get("truncate"):
+        raise invalid("truncate: the engine of this model cuts nothing; send shorter texts", "truncate")
     choice = data.get("tool_choice")
     if type(choice) is dict:
         # llama.cpp reads words only, and takes anything else silently for "auto".
@@ -97,6 +100,9 @@ def _for_openai(data: dict[str, Any], entry: ReplicaEntry, adapter: str | None) 
         changed = {**changed, "model": adapter}
     elif entry.upstream_model is not None and entry.upstream_model != data["model"]:
         changed = {**changed, "model": entry.upstream_model}
+    if "repeat_penalty" in changed:
+        # OpenAI has none; every engine but llama.cpp that has one calls it so.
+        changed = {_PENALTY if name == "repeat_penalty" else name: value for name, value in changed.items()}
     if data.get("stream") and not (data.get("stream_options") or {}).get("include_usage"):
         # Metering needs it; the client, which did not ask, does not get to see it.
         changed = {**changed, "stream_options": {"include_usage": True}}

@@ -23,6 +23,8 @@ async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
     data = read(RERANK, exchange.body)
     texts = [one if isinstance(one, str) else one["text"] for one in data["documents"]]
     plain = {"model": data["model"], "query": data["query"], "documents": texts}
+    if data.get("truncate"):
+        plain["truncate"] = True
 
     async def ask_release(deployment: Deployment, _release: ReleaseEntry | None) -> bytes:
         call = Call(

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from undercroft.catalog.engines import EngineName
 from undercroft.core.errors import UnavailableError
 from undercroft.core.ids import new_id
 from undercroft.core.settings import EngineSettings
@@ -110,33 +111,41 @@ class MemoryWatch:
 
 @contextmanager
 def running(
-    model_path: Path, setup: Setup, settings: EngineSettings, *, task: Task = Task.GENERATE
+    model_path: Path,
+    setup: Setup,
+    settings: EngineSettings,
+    *,
+    task: Task = Task.GENERATE,
+    engine: EngineName = "llama.cpp",
+    environment: Path | None = None,
 ) -> Iterator[Replica]:
     """A replica of a model that answers inside the block; nothing of it is left afterwards, even after ``kill -9``.
 
     Args:
-        model_path: GGUF file.
+        model_path: GGUF file; for other engines the folder of the model.
         setup: How it is run.
-        settings: Which engine, and whether it has to be sealed.
+        settings: Which program of llama.cpp, and whether it has to be sealed.
         task: What the model is for.
+        engine: Which runs it.
+        environment: Folder of the Python environment that the engine is installed in; None for one that is built in.
 
     Raises:
         InvalidError: The engine cannot do what the setup asks for.
         UnavailableError: It does not load, does not answer in time, or cannot be sealed where that is required.
     """
-    engine = engines(settings)["llama.cpp"]
+    runner = engines(settings)[engine]
     folder = Path(tempfile.mkdtemp(prefix="undercroft-evaluate-"))
     with guarded(folder):
-        spec = _spec(folder, model_path, setup, settings, task)
+        spec = replace(_spec(folder, model_path, setup, settings, task), environment=environment)
         begun = time.monotonic()
-        record = engine.start(spec)
+        record = runner.start(spec)
         try:
-            with MemoryWatch(engine, record) as memory:
-                _wait(engine, record, model_path, begun + setup.start_timeout_seconds)
-                engine.warm_up(record, spec, timeout_seconds=setup.start_timeout_seconds)
+            with MemoryWatch(runner, record) as memory:
+                _wait(runner, record, model_path, begun + setup.start_timeout_seconds)
+                runner.warm_up(record, spec, timeout_seconds=setup.start_timeout_seconds)
                 yield Replica(wire.endpoint_of(record), time.monotonic() - begun, memory)
         finally:
-            engine.stop(record, grace_seconds=_GRACE_SECONDS)
+            runner.stop(record, grace_seconds=_GRACE_SECONDS)
 
 
 def _spec(folder: Path, model_path: Path, setup: Setup, settings: EngineSettings, task: Task) -> EngineSpec:

@@ -10,13 +10,14 @@ from typing import Any
 
 from undercroft.registry.facts import UNKNOWN, ModelFacts
 from undercroft.registry.inspection.compressed_weights import count_weights, name_of
-from undercroft.registry.inspection.onnx import OnnxModel
+from undercroft.registry.inspection.onnx import BITS, OnnxModel
 from undercroft.registry.inspection.reading import refuse
 from undercroft.registry.inspection.safetensors import DTYPES, StoredTensor
 from undercroft.registry.inspection.templates import TEMPLATE_LIMIT_BYTES, check_template
 from undercroft.registry.inspection.texts import read_text
 
 _TEMPLATES_LIMIT = 16
+_NAMING_SHARE = 0.25
 _GENERATE = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
 _ENCODERS = {"bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "modernbert", "nomic_bert", "deberta-v2", "new"}
 
@@ -29,7 +30,7 @@ def stored_facts(weights: Sequence[StoredTensor] | OnnxModel, config: Any = None
         config: The parsed ``config.json``, which tells how many numbers lie packed in one.
     """
     if isinstance(weights, OnnxModel):
-        return ModelFacts(parameters=weights.parameters or None, title=(weights.graph_name or "")[:100] or UNKNOWN)
+        return _onnx_facts(weights)
     stored = config if isinstance(config, dict) else {}
     parameters = count_weights(weights, stored) or sum(tensor.elements for tensor in weights)
     elements: Counter[str] = Counter()
@@ -40,6 +41,19 @@ def stored_facts(weights: Sequence[StoredTensor] | OnnxModel, config: Any = None
         parameters=parameters,
         quantization=elements.most_common(1)[0][0],
         bits_per_weight=round(bits / parameters, 2) if parameters else None,
+    )
+
+
+def _onnx_facts(model: OnnxModel) -> ModelFacts:
+    """Tables of rows mostly stay as they were, so that a quarter of the weights names how the model was rounded."""
+    weights = sum(model.stored.values())
+    names = [name for name, count in model.stored.items() if count >= _NAMING_SHARE * weights]
+    bits = sum(BITS[name] * count for name, count in model.stored.items())
+    return ModelFacts(
+        parameters=model.parameters or None,
+        title=(model.graph_name or "")[:100] or UNKNOWN,
+        quantization=min(names, key=lambda name: BITS[name]) if names else UNKNOWN,
+        bits_per_weight=round(bits / weights, 2) if weights else None,
     )
 
 
@@ -103,7 +117,9 @@ def _task(architecture: str, config: Mapping[str, Any], configs: Mapping[str, An
         return "generate"
     if architecture.endswith("ForSequenceClassification"):
         labels = config.get("id2label")
-        return "rerank" if isinstance(labels, dict) and len(labels) == 1 else None
+        if not isinstance(labels, dict):
+            return None
+        return "rerank" if len(labels) == 1 else "classify"
     is_encoder = config.get("model_type") in _ENCODERS or "modules.json" in configs
     return "embed" if is_encoder else None
 

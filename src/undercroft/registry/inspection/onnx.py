@@ -5,6 +5,7 @@ Source: ``onnx/onnx.proto`` and ``docs/ExternalData.md`` of the ONNX project.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,9 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_VERSION = 2
 _FUNCTION_NODE = 7
 _ELEMENTS_LIMIT = 2**63 - 1
+# `TensorProto.DataType` of what weights are kept in; others are shapes and positions.
+TENSOR_KINDS = {1: "F32", 2: "INT8", 3: "INT8", 10: "F16", 11: "F64", 16: "BF16", 21: "INT4", 22: "INT4"}
+BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "INT8": 8, "INT4": 4}
 
 
 @dataclass(slots=True)
@@ -40,6 +44,7 @@ class OnnxModel:
         opsets: Versions of the operator sets.
         parameters: Elements of all initializers; count.
         external: Files beside it that hold weights: name → bytes that must be there.
+        stored: Elements of these that are weights, by how they are stored: ``F32``, ``INT8``; count.
     """
 
     ir_version: int = 0
@@ -47,6 +52,7 @@ class OnnxModel:
     opsets: list[int] = field(default_factory=list)
     parameters: int = 0
     external: dict[str, int] = field(default_factory=dict)
+    stored: Counter[str] = field(default_factory=Counter)
 
 
 def read_onnx(path: Path, name: str) -> OnnxModel:
@@ -135,13 +141,15 @@ def _sparse(message: ProtobufFile, sparse: Field, found: OnnxModel) -> None:
 
 def _tensor(message: ProtobufFile, tensor: Field, found: OnnxModel) -> int:
     """Checks where a tensor's bytes lie; its elements."""
-    elements, is_external, entries = 1, False, {}
+    elements, is_external, entries, kind = 1, False, {}, ""
     for part in message.fields(tensor.begin, tensor.end):
         if part.number == _TENSOR_DIMS:
             for size in _numbers(message, part):
                 elements *= size
                 if elements > _ELEMENTS_LIMIT:
                     message.fail("a tensor has a shape whose product does not fit")
+        elif part.number == _TENSOR_TYPE and part.wire == 0:
+            kind = TENSOR_KINDS.get(part.value, "")
         elif part.number == _TENSOR_LOCATION and part.wire == 0:
             is_external = part.value == _EXTERNAL
         elif part.number == _TENSOR_EXTERNAL and part.wire == 2:
@@ -153,6 +161,8 @@ def _tensor(message: ProtobufFile, tensor: Field, found: OnnxModel) -> int:
             entries[pair.get(_ENTRY_KEY, "")] = pair.get(_ENTRY_VALUE, "")
     if is_external or entries:
         _external(message, entries, found)
+    if kind:
+        found.stored[kind] += elements
     return elements
 
 

@@ -55,10 +55,13 @@ class ReleaseSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    task: Literal["generate", "embed", "rerank"] | None = Field(None, description="What it is for.")
+    task: Literal["generate", "embed", "rerank", "classify"] | None = Field(None, description="What it is for.")
     context_tokens: int | None = Field(None, ge=1, le=10_000_000, description="Context of one request, in tokens.")
     slots: int | None = Field(None, ge=1, le=256, description="Requests that a replica computes at the same time.")
     cache_type: Literal["f16", "q8_0", "q4_0"] | None = Field(None, description="How keys and values are kept.")
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] | None = Field(
+        None, description="vllm: type of weights while computing."
+    )
     may_shrink_context: bool | None = Field(None, description="Out of memory all the same: halve the context once.")
     url: str | None = Field(None, max_length=2048, description="Base URL of an external engine, without /v1.")
     upstream_model: str | None = Field(None, max_length=256, description="What the external engine calls the model.")
@@ -106,6 +109,8 @@ class ReleaseContent(BaseModel):
             raise ValueError(
                 f"settings: url, upstream_model and key_file belong to an external engine, {self.engine} has none"
             )
+        if self.settings.dtype is not None and self.engine != "vllm":
+            raise ValueError(f"settings: dtype belongs to the engine vllm, {self.engine} has none")
         if self.settings.key_file is not None and not self.settings.key_file.is_absolute():
             raise ValueError(f"settings.key_file: expected an absolute path, got '{self.settings.key_file}'")
         return self

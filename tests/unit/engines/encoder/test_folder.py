@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from undercroft.core.errors import InvalidError
-from undercroft.engines.encoder.folder import Encoder, read_encoder
+from undercroft.engines.encoder.folder import Encoder, files_in, read_encoder
 
 BERT = {"model_type": "bert", "architectures": ["BertModel"], "max_position_embeddings": 512}
 
 
-def folder_of(folder: Path, config: dict[str, Any], **files: Any) -> Path:
-    """A folder with the files; ``pooling`` is the settings of its module."""
+def folder_of(folder: Path, config: dict[str, Any], **files: Any) -> dict[str, Path]:
+    """The files; ``pooling`` is the settings of its module."""
     named = {"config.json": config, **{f"{name}.json": content for name, content in files.items() if name != "pooling"}}
     if "pooling" in files:
         (folder / "1_Pooling").mkdir()
         named["1_Pooling/config.json"] = files["pooling"]
     for name, content in named.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
-    return folder
+    return files_in(folder)
 
 
 def modules(*kinds: str) -> list[dict[str, str]]:
@@ -117,4 +117,4 @@ def test_what_would_give_other_vectors_is_refused(tmp_path: Path, files: dict[st
 def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
     """Without a config.json nothing is known of a model."""
     with pytest.raises(InvalidError, match=r"no config\.json"):
-        read_encoder(tmp_path)
+        read_encoder({})

@@ -1,0 +1,132 @@
+"""From a published encoder to one in ONNX, and from that to one in 8 bits; each was run and held against its source."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from undercroft.core.settings import EngineSettings
+from undercroft.engines.encoder.folder import Encoder
+from undercroft.engines.onnxruntime import network_file
+from undercroft.environments.installed import Environment
+from undercroft.optimize.conversion.comparing import Agreement
+from undercroft.optimize.conversion.programs_run import run_program
+from undercroft.optimize.onnx.verifying import answers_of, compare, sample_inputs
+from undercroft.optimize.steps import Progress
+
+PROGRAMS = Path(__file__).with_name("programs")
+# Of a published model the settings that say how it is used; weights and tokenizer are written anew.
+_KEPT = (
+    *("config.json", "tokenizer_config.json", "special_tokens_map.json", "modules.json", "sentence_bert_config.json"),
+    *("config_sentence_transformers.json", "1_Pooling/config.json"),
+)
+_DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt")
+_NETWORK, _TOKENIZER = "model.onnx", "tokenizer.json"
+# Kinds of operators that are rounded. Tables of rows (Gather) stay: they cost no time, and rounding them costs cosine.
+_ROUNDED = ("MatMul",)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is wanted.
+
+    Args:
+        source: Folder of the model that is read.
+        target: Folder to write to; made here.
+        encoder: What it is.
+        folder: For what is in between; the caller removes it.
+        threads: Processors to use; count.
+    """
+
+    source: Path
+    target: Path
+    encoder: Encoder
+    folder: Path
+    threads: int
+
+
+def make_onnx(
+    order: Order,
+    exporter: Environment,
+    runner: Environment,
+    settings: EngineSettings,
+    report: Callable[[Progress], None],
+) -> Agreement:
+    """Exports with torch's own exporter, and runs the result against its source before it counts.
+
+    Args:
+        order: What is wanted.
+        exporter: The installed ``onnx``.
+        runner: The installed ``onnxruntime``.
+        settings: Whether the engine has to be sealed.
+        report: Told how far it is.
+
+    Raises:
+        InvalidError: The result is not the same model.
+        UnavailableError: A program failed, memory is short, or the engine does not load the result.
+    """
+    encoder, inputs = order.encoder, sample_inputs(order.encoder)
+    order.target.mkdir()
+    report(Progress(0, 0, "steps", "asking the source and exporting it"))
+    told = {
+        "model": str(order.source),
+        "target": str(order.target),
+        "task": encoder.task,
+        "pooling": encoder.pooling,
+        "is_normalized": encoder.is_normalized,
+        "activation": encoder.activation,
+        "inputs": inputs,
+        "most_tokens": encoder.max_tokens,
+        "threads": order.threads,
+    }
+    said = run_program(exporter, "to_onnx", told, folder=order.folder, programs=PROGRAMS)
+    _copy(order.source, order.target, (*_KEPT, *_DOCUMENTS))
+    report(Progress(0, 0, "steps", "comparing with the source"))
+    made = answers_of(order.target, encoder, inputs, runner, settings, threads=order.threads)
+    return compare(encoder, said["answers"], made, "f32")
+
+
+def make_int8(
+    order: Order, runner: Environment, settings: EngineSettings, report: Callable[[Progress], None]
+) -> tuple[Agreement, Mapping[str, Any]]:
+    """Rounds with ONNX Runtime's own quantizer, and runs the result against its source before it counts.
+
+    Args:
+        order: What is wanted.
+        runner: The installed ``onnxruntime``.
+        settings: Whether the engine has to be sealed.
+        report: Told how far it is.
+
+    Returns:
+        How well they agree, and how many matrices were rounded or stayed.
+
+    Raises:
+        InvalidError: The result is not the same model.
+        UnavailableError: The program failed, memory is short, or the engine does not load one of them.
+    """
+    encoder, inputs = order.encoder, sample_inputs(order.encoder)
+    shutil.copytree(order.source, order.target, ignore=shutil.ignore_patterns("*.onnx", "*.onnx_data"))
+    report(Progress(0, 0, "steps", "rounding"))
+    told = {
+        "source": str(network_file(order.source)),
+        "target": str(order.target / _NETWORK),
+        "folder": str(order.folder),
+        "operators": _ROUNDED,
+        "is_per_channel": True,
+    }
+    counted = run_program(runner, "to_int8", told, folder=order.folder, programs=PROGRAMS)
+    report(Progress(0, 0, "steps", "asking the source"))
+    before = answers_of(order.source, encoder, inputs, runner, settings, threads=order.threads)
+    report(Progress(0, 0, "steps", "comparing with the source"))
+    after = answers_of(order.target, encoder, inputs, runner, settings, threads=order.threads)
+    return compare(encoder, before, after, "int8"), counted
+
+
+def _copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        if (source / name).is_file():
+            (target / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, target / name)

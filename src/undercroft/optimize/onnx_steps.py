@@ -1,0 +1,169 @@
+"""The steps that make encoders for ONNX Runtime: what each would make and take, and the doing of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from undercroft.core.errors import InvalidError
+from undercroft.core.home import Home
+from undercroft.core.settings import EngineSettings
+from undercroft.engines.encoder.folder import Encoder, read_encoder
+from undercroft.environments.installed import Environment, needed
+from undercroft.environments.recipes import find
+from undercroft.optimize.jobs.room import Forecast
+from undercroft.optimize.onnx.making import Order, make_int8, make_onnx
+from undercroft.optimize.prepared import PreparedStep
+from undercroft.optimize.sources import PublishedSource
+from undercroft.optimize.steps import Progress, Workspace
+
+INT8 = "INT8"
+_EXPORTER, _RUNNER = "onnx", "onnxruntime"
+_TOLD_PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxscript", "onnxruntime")
+_BESIDE_BYTES = 1024**3  # torch with its exporter, and what it computes
+_TASKS = ("embed", "rerank", "classify")
+
+
+class ToOnnxStep:
+    """From the form in which an encoder is published to ONNX.
+
+    Args:
+        source: What is converted.
+        encoder: What it is.
+        exporter: The installed ``onnx``.
+        runner: The installed ``onnxruntime``.
+        settings: Whether the engine that the result is tried in has to be sealed.
+    """
+
+    def __init__(
+        self,
+        source: PublishedSource,
+        encoder: Encoder,
+        exporter: Environment,
+        runner: Environment,
+        settings: EngineSettings,
+    ) -> None:
+        self._source, self._encoder = source, encoder
+        self._exporter, self._runner, self._settings = exporter, runner, settings
+
+    def run(self, work: Workspace, report: Callable[[Progress], None]) -> None:
+        """Makes the folder, as `undercroft.optimize.steps.Step` says, and leaves what the comparison showed."""
+        order = _laid_out(work, self._source, self._encoder)
+        agreement = make_onnx(order, self._exporter, self._runner, self._settings, report)
+        _clean(order)
+        work.findings.write_text(json.dumps({"agreement": asdict(agreement)}), encoding="utf-8")
+
+
+class Int8Step:
+    """Matrices of an encoder in ONNX, rounded to 8 bits.
+
+    Args:
+        source: What is rounded.
+        encoder: What it is.
+        runner: The installed ``onnxruntime``.
+        settings: Whether the engine that both are tried in has to be sealed.
+    """
+
+    def __init__(
+        self, source: PublishedSource, encoder: Encoder, runner: Environment, settings: EngineSettings
+    ) -> None:
+        self._source, self._encoder = source, encoder
+        self._runner, self._settings = runner, settings
+
+    def run(self, work: Workspace, report: Callable[[Progress], None]) -> None:
+        """Makes the folder, as `undercroft.optimize.steps.Step` says, and leaves what the comparison showed."""
+        order = _laid_out(work, self._source, self._encoder)
+        agreement, counted = make_int8(order, self._runner, self._settings, report)
+        _clean(order)
+        told = {"matrices": counted, "agreement": asdict(agreement)}
+        work.findings.write_text(json.dumps(told), encoding="utf-8")
+
+
+def prepare_to_onnx(source: PublishedSource, home: Home, engines: EngineSettings) -> PreparedStep:
+    """Looks whether a model can be converted to ONNX, and what that takes.
+
+    Args:
+        source: The model, in safetensors.
+        home: Where environments lie.
+        engines: Whether the engine that the result is tried in has to be sealed.
+
+    Raises:
+        InvalidError: It is no encoder, or one with parts that are not known here.
+        UnavailableError: ``no-environment``.
+    """
+    encoder = _encoder_of(source)
+    exporter, runner = needed(home, find(_EXPORTER)), needed(home, find(_RUNNER))
+    weights = 4 * (source.model.facts.parameters or 0)
+    others = sum(file.size_bytes for file in source.model.files if not file.path.endswith(".safetensors"))
+    return PreparedStep(
+        kind="convert",
+        step=ToOnnxStep(source, encoder, exporter, runner, engines),
+        # While it is exported the weights are there twice: as torch's, and as the graph's that is being written.
+        forecast=Forecast(weights + others, weights + others, 3 * weights + _BESIDE_BYTES),
+        told={"settings": {"to": "onnx", "type": "f32"}, "environments": _told(exporter, runner)},
+    )
+
+
+def prepare_int8(source: PublishedSource, home: Home, engines: EngineSettings) -> PreparedStep:
+    """Looks whether a model in ONNX can be rounded to 8 bits, and what that takes.
+
+    Args:
+        source: The model, in ONNX.
+        home: Where environments lie.
+        engines: Whether the engine that both are tried in has to be sealed.
+
+    Raises:
+        InvalidError: It is no encoder, one with parts that are not known here, or in 8 bits already.
+        UnavailableError: ``no-environment``.
+    """
+    encoder = _encoder_of(source)
+    runner = needed(home, find(_RUNNER))
+    size = source.model.size_bytes
+    return PreparedStep(
+        kind="quantize",
+        step=Int8Step(source, encoder, runner, engines),
+        # In between lies the model with its shapes written down; while it is rounded it is there twice.
+        forecast=Forecast(size, 2 * size, 3 * size + _BESIDE_BYTES // 2),
+        told={
+            "settings": {"scheme": INT8, "operators": ["MatMul"], "is_per_channel": True, "is_dynamic": True},
+            "environments": _told(runner),
+        },
+    )
+
+
+def _encoder_of(source: PublishedSource) -> Encoder:
+    model = source.model
+    if model.facts.task not in _TASKS:
+        raise InvalidError(
+            "wrong-task",
+            f"model {model.name!r} is for {model.facts.task or 'a task that its files do not tell'}: expected one that "
+            "embeds, reranks or classifies, which is what engine onnxruntime runs",
+            hint=f"undercroft optimize convert {model.name} --to gguf",
+        )
+    return read_encoder(source.files)
+
+
+def _laid_out(work: Workspace, source: PublishedSource, encoder: Encoder) -> Order:
+    published, between = work.folder / "published", work.folder / "between"
+    source.lay_out(published)
+    between.mkdir()
+    return Order(published, work.result_folder, encoder, between, work.threads)
+
+
+def _clean(order: Order) -> None:
+    shutil.rmtree(order.source)
+    shutil.rmtree(order.folder)
+
+
+def _told(*environments: Environment) -> dict[str, Any]:
+    """Versions of what works in each environment, and the digest of what it was made of."""
+    told = {}
+    for environment in environments:
+        record = environment.record()
+        assert record is not None  # `needed` has looked
+        versions = {name: record.packages[name] for name in _TOLD_PACKAGES if name in record.packages}
+        told[environment.folder.name] = {"recipe": record.recipe_digest, "versions": versions}
+    return told
