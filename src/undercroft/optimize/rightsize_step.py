@@ -17,6 +17,7 @@ from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
 from undercroft.hardware.processors import read_processor
 from undercroft.optimize.cards.card import Card, Circumstances, Point, make_card
+from undercroft.optimize.cards.measuring import Wanted
 from undercroft.optimize.evaluation.evaluating import common_context
 from undercroft.optimize.evaluation.figures import Measure, figures_of
 from undercroft.optimize.evaluation.gate_rules import GateRules
@@ -195,7 +196,11 @@ def prepare_rightsize(
         texts=texts,
         calibration=calibration,
         dataset=dataset,
-        setup=Setup(context_tokens=context, slots=settings.users, start_timeout_seconds=engines.start_timeout_seconds),
+        setup=Setup(
+            context_tokens=context,
+            slots=max(settings.users, Wanted().slots),
+            start_timeout_seconds=engines.start_timeout_seconds,
+        ),
         seed=seed,
         allow_requantize=settings.allow_requantize,
         measures_all=settings.measure_all,

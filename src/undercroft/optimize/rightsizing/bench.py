@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
+from undercroft.checks.kinds import LengthCheck
 from undercroft.checks.questions import Message
 from undercroft.core.errors import ConflictError, InvalidError, RefusedError, UnavailableError
 from undercroft.core.settings import EngineSettings
@@ -26,6 +28,7 @@ from undercroft.optimize.rightsizing.keeping import Kept, Trial, joined, load, s
 from undercroft.optimize.rightsizing.order import SearchOrder
 
 PARENT = "parent"
+_ANY_ANSWER = LengthCheck(kind="length")
 _TRIED_PROMPTS, _TRIED_TOKENS, _TRIED_CHARACTERS = 8, 64, 2000
 
 Say = Callable[[float, str], None]
@@ -96,14 +99,13 @@ class Bench:
             self._lose(name, error.message)
 
     def try_out(self, name: str) -> None:
-        """Sees how fast a model is here and what it takes: from its answers, or from a few that are asked for it."""
+        """Sees how fast a model is here and what it takes, with as many users at once as it will have."""
         found = self._order.parent if name == PARENT else self.make(name)
         kept = self.kept(name)
         assert kept is not None  # it was looked at
-        run = kept.run
-        if Measure.TOKENS_PER_SECOND not in figures_of(run).whole or run.peak is None:
-            tasks = TaskSet("speed", "", tuple(self._prompts()))
-            run = evaluate_tasks(found, tasks, self._order.setup, self._settings, self._told)
+        tasks = TaskSet("speed", "", tuple(self._prompts()))
+        setup = replace(self._order.setup, slots=self._order.wish.workload.slots)
+        run = evaluate_tasks(found, tasks, setup, self._settings, self._told)
         figures = figures_of(run).whole
         speed, memory = figures.get(Measure.TOKENS_PER_SECOND), figures.get(Measure.MEMORY_BYTES)
         on_gpu = figures.get(Measure.GPU_BYTES)
@@ -216,15 +218,14 @@ class Bench:
         """A few requests of the kind that the model is for, with answers of several tokens."""
         order = self._order
         if order.tasks is not None:
-            asked = [task.messages for task in order.tasks.tasks[:_TRIED_PROMPTS]]
+            asked = [task.messages for task in order.tasks.tasks]
         else:
             assert order.texts is not None  # one of them is given
-            asked = [
-                (Message(role="user", content=text.text[:_TRIED_CHARACTERS]),)
-                for text in order.texts.texts[:_TRIED_PROMPTS]
-            ]
+            asked = [(Message(role="user", content=text.text[:_TRIED_CHARACTERS]),) for text in order.texts.texts]
+        count = max(_TRIED_PROMPTS, 2 * order.wish.workload.slots)
         return [
-            Task(f"speed-{number}", messages, (), max_tokens=_TRIED_TOKENS) for number, messages in enumerate(asked)
+            Task(f"speed-{number}", messages, (_ANY_ANSWER,), max_tokens=_TRIED_TOKENS)
+            for number, messages in zip(range(count), cycle(asked), strict=False)
         ]
 
     def _told(self, done: int, total: int, note: str) -> None:

@@ -53,7 +53,7 @@ def pareto_plot(outcome: Outcome) -> Drawing:
     frame.draw(drawing)
     limit = frame.up.at(-outcome.order.percent)
     drawing.line(_LEFT, limit, _RIGHT, limit, "line s-limit")
-    drawing.words(_RIGHT, limit - 6, f"budget: {outcome.order.percent:g}", "end rim t-alarm")
+    drawing.words(_LEFT + 6, limit + 16, f"budget: {outcome.order.percent:g}", "rim t-alarm")
     _draw_front(drawing, frame, outcome, dots)
     for dot in sorted(dots, key=lambda dot: dot.kind == "chosen"):
         _draw_dot(drawing, frame, dot)

@@ -40,15 +40,17 @@ def asked_sentences(outcome: Outcome) -> list[str]:
     if wish.least_tokens_per_second is not None:
         found.append(f"Speed: at least {significant(wish.least_tokens_per_second)} tokens/s of one answer.")
     if machine.is_here:
-        found.append("Speed and memory were measured here, with the engine, while the model was asked.")
+        found.append(
+            "Speed and memory were measured here, with the engine, of what keeps the quality and of the model itself."
+        )
     else:
         found.append(
             f"Speed and memory on {machine.name} are forecasts: it is not this machine. Quality was measured here."
         )
     whole = [entry for entry in outcome.entries if entry.runner.judgement is not None]
     found.append(
-        f"{_counted(len(order.candidates), 'candidate')} could be made, {len(whole)} of them had to be, "
-        f"{_counted(len(order.left_out), 'scheme')} of the rest did not have to be tried."
+        f"{_counted(len(order.candidates), 'candidate')} could be made, {len(whole)} of them had to be; "
+        f"{_counted(len(order.left_out), 'other')} did not come into question."
     )
     proven = sum(entry.runner.judgement.is_whole for entry in whole if entry.runner.judgement is not None)
     if order.tasks is not None:
