@@ -15,6 +15,7 @@ from undercroft.cli.output import AsJson, Reason, print_json, print_wrapped
 from undercroft.cli.release_options import (
     CacheType,
     Context,
+    Dtype,
     Engine,
     From,
     Given,
@@ -89,6 +90,7 @@ def create(
     context: Context = None,
     slots: Slots = None,
     cache_type: CacheType = None,
+    dtype: Dtype = None,
     task: Task = None,
     adapter: Adapters = None,
     remove_adapter: RemovedAdapters = None,
@@ -106,6 +108,7 @@ def create(
         "context_tokens": context,
         "slots": slots,
         "cache_type": cache_type,
+        "dtype": dtype,
         "may_shrink_context": may_shrink,
         "url": url,
         "upstream_model": upstream_model,

@@ -19,6 +19,7 @@ from undercroft.core.errors import UndercroftError
 from undercroft.engines.contract import (
     Capabilities,
     Engine,
+    EngineFigures,
     EngineMemory,
     EngineRecord,
     EngineSpec,
@@ -33,6 +34,7 @@ _LOADING_POLL_SECONDS = 0.02
 _HEALTH_INTERVAL_SECONDS = 2.0
 _LOOK_SECONDS = 2.0
 _DRAIN_POLL_SECONDS = 0.1
+_FIGURES_INTERVAL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class ReplicaView:
         started: Monotonic seconds when its thread began.
         ready_since: Monotonic seconds; None before.
         load_seconds: Start until healthy; None where it was adopted or is not yet.
+        figures: What its engine counted, as last asked; None where it counts nothing.
         peak: The most memory that it was seen with.
         note: Why it failed, or what it waits for, in plain words.
         was_adopted: It ran before this control process did.
@@ -73,6 +76,7 @@ class ReplicaView:
     warm_up: WarmUp | None = None
     capabilities: Capabilities | None = None
     memory: EngineMemory | None = None
+    figures: EngineFigures | None = None
     peak: EngineMemory | None = None
     note: str = ""
     was_adopted: bool = False
@@ -196,6 +200,7 @@ class Replica:
         record = self.view.record
         assert record is not None
         answered = time.monotonic()
+        counted = 0.0
         while True:
             if self._pause(record, _HEALTH_INTERVAL_SECONDS):
                 self._told()
@@ -205,6 +210,9 @@ class Replica:
             if health is Health.HEALTHY:
                 answered = now
                 self._remember(self._engine.memory(record))
+                if now - counted >= _FIGURES_INTERVAL_SECONDS:
+                    counted = now
+                    self.view = replace(self.view, figures=self._engine.figures(record))
             elif health is Health.DEAD and (record.pid is not None or now - answered > self._deadlines.silence):
                 self._fail(self._engine.failure(record) or "its process ended")
                 return

@@ -188,6 +188,12 @@ def test_too_many_choices_over_all_prompts_are_refused() -> None:
             b'(current batch size: 512)"}}',
             "takes 512 tokens, the request has 3002",
         ),
+        (
+            b'{"error":{"message":"This model\'s maximum context length is 512 tokens. However, your prompt contains at '
+            b"least 513 input tokens, which exceeds this limit even without any output tokens. Please reduce the length "
+            b'of the input prompt. (parameter=input_tokens, value=513)","type":"BadRequestError","code":400}}',
+            "takes 512 tokens, the request has 513",
+        ),
     ],
 )
 def test_an_overflow_says_both_numbers(body: bytes, numbers: str) -> None:
@@ -303,6 +309,15 @@ def test_bad_addresses_are_refused(url: str | None) -> None:
     """A replica without an address is not used."""
     with pytest.raises(ValueError, match="expected an http or https URL"):
         target_of(ReplicaEntry("rep_1", None, url, None, 1, "openai"))
+
+
+def test_penalty_has_another_name_elsewhere() -> None:
+    """Our repeat_penalty is llama.cpp's own word; other engines call it repetition_penalty."""
+    data = {"model": "bot", "messages": [{"role": "user", "content": "x"}], "repeat_penalty": 1.2}
+    assert sent(data, llama())["repeat_penalty"] == 1.2
+    told = sent(data, ReplicaEntry("r", None, "http://x", None, 1, "openai"))
+    assert told["repetition_penalty"] == 1.2
+    assert "repeat_penalty" not in told
 
 
 def test_fan_out_is_for_llama_cpp_only() -> None:

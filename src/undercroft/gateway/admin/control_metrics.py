@@ -12,6 +12,17 @@ from undercroft.serving.replica import ReplicaView
 from undercroft.watch.findings import Kind, Severity
 
 _BY_REPLICA = ["deployment", "replica"]
+# Field of `undercroft.engines.contract.EngineFigures` → what it is, and whether it is a counter.
+_FIGURES = {
+    "running": ("Requests that an engine computes now, as it says itself.", False),
+    "waiting": ("Requests that wait in an engine.", False),
+    "cache_ratio": ("Share of an engine's cache of keys and values that is in use.", False),
+    "prompt_tokens": ("Tokens of all prompts that an engine computed.", True),
+    "answer_tokens": ("Tokens that an engine generated.", True),
+    "prefix_asked_tokens": ("Prompt tokens that an engine looked for in its cache of earlier prompts.", True),
+    "prefix_found_tokens": ("Prompt tokens that an engine found there and did not compute again.", True),
+    "preemptions": ("Requests that gave up their cache in an engine and began again.", True),
+}
 
 
 def control_families(views: Sequence[ReplicaView], courses: Mapping[str, Course]) -> Families:
@@ -43,6 +54,12 @@ def control_families(views: Sequence[ReplicaView], courses: Mapping[str, Course]
         "undercroft_replica_load_seconds": gauge(
             "From a replica's start until it answered.", _BY_REPLICA, of_each(lambda v: v.load_seconds)
         ),
+        **{
+            f"undercroft_engine_{name}": (counter if is_counter else gauge)(
+                about, _BY_REPLICA, of_each(lambda v, name=name: getattr(v.figures, name) if v.figures else None)
+            )
+            for name, (about, is_counter) in _FIGURES.items()
+        },
         "undercroft_replica_restarts": counter(
             "Replicas started in place of failed ones, since control started.",
             ["deployment"],

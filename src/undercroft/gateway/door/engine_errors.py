@@ -11,6 +11,8 @@ from undercroft.gateway.door.upstream import ConnectError, SilentError, Upstream
 from undercroft.gateway.errors import DoorError
 
 _MESSAGE_LIMIT = 500
+# vLLM says the limit first, and of a prompt that is longer only that it is.
+_OVER_LIMIT = re.compile(r"maximum context length is (\d+) tokens\. However, .*? (?:at least )?(\d+) (?:input )?tokens")
 _TOO_LARGE = re.compile(r"\((\d+) tokens\)[^()]*(?:too large|exceeds)[^()]*\([^()]*?(\d+)(?: tokens)?\)")
 
 
@@ -143,7 +145,10 @@ def _overflow(error: dict[str, Any], message: str) -> tuple[int, int] | None:
         except (KeyError, TypeError, ValueError):
             return None
     found = _TOO_LARGE.search(message)
-    return (int(found[1]), int(found[2])) if found else None
+    if found:
+        return int(found[1]), int(found[2])
+    found = _OVER_LIMIT.search(message)
+    return (int(found[2]), int(found[1])) if found else None
 
 
 def _seconds(value: bytes | None) -> float:
