@@ -6,18 +6,20 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from undercroft.catalog.engines import find_engine
 from undercroft.cli.actor import current_actor
 from undercroft.cli.adapter_options import Adapters, RemovedAdapters, changed_adapters, given_adapters
-from undercroft.cli.opening import open_database
-from undercroft.cli.output import AsJson, Reason, print_json, print_table
+from undercroft.cli.opening import open_database, settings_of
+from undercroft.cli.output import AsJson, Reason, print_json, print_table, print_wrapped
 from undercroft.cli.use import AcceptLicence, licence_gate
 from undercroft.core.errors import InvalidError
 from undercroft.core.ids import name_from
 from undercroft.core.units import format_duration
+from undercroft.engines.external import is_loopback
 from undercroft.serving import deployments
 from undercroft.serving.adapters import check_adapters
 from undercroft.serving.deployments import Deployment, check_settings
@@ -110,6 +112,9 @@ def create(
     url: Annotated[str | None, typer.Option(help="Base URL of an external engine, without /v1.")] = None,
     upstream_model: Annotated[str | None, typer.Option(help="What the external engine calls the model.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="File with the external engine's key.")] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Certificates that the external engine is trusted by, PEM.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="generate, embed, rerank, classify; default: the model's.")] = None,
     adapter: Adapters = None,
     *,
@@ -125,6 +130,7 @@ def create(
         name, model = model, None
     own: dict[str, Any] = {"task": task, "url": url, "upstream_model": upstream_model}
     own["key_file"] = key_file.absolute() if key_file else None
+    own["ca_file"] = ca_file.absolute() if ca_file else None
     checked = check_settings({**settings, **{name: value for name, value in own.items() if value is not None}})
     if model is None and name is None:
         raise InvalidError("no-model", "nothing to serve was named", hint="undercroft deployment create MODEL")
@@ -143,10 +149,17 @@ def create(
         actor=current_actor(),
         reason=because,
         gate=gate,
+        allowed_hosts=settings_of(home).engines.external_hosts,
     )
     is_running = refresh(home)
     hint = "undercroft status shows when it is ready." if is_running else "It starts with: undercroft up"
-    print_json(made.to_dict()) if as_json else typer.echo(f"Deployment {made.name} is wanted running. {hint}")
+    if as_json:
+        print_json(made.to_dict())
+        return
+    typer.echo(f"Deployment {made.name} is wanted running. {hint}")
+    host = urlsplit(made.settings.url or "").hostname
+    if host is not None and not is_loopback(host):
+        print_wrapped(f"Its requests LEAVE this machine for {host}: what is in them can be read there.")
 
 
 @app.command("list")

@@ -14,6 +14,7 @@ from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, Reason, print_json, print_wrapped
 from undercroft.cli.release_options import (
     CacheType,
+    CaFile,
     Context,
     Dtype,
     Engine,
@@ -87,6 +88,7 @@ def create(
     url: Url = None,
     upstream_model: UpstreamModel = None,
     key_file: KeyFile = None,
+    ca_file: CaFile = None,
     context: Context = None,
     slots: Slots = None,
     cache_type: CacheType = None,
@@ -113,6 +115,7 @@ def create(
         "url": url,
         "upstream_model": upstream_model,
         "key_file": str(key_file.absolute()) if key_file else None,
+        "ca_file": str(ca_file.absolute()) if ca_file else None,
     }
     base = None
     if begin_with is not None:

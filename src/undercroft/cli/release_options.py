@@ -32,7 +32,7 @@ _SAMPLING_END = re.compile(r"\s*(,|$)")
 _SHARE = re.compile(r"(?P<percent>[0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%|(?P<ratio>0\.[0-9]{1,8})")
 _NONE = ("", "none", "null")
 # What belongs to one engine and makes no sense on another.
-_OF_EXTERNAL = ("url", "upstream_model", "key_file")
+_OF_EXTERNAL = ("url", "upstream_model", "key_file", "ca_file")
 
 Reference = Annotated[str, typer.Argument(metavar="NAME@N", help="A release: NAME@7, NAME:tag, or NAME.")]
 Model = Annotated[str | None, typer.Option("--model", help="A registered model; not for --engine external.")]
@@ -54,6 +54,9 @@ UpstreamModel = Annotated[
     str | None, typer.Option("--upstream-model", help="What the external engine calls the model.")
 ]
 KeyFile = Annotated[Path | None, typer.Option("--key-file", help="File with the external engine's key.")]
+CaFile = Annotated[
+    Path | None, typer.Option("--ca-file", help="Certificates that the external engine is trusted by, PEM.")
+]
 SamplingText = Annotated[
     list[str] | None,
     typer.Option(

@@ -87,6 +87,10 @@ class EngineSettings(Section):
         0, ge=0, le=10_000_000, description="Context of one request; 0 means the model's own, at most 8,192."
     )
     slots: int = Field(4, ge=1, le=256, description="Requests that a replica computes at the same time.")
+    external_hosts: list[str] = Field(
+        [],
+        description="Hosts that external engines may be on beside this machine itself; prompts leave for them.",
+    )
     seal: Literal["required", "preferred"] = Field(
         "preferred",
         description="Whether an engine may run where the kernel gives it no empty network: 'required' refuses.",

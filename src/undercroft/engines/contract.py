@@ -100,6 +100,7 @@ class EngineSpec:
         url: Base URL of an ``external`` engine, without ``/v1``.
         upstream_model: What an ``external`` engine calls the model; None means ``name``.
         key_file: File with the key of an ``external`` engine; None sends none.
+        ca_file: Certificates that an ``external`` engine is trusted by, PEM; None is the system's.
     """
 
     replica_id: str
@@ -125,6 +126,7 @@ class EngineSpec:
     url: str | None = None
     upstream_model: str | None = None
     key_file: Path | None = None
+    ca_file: Path | None = None
     digest: str = ""
 
     @property
@@ -153,6 +155,7 @@ class EngineRecord:
         upstream_model: What to call the model in requests to it; None where the engine does not look.
         run_dir: The replica's own folder.
         log_path: File that its output goes to; None for ``external``.
+        ca_file: Certificates that it is trusted by; None is the system's.
     """
 
     replica_id: str
@@ -170,6 +173,7 @@ class EngineRecord:
     upstream_model: str | None = None
     run_dir: str | None = None
     log_path: str | None = None
+    ca_file: str | None = None
 
     @property
     def process(self) -> ProcessIdentity | None:
@@ -268,6 +272,7 @@ class Engine(Protocol):
         Raises:
             InvalidError: The spec asks for what this engine cannot do.
             UnavailableError: The process cannot be started, or not sealed where that is required.
+            RefusedError: It would send requests to a host that is not allowed.
         """
         ...
 

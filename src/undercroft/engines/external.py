@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import ssl
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from undercroft.core.clock import to_iso, utc_now
-from undercroft.core.errors import InvalidError, UnavailableError
+from undercroft.core.errors import InvalidError, RefusedError, UnavailableError
 from undercroft.core.settings import EngineSettings
 from undercroft.engines import records, wire
 from undercroft.engines.contract import (
@@ -33,21 +35,23 @@ class External:
     """See `undercroft.engines.contract.Engine`.
 
     Args:
-        settings: Not used; every engine is made with them.
+        settings: ``external_hosts`` says where prompts may be sent.
     """
 
     name = "external"
 
     def __init__(self, settings: EngineSettings) -> None:
-        del settings
+        self._allowed_hosts = settings.external_hosts
 
     def start(self, spec: EngineSpec) -> EngineRecord:
         """See the contract. Nothing is sent yet."""
         url = check_url(spec.url, deployment=spec.name)
+        check_host(url, self._allowed_hosts, deployment=spec.name)
         if spec.key_file is not None and not spec.key_file.is_file():
             raise InvalidError(
                 "no-key-file", f"deployment {spec.name!r} expected a file with its key, got {spec.key_file}"
             )
+        check_authorities(spec.ca_file, url, deployment=spec.name)
         if spec.seal_required:
             raise InvalidError(
                 "cannot-seal",
@@ -67,10 +71,11 @@ class External:
             base_url=url,
             key_file=None if spec.key_file is None else str(spec.key_file),
             is_sealed=False,
-            seal_note="not sealed: another server, configured by URL",
+            seal_note=f"not sealed: requests leave for {urlsplit(url).netloc}, a server that was configured by URL",
             started_at=to_iso(utc_now()),
             upstream_model=spec.upstream_model or spec.answers_as,
             run_dir=str(spec.run_dir),
+            ca_file=None if spec.ca_file is None else str(spec.ca_file),
         )
         records.write(record, spec.run_dir)
         return record
@@ -160,6 +165,56 @@ def check_url(url: str | None, *, deployment: str) -> str:
         )
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def check_authorities(ca_file: Path | None, url: str, *, deployment: str) -> None:
+    """Makes sure that certificates to trust can be read, and are of use.
+
+    Raises:
+        InvalidError: ``bad-ca-file``: there is no such file, it holds no certificate, or the URL is not https.
+    """
+    if ca_file is None:
+        return
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise InvalidError(
+            "bad-ca-file", f"deployment {deployment!r} expected a PEM file of certificates, got {ca_file}: {error}"
+        ) from error
+    if not url.startswith("https:"):
+        raise InvalidError("bad-ca-file", f"deployment {deployment!r} has a file of certificates and no https URL")
+
+
+def check_host(url: str | None, allowed: Collection[str], *, deployment: str) -> None:
+    """Refuses a server outside that nobody allowed: prompts would leave this machine for it.
+
+    Args:
+        url: As `check_url` takes it.
+        allowed: Host names and addresses, as ``engines.external_hosts`` lists them.
+        deployment: For the error.
+
+    Raises:
+        RefusedError: ``host-not-allowed``.
+    """
+    host = (urlsplit(url or "").hostname or "").rstrip(".")
+    if is_loopback(host) or host in {one.strip("[]").rstrip(".").lower() for one in allowed}:
+        return
+    raise RefusedError(
+        "host-not-allowed",
+        f"deployment {deployment!r} would send requests out of this machine, to {host!r}, which is none of the hosts "
+        f"that engines.external_hosts allows ({', '.join(allowed) or 'none'})",
+        hint=f'if prompts may go there, add it to config.toml: [engines] external_hosts = ["{host}"]',
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of a URL is this machine itself, by its name or number alone: nobody is asked for an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def listed_context(entry: dict[str, Any]) -> int:

@@ -30,11 +30,13 @@ class Endpoint:
         socket_path: Unix socket; wins over ``base_url``.
         base_url: ``http://host:port`` or ``https://…/prefix``, without ``/v1``.
         key: Sent as bearer token; None sends none.
+        ca_file: Certificates that an ``https`` server is trusted by, PEM; None is the system's.
     """
 
     socket_path: str | None
     base_url: str | None
     key: str | None
+    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def endpoint_of(record: EngineRecord) -> Endpoint:
     if record.key_file is not None:
         with open(record.key_file, encoding="utf-8") as file:
             key = file.read().strip()
-    return Endpoint(record.socket_path, record.base_url, key)
+    return Endpoint(record.socket_path, record.base_url, key, record.ca_file)
 
 
 def request(endpoint: Endpoint, method: str, path: str, body: Any | None = None, *, timeout_seconds: float) -> Answer:
@@ -148,7 +150,7 @@ def _connection(endpoint: Endpoint, deadline: float) -> tuple[http.client.HTTPCo
         url = urlsplit(endpoint.base_url or "")
         host, port = url.hostname or "", url.port
         if url.scheme == "https":
-            context = ssl.create_default_context()
+            context = ssl.create_default_context(cafile=endpoint.ca_file)
             connection = http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=context)
         else:
             connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.core.ids import check_name
 from undercroft.core.wrong_values import problem_of
 from undercroft.engines.contract import Dtype, Task
-from undercroft.engines.external import check_url
+from undercroft.engines.external import check_authorities, check_host, check_url
 from undercroft.registry.licences import LicenceGate
 from undercroft.registry.releases import store
 from undercroft.registry.releases.content import ADAPTER_ENGINE, ReleaseContent
@@ -29,7 +29,7 @@ from undercroft.storage.tables import deployments, models, promotions
 # What only vllm takes, and what it does not.
 _OF_VLLM, _NOT_OF_VLLM = ("dtype", "gpus", "gpu_memory_ratio"), ("gpu_layers",)
 # What only an external engine has; of a release and never of a machine.
-_OF_ENGINE = ("url", "upstream_model", "key_file")
+_OF_ENGINE = ("url", "upstream_model", "key_file", "ca_file")
 
 
 class DeploymentSettings(BaseModel):
@@ -59,6 +59,7 @@ class DeploymentSettings(BaseModel):
     url: str | None = Field(None, description="Base URL of an external engine, without /v1.")
     upstream_model: str | None = Field(None, description="What the external engine calls the model.")
     key_file: Path | None = Field(None, description="File with the external engine's key.")
+    ca_file: Path | None = Field(None, description="Certificates that the external engine is trusted by, PEM.")
     adapters: dict[str, str] = Field({}, max_length=32, description="LoRAs: what each is called → registered adapter.")
 
 
@@ -125,20 +126,24 @@ def create(
     actor: str,
     reason: str | None = None,
     gate: LicenceGate | None = None,
+    allowed_hosts: Collection[str] | None = None,
 ) -> Deployment:
     """Adds a deployment that is wanted running.
 
     Args:
         engine: What runs it; None takes the engine of the model's format.
         gate: Asked whether the model's licence covers what models here are used for; None asks nobody.
+        allowed_hosts: That external engines may be on, as ``engines.external_hosts``; None leaves it to the start.
 
     Raises:
-        RefusedError: The gate does not let the model be served.
+        RefusedError: The gate does not let the model be served, or its host is not allowed.
         InvalidError: The name, the engine's needs or the number of replicas.
         NotFoundError: No such model.
         ConflictError: The name is taken.
     """
     check_name(name, what="deployment")
+    if allowed_hosts is not None and settings.url is not None:
+        check_host(settings.url, allowed_hosts, deployment=name)
     if gate is not None and model is not None:
         gate.check_registered(model)
     with database.write() as connection:
@@ -191,6 +196,7 @@ def _check_shape(name: str, engine: EngineName, model: str | None, settings: Dep
         check_url(settings.url, deployment=name)
         if settings.key_file is not None and not settings.key_file.is_file():
             raise InvalidError("no-key-file", f"deployment {name!r}: there is no file {settings.key_file}")
+        check_authorities(settings.ca_file, settings.url, deployment=name)
     elif model is None or settings.url is not None:
         raise InvalidError("bad-deployment", f"deployment {name!r} on {engine} needs a model and takes no --url")
     _refuse_others(name, engine, settings)
@@ -300,13 +306,20 @@ def change(
     replicas: int | None = None,
     actor: str,
     reason: str | None = None,
+    allowed_hosts: Collection[str] | None = None,
 ) -> Deployment:
     """Changes some settings; running replicas are replaced by new ones before they stop.
 
+    Args:
+        allowed_hosts: As for `create`.
+
     Raises:
+        RefusedError: The host of an external engine is not allowed.
         NotFoundError: There is none of that name.
         InvalidError: A setting is unknown or out of range.
     """
+    if allowed_hosts is not None and settings.get("url") is not None:
+        check_host(str(settings["url"]), allowed_hosts, deployment=name)
     with database.write() as connection:
         before = get(connection, name)
         release = _in_production(connection, name)

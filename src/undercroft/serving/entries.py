@@ -108,4 +108,5 @@ def _replica(view: ReplicaView) -> ReplicaEntry:
         protocol=capabilities.protocol,
         upstream_model=record.upstream_model,
         adapters=capabilities.adapters,
+        ca_file=record.ca_file,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
-from undercroft.engines.external import check_url
+from undercroft.engines.external import check_authorities, check_url
 from undercroft.registry.licences import LicenceGate
 from undercroft.registry.releases import store
 from undercroft.registry.releases.content import ReleaseContent
@@ -82,6 +82,7 @@ def check_servable(name: str, content: ReleaseContent) -> None:
     file = content.settings.key_file
     if file is not None and not file.is_file():
         raise InvalidError("no-key-file", f"release of {name!r}: there is no file {file}")
+    check_authorities(content.settings.ca_file, content.settings.url or "", deployment=name)
 
 
 def create(database: Database, wanted: Wanted, *, gate: LicenceGate, actor: str, reason: str | None) -> Release:

@@ -55,6 +55,7 @@ class ReplicaEntry:
         slots: Requests that it computes at the same time.
         protocol: ``llama.cpp`` or ``openai``.
         upstream_model: Name to put into the request's ``model``; None leaves it.
+        ca_file: Certificates that it is trusted by, PEM; None is the system's.
         adapters: Names of adapters in the order of their ids.
     """
 
@@ -66,6 +67,7 @@ class ReplicaEntry:
     protocol: Literal["llama.cpp", "openai"]
     upstream_model: str | None = None
     adapters: tuple[str, ...] = ()
+    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

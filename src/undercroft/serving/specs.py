@@ -28,7 +28,7 @@ _ENCODER_SLOTS = 64
 # What a process of vLLM's may take beside weights and cache: several times what was seen with a model of no size.
 _VLLM_SPARE_BYTES = 4 * 1024**3
 # What was not there when replicas that still run were started does not make them others.
-_LATER = frozenset({"environment", "dtype", "gpus", "gpu_memory_ratio", "cache_bytes"})
+_LATER = frozenset({"environment", "dtype", "gpus", "gpu_memory_ratio", "cache_bytes", "ca_file"})
 _LATER_FIELDS = [field for field in fields(EngineSpec) if field.name in _LATER]
 
 
@@ -87,6 +87,7 @@ def template_for(
         url=own.url.rstrip("/").removesuffix("/v1") if own.url else None,
         upstream_model=own.upstream_model,
         key_file=own.key_file,
+        ca_file=own.ca_file,
         adapters=tuple(adapter.loaded for adapter in adapters),
     )
     if model is not None and spec.memory_limit_bytes is None and own.gpu_layers <= 0 and deployment.engine != "vllm":

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.scripted import http, scripted
-from undercroft.core.errors import InvalidError, UnavailableError
+from undercroft.core.errors import InvalidError, RefusedError, UnavailableError
 from undercroft.core.settings import EngineSettings
 from undercroft.engines.contract import EngineRecord, EngineSpec, Health, Task
-from undercroft.engines.external import External, check_url, listed_context
+from undercroft.engines.external import External, check_host, check_url, listed_context
 
 ENGINE = External(EngineSettings())
 
@@ -79,7 +81,7 @@ def test_secret_in_the_url_is_not_repeated(url: str) -> None:
 
 def test_missing_key_file_is_refused(tmp_path: Path) -> None:
     """A key file that is not there is refused at the start."""
-    spec = EngineSpec("rep_a", "bot", Task.GENERATE, tmp_path, tmp_path, url="http://x", key_file=tmp_path / "key")
+    spec = EngineSpec("rep_a", "bot", Task.GENERATE, tmp_path, tmp_path, url="http://127.0.0.1", key_file=tmp_path / "key")
     with pytest.raises(InvalidError, match="expected a file with its key"):
         ENGINE.start(spec)
 
@@ -138,6 +140,70 @@ def test_list_of_models_may_be_missing(start: Callable[[int], tuple[EngineRecord
         record, spec = start(port)
         found = ENGINE.capabilities(record, spec)
     assert (found.tasks, found.context_tokens, found.slots) == ({"chat", "completions"}, 0, spec.slots)
+
+
+TLS = Path(__file__).parents[2] / "support" / "tls"
+
+
+def test_own_certificates_are_trusted_where_they_are_named(tmp_path: Path) -> None:
+    """A server with a certificate of one's own is reached with the file that names it, and not without."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
+    listed = http("200 OK", '{"data": []}')
+    with scripted(listed, context=context) as port:
+        for ca_file, health in ((TLS / "cert.pem", Health.HEALTHY), (None, Health.DEAD)):
+            spec = EngineSpec("rep_a", "bot", Task.GENERATE, tmp_path / str(health), tmp_path / "log")
+            record = ENGINE.start(replace(spec, url=f"https://localhost:{port}", ca_file=ca_file))
+            assert ENGINE.look(record, timeout_seconds=5) is health
+        assert "TLS failed" in (ENGINE.failure(record) or "")
+
+
+def test_certificates_that_are_none_are_refused(tmp_path: Path) -> None:
+    """A missing file, one without certificates, and certificates for a server without TLS are refused at the start."""
+    (tmp_path / "empty.pem").write_text("nothing", encoding="utf-8")
+    spec = EngineSpec("rep_a", "bot", Task.GENERATE, tmp_path / "r", tmp_path / "log", url="https://localhost")
+    cases = (
+        ("missing.pem", "https://localhost"),
+        ("empty.pem", "https://localhost"),
+        (TLS / "cert.pem", "http://[::1]"),
+    )
+    for name, url in cases:
+        with pytest.raises(InvalidError, match="certificates"):
+            ENGINE.start(replace(spec, url=url, ca_file=tmp_path / name))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "[::1]", "gpu-box", "GPU-Box", "10.0.0.5"])
+def test_host_of_this_machine_or_allowed(host: str) -> None:
+    """This machine itself needs no leave; another one is found in the list whatever its letters' case."""
+    check_host(f"http://{host}:8000/v1", ["gpu-box", "10.0.0.5"], deployment="bot")
+
+
+@pytest.mark.parametrize("host", ["gpu-box2", "localhost.example", "10.0.0.6", "127.0.0.1.example", "[2001:db8::1]"])
+def test_host_outside_is_refused(host: str, tmp_path: Path) -> None:
+    """A server outside that nobody allowed gets nothing, and the error says which setting allows it."""
+    spec = EngineSpec("rep_a", "bot", Task.GENERATE, tmp_path / "r", tmp_path / "log", url=f"https://{host}")
+    engine = External(EngineSettings(external_hosts=["gpu-box"]))
+    with pytest.raises(RefusedError, match=r"out of this machine, to .* \(gpu-box\)") as refused:
+        engine.start(spec)
+    assert "external_hosts" in str(refused.value)
+    assert not (tmp_path / "r").exists()
+
+
+def test_record_says_where_requests_go(start: Callable[[int], tuple[EngineRecord, EngineSpec]]) -> None:
+    """Whoever looks at its seal reads the host that requests leave for."""
+    record, _ = start(4711)
+    assert not record.is_sealed
+    assert record.seal_note.startswith("not sealed: requests leave for 127.0.0.1:4711")
+
+
+def test_figures_of_any_engine_behind_it(start: Callable[[int], tuple[EngineRecord, EngineSpec]]) -> None:
+    """Metrics of another's server are read where it has them, and are none of its duties."""
+    with scripted(http("200 OK", 'sglang:num_running_reqs{model="x"} 3\n')) as port:
+        record, _ = start(port)
+        found = ENGINE.figures(record)
+    assert found is not None
+    assert found.running == 3
+    assert ENGINE.figures(record) is None
 
 
 def test_nobody_there_is_dead(start: Callable[[int], tuple[EngineRecord, EngineSpec]]) -> None:

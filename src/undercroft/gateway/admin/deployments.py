@@ -78,6 +78,7 @@ def create_deployment(new: NewDeployment, parts: Parts, actor: Actor) -> dict[st
         actor=actor,
         reason=new.reason,
         gate=gate,
+        allowed_hosts=parts.settings.engines.external_hosts,
     )
     parts.reconciler.wake()
     return made.to_dict()
@@ -101,6 +102,7 @@ def change_deployment(name: str, change: Change, parts: Parts, actor: Actor) -> 
             replicas=change.replicas,
             actor=actor,
             reason=change.reason,
+            allowed_hosts=parts.settings.engines.external_hosts,
         )
     if change.is_running is not None:
         deployments.set_running(parts.database, name, change.is_running, actor=actor, reason=change.reason)

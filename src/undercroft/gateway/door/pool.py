@@ -29,7 +29,8 @@ class Target:
         socket_path: Unix socket; None where ``host`` and ``port`` are given.
         host: Name or address.
         port: TCP port.
-        is_tls: Speak TLS, and check the certificate against the system's roots.
+        is_tls: Speak TLS, and check the certificate.
+        ca_file: Certificates that it is checked against, PEM; None is the system's roots.
         prefix: Path before every route, without a trailing slash.
         host_header: For the ``Host`` header.
     """
@@ -40,6 +41,7 @@ class Target:
     is_tls: bool = False
     prefix: str = ""
     host_header: str = "engine"
+    ca_file: str | None = None
 
 
 def target_of(entry: ReplicaEntry) -> Target:
@@ -61,6 +63,7 @@ def target_of(entry: ReplicaEntry) -> Target:
         is_tls=is_tls,
         prefix=parts.path.rstrip("/"),
         host_header=parts.netloc.rpartition("@")[2],
+        ca_file=entry.ca_file,
     )
 
 
@@ -77,7 +80,7 @@ class Pool:
         self._silence_seconds = silence_seconds
         self._idle: list[UpstreamConnection] = []
         self._is_closed = False
-        self._tls = ssl.create_default_context() if target.is_tls else None
+        self._tls = ssl.create_default_context(cafile=target.ca_file) if target.is_tls else None
 
     async def request(self, data: bytes, *, whole: bool) -> UpstreamConnection:
         """Sends a request and waits for its answer.

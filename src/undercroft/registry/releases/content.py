@@ -66,6 +66,7 @@ class ReleaseSettings(BaseModel):
     url: str | None = Field(None, max_length=2048, description="Base URL of an external engine, without /v1.")
     upstream_model: str | None = Field(None, max_length=256, description="What the external engine calls the model.")
     key_file: Path | None = Field(None, description="File with the external engine's key.")
+    ca_file: Path | None = Field(None, description="Certificates that the external engine is trusted by, PEM.")
 
 
 class ReleaseAdapter(BaseModel):
@@ -105,14 +106,17 @@ class ReleaseContent(BaseModel):
                 raise ValueError("an external engine needs settings.url and takes no model")
         elif self.model is None:
             raise ValueError("model: is missing")
-        elif self.settings.url is not None or self.settings.upstream_model is not None or self.settings.key_file:
+        elif any((self.settings.url, self.settings.upstream_model, self.settings.key_file, self.settings.ca_file)):
             raise ValueError(
-                f"settings: url, upstream_model and key_file belong to an external engine, {self.engine} has none"
+                f"settings: url, upstream_model, key_file and ca_file belong to an external engine, {self.engine} has "
+                "none"
             )
         if self.settings.dtype is not None and self.engine != "vllm":
             raise ValueError(f"settings: dtype belongs to the engine vllm, {self.engine} has none")
-        if self.settings.key_file is not None and not self.settings.key_file.is_absolute():
-            raise ValueError(f"settings.key_file: expected an absolute path, got '{self.settings.key_file}'")
+        for name in ("key_file", "ca_file"):
+            file = getattr(self.settings, name)
+            if file is not None and not file.is_absolute():
+                raise ValueError(f"settings.{name}: expected an absolute path, got '{file}'")
         return self
 
     @property
