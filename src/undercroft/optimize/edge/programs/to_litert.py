@@ -1,0 +1,50 @@
+"""A published encoder as a program of LiteRT, computed by XNNPACK: one signature ``embed_LENGTH`` for each length.
+
+Order on stdin, JSON: as of ``to_executorch``, and ``lengths`` (tokens). Writes ``model.tflite`` and ``tokenizer.json``.
+The last line on stdout is JSON, see ``open_encoder``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import litert_torch
+import torch
+from ai_edge_quantizer import quantizer, recipe
+
+
+def main() -> None:
+    """Finds the modules beside this one under their full name, without a path to the packages of another Python."""
+    package = types.ModuleType("undercroft")
+    package.__path__ = [str(Path(__file__).parents[3])]
+    sys.modules["undercroft"] = package
+    from undercroft.optimize.edge.programs import encoders  # noqa: PLC0415  (found only now)
+
+    order: dict[str, Any] = json.load(sys.stdin)
+    torch.set_num_threads(order["threads"])
+    encoder, said = encoders.open_encoder(order)
+    _write(encoder, order, Path(order["target"]) / "model.tflite")
+    print(json.dumps(said), flush=True)
+
+
+def _write(encoder: torch.nn.Module, order: dict[str, Any], target: Path) -> None:
+    converter: Any = litert_torch
+    for length in order["lengths"]:
+        example = torch.ones(1, length, dtype=torch.long)
+        given = {"input_ids": example, "attention_mask": example.clone()}
+        converter = converter.signature(f"embed_{length}", encoder, sample_kwargs=given)
+    converter.convert().export(str(target))
+    if order["weights"] == "int8":
+        whole = target.with_name("whole.tflite")
+        target.rename(whole)
+        rounding = quantizer.Quantizer(str(whole), recipe.dynamic_wi8_afp32())
+        rounding.quantize().export_model(str(target))
+        whole.unlink()
+
+
+if __name__ == "__main__":
+    main()
