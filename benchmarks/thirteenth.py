@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 from tools.starter.answers import answer
-from tools.starter.grammar import INTENTS, Grammar, Summary, load_all
+from tools.starter.grammar import INTENTS as INTENTS
+from tools.starter.grammar import Grammar, Summary, load_all
 from tools.starter.phrases import parse
 from tools.starter.tickets import Ticket, TicketSource
 

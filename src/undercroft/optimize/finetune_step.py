@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from undercroft.core.errors import ConflictError
+from undercroft.core.errors import ConflictError, InvalidError
 from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
 from undercroft.environments.installed import Environment, needed
@@ -208,6 +208,12 @@ def prepare_finetune(
         ConflictError: ``data-changed``: a file is not what it was when the recipe was read.
         UnavailableError: ``no-environment``.
     """
+    if source.model.facts.adapter is not None:
+        raise InvalidError(
+            "not-trainable",
+            f"model {source.model.name!r} is an adapter: expected a model, which it can be merged into",
+            hint="teach its base, with all that it is to know",
+        )
     opened = look_into(source.path)
     material = _material(settings, seed)
     environment = needed(home, find(ENVIRONMENT))

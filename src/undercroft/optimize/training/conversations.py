@@ -157,7 +157,7 @@ def split_off(lines: Sequence[Lesson], share: float, seed: int) -> tuple[list[Le
         raise InvalidError(
             "too-few-conversations",
             f"all {len(lines):,} lines would be measured by, and none learnt from",
-            hint="give more lines that differ, or --validation 0",
+            hint="give more lines that differ, or --validation-share 0",
         )
     return learnt, [line for line in lines if _drawn(line, seed) in measured]
 
