@@ -1,0 +1,36 @@
+"""What a recipe says of a step that converts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from undercroft.optimize.recipe_fields import Part
+
+# What weights can be kept in, by format.
+TYPES_OF: Mapping[str, tuple[str, ...]] = {
+    "gguf": ("f32", "f16", "bf16", "q8_0"),
+    "onnx": ("f32",),
+    "executorch": ("f32", "int8"),
+    "litert": ("f32", "int8"),
+}
+
+
+class Convert(Part):
+    """From the form in which a model is published to one that an engine here, or a device, runs."""
+
+    to: Literal["gguf", "onnx", "executorch", "litert"] = Field(
+        description="The format: for llama.cpp; of an encoder also for onnxruntime, and for devices."
+    )
+    type: Literal["f32", "f16", "bf16", "q8_0", "int8"] | None = Field(
+        None, description="What the weights are kept in; GGUF: BF16 where they are published so, else F16. Others: F32."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_type_of_its_format(self) -> Self:
+        if self.type is not None and self.type not in TYPES_OF[self.to]:
+            more = "; for 8 bits quantize what it makes to INT8" if self.to == "onnx" else ""
+            raise ValueError(f"type: expected {' or '.join(TYPES_OF[self.to])} for {self.to}, got {self.type}{more}")
+        return self
