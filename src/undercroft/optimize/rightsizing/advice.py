@@ -97,7 +97,7 @@ def nothing_holds(outcome: Outcome) -> RefusedError:
         judgement = nearest.runner.judgement
         assert judgement is not None  # of those that were judged
         lines.append(
-            f"  - {nearest.candidate.name}, {format_bytes(nearest.candidate.size_bytes)}, comes nearest: it loses "
+            f"  - {nearest.candidate.name}, {format_bytes(nearest.candidate.size_bytes)}, comes nearest: "
             f"{lost_words(outcome, judgement.loss)}, at most {order.percent:g} allowed; {fate(outcome, nearest)}"
         )
     lines += [

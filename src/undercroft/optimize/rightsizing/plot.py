@@ -45,7 +45,7 @@ def pareto_plot(outcome: Outcome) -> Drawing:
     """
     dots = _dots(outcome)
     described = "; ".join(
-        f"{dot.name}: {format_bytes(dot.size_bytes)}, loses {lost_words(outcome, dot.loss)}" for dot in dots[:-1]
+        f"{dot.name}: {format_bytes(dot.size_bytes)}, {lost_words(outcome, dot.loss)}" for dot in dots[:-1]
     )
     front = ", ".join(outcome.front)
     drawing = Drawing("pareto", "Size against what is lost", f"{described}. On the front: {front}.", _WIDTH, _HEIGHT)

@@ -24,8 +24,8 @@ def headline(outcome: Outcome) -> str:
     assert judgement is not None  # it was picked by it
     share = f"{picked.candidate.size_bytes / parent.size_bytes:.0%}".replace("%", " %")
     return (
-        f"{picked.candidate.name}: {format_bytes(picked.candidate.size_bytes)}, {share} of {name_of(parent.name)}; it "
-        f"loses {lost_words(outcome, judgement.loss)}, {_budget_words(outcome)}."
+        f"{picked.candidate.name}: {format_bytes(picked.candidate.size_bytes)}, {share} of {name_of(parent.name)}; "
+        f"{lost_words(outcome, judgement.loss)}, {_budget_words(outcome)}."
     )
 
 
@@ -105,7 +105,7 @@ def fate(outcome: Outcome, entry: Entry) -> str:
         return kept.lost
     judgement = runner.judgement
     if judgement is None:
-        return "not made: larger than the pick"
+        return "not made, larger"
     if entry.candidate.name == outcome.pick:
         return "the pick"
     after = "" if judgement.is_whole else f", after {judgement.looked:,} of {judgement.of:,}"
@@ -136,9 +136,10 @@ def needed_for(outcome: Outcome, entry: Entry) -> int | None:
 
 
 def lost_words(outcome: Outcome, loss: Estimate) -> str:
-    """A loss with its interval: ``0.1 points (-0.5 to 0.8)``."""
-    unit = "points" if outcome.order.tasks is not None else "% of perplexity"
-    return f"{number(loss.value)} {unit}{_interval(loss)}"
+    """A loss with its interval: ``it loses 0.1 points (-0.5 to 0.8)``."""
+    if outcome.order.tasks is not None:
+        return f"it loses {number(loss.value)} points{_interval(loss)}"
+    return f"its perplexity rises by {number(loss.value)} %{_interval(loss)}"
 
 
 def number(value: float) -> str:
@@ -150,7 +151,7 @@ def _of_one_that_holds(outcome: Outcome, entry: Entry) -> str:
     runner = entry.runner
     if runner.can_run is False:
         return "; ".join(shortcomings(outcome.order.wish, runner.tokens_per_second, runner.memory_bytes))
-    return "within the budget, and not smaller than the pick"
+    return "within the budget, larger"
 
 
 def _row(outcome: Outcome, entry: Entry) -> tuple[str, ...]:

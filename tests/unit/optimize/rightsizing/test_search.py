@@ -119,7 +119,7 @@ def test_the_pick_is_registered_with_its_proof(
     assert (small["looked"], small["is_on_front"], small["digest"]) == (12, True, made.files[0].digest)
     assert small["tokens_per_second"] > 0
     assert small["memory_bytes"] > small["size_bytes"]
-    assert (large["looked"], large["outcome"]) == (0, "not made: larger than the pick")
+    assert (large["looked"], large["outcome"]) == (0, "not made, larger")
     page = (folder.report / "search.html").read_text(encoding="utf-8")
     assert "the pick" in page
     assert "<svg" in page
