@@ -52,8 +52,13 @@ def environment(home: Path, port: int) -> dict[str, str]:
     return {**kept, "UNDERCROFT_HOME": str(home), "UNDERCROFT_GATEWAY__PORT": str(port)}
 
 
-def command(*words: str, variables: Mapping[str, str]) -> Any:
+def command(*words: str, variables: Mapping[str, str], seconds: float = _COMMAND_SECONDS) -> Any:
     """Runs ``undercroft … --json`` and returns what it printed.
+
+    Args:
+        words: Of the command.
+        variables: Its environment.
+        seconds: That it may take.
 
     Raises:
         MissingError: It failed, or is not installed beside this Python.
@@ -62,7 +67,7 @@ def command(*words: str, variables: Mapping[str, str]) -> Any:
         raise MissingError(f"{COMMAND} is not there; install the package into this environment: pip install .")
     called = [str(COMMAND), *words, "--json"]
     done = subprocess.run(
-        called, env=dict(variables), capture_output=True, text=True, check=False, timeout=_COMMAND_SECONDS
+        called, env=dict(variables), capture_output=True, text=True, check=False, timeout=seconds
     )
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]

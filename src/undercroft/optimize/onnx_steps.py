@@ -16,11 +16,11 @@ from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.onnx.making import Order, make_int8, make_onnx
+from undercroft.optimize.onnx.schemes import INT8
 from undercroft.optimize.prepared import PreparedStep
 from undercroft.optimize.sources import PublishedSource
 from undercroft.optimize.steps import Progress, Workspace
 
-INT8 = "INT8"
 _EXPORTER, _RUNNER = "onnx", "onnxruntime"
 _TOLD_PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxscript", "onnxruntime")
 _BESIDE_BYTES = 1024**3  # torch with its exporter, and what it computes
@@ -128,7 +128,7 @@ def prepare_int8(source: PublishedSource, home: Home, engines: EngineSettings) -
         # In between lies the model with its shapes written down; while it is rounded it is there twice.
         forecast=Forecast(size, 2 * size, 3 * size + _BESIDE_BYTES // 2),
         told={
-            "settings": {"scheme": INT8, "operators": ["MatMul"], "is_per_channel": True, "is_dynamic": True},
+            "settings": {"scheme": INT8.name, "operators": ["MatMul"], "is_per_channel": True, "is_dynamic": True},
             "environments": _told(runner),
         },
     )

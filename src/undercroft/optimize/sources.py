@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -84,16 +85,30 @@ def open_source(home: Home, connection: Connection, name: str) -> Source:
     return Source(model, path, read_gguf(path, weights_of(model)[0].path, with_tokens=False))
 
 
-def open_published(home: Home, connection: Connection, name: str) -> PublishedSource:
-    """Looks a model up that lies as it was published.
+def open_published(
+    home: Home, connection: Connection, name: str, *, form: Literal["safetensors", "onnx"] = "safetensors"
+) -> PublishedSource:
+    """Looks a model up that lies as it was published, or as a step left it.
+
+    Args:
+        home: Of the models.
+        connection: Of its database.
+        name: Of the model.
+        form: Of its weights.
 
     Raises:
         NotFoundError: There is none of that name.
-        InvalidError: It is no folder of safetensors, or a file of it has a name that no folder of ours gets.
+        InvalidError: It is no folder of that form, or a file of it has a name that no folder of ours gets.
         UnavailableError: A stored file was changed or is gone.
     """
     model = models.get(connection, name)
-    if model.format != "safetensors":
+    if model.format != form and form == "onnx":
+        raise InvalidError(
+            "wrong-format",
+            f"model {name!r} cannot be rounded so: expected ONNX, it is {model.format}",
+            hint=f"undercroft optimize convert {name} --to onnx",
+        )
+    if model.format != form:
         raise InvalidError(
             "wrong-format",
             f"model {name!r} cannot be converted: expected safetensors, as models are published, it is {model.format}",
