@@ -122,4 +122,6 @@ def loss_line(losses: Sequence[float]) -> str:
 
 
 def _doing(job: Job, how_far: HowFar | None) -> str:
-    return how_far.note if how_far is not None and how_far.note else job.kind
+    if how_far is None or not how_far.note:
+        return job.kind
+    return f"{how_far.note}, loss {how_far.losses[-1]:.3g}" if how_far.losses else how_far.note

@@ -60,12 +60,7 @@ class _Heard:
         elif kind == "evaluated":
             point = Point(event["step"], event["loss"])
             self._curve = Curve(self._curve.training, (*self._curve.validation, point))
-        self._report(Progress(event["step"], event["steps"], "steps", self._note(kind)), self._curve)
-
-    def _note(self, kind: str) -> str:
-        if kind == "opening":
-            return "opening the model"
-        return f"training, loss {self._curve.training[-1].loss:.3f}" if self._curve.training else "training"
+        self._report(Progress(event["step"], event["steps"], "steps", "training"), self._curve)
 
 
 def _curve(points: dict[str, list[list[float]]]) -> Curve:
