@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 from undercroft.core.home import Home
 from undercroft.core.settings import load_settings
 from undercroft.hardware.processors import usable_processors
+from undercroft.optimize.compress_step import prepare_compress
+from undercroft.optimize.compression.schemes import CompressedScheme
 from undercroft.optimize.convert_step import prepare_convert
 from undercroft.optimize.distill_step import prepare_distill
 from undercroft.optimize.finetune_step import prepare_finetune
@@ -18,7 +20,9 @@ from undercroft.optimize.prune_step import prepare_prune
 from undercroft.optimize.quantize_step import prepare_quantize
 from undercroft.optimize.recipes import Recipe, StepEntry
 from undercroft.optimize.rightsize_step import prepare_rightsize
+from undercroft.optimize.scheme_names import check_form, find_scheme
 from undercroft.optimize.sources import Source, open_published, open_source
+from undercroft.registry import models
 
 
 def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
@@ -40,6 +44,13 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
         published = open_published(home, connection, recipe.source)
         engines = load_settings(home.config_file).settings.engines
         return Prepared(recipe, (published,), (prepare_convert(first, published, home, engines),))
+    if (smaller := recipe.steps[0].quantize) is not None:
+        scheme = find_scheme(smaller.scheme)
+        check_form(scheme, recipe.source, models.get(connection, recipe.source).format)
+        if isinstance(scheme, CompressedScheme):
+            published = open_published(home, connection, recipe.source)
+            made = prepare_compress(smaller, scheme, published, home, threads=usable_processors())
+            return Prepared(recipe, (published,), (made,))
     source = open_source(home, connection, recipe.source)
     asked = recipe.evaluation
     evaluation = prepare_evaluation(asked, recipe.gate, source) if asked is not None else None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from undercroft.core.errors import ConflictError, InvalidError, RefusedError, UnavailableError
+from undercroft.optimize.compression.settings import Calibration
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.measures.importance import collect_importance
 from undercroft.optimize.measures.reading import Reading, check_texts
@@ -130,24 +131,27 @@ def _plan(
     return kinds, values, around + sum(count // kind.block * kind.block_bytes for kind, count in blocks)
 
 
-def read_texts(importance: Importance) -> str:
+def read_texts(asked: Importance | Calibration) -> str:
     """What a file of texts holds, as long as it is what it was when the recipe was read.
+
+    Args:
+        asked: Names the file.
 
     Raises:
         ConflictError: ``texts-changed``.
         InvalidError: ``bad-texts``: it is not UTF-8.
         UnavailableError: ``texts-unreadable``.
     """
-    path = importance.texts
+    path = asked.texts
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise UnavailableError("texts-unreadable", f"cannot read the texts {path}: {error.strerror}") from error
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
-    if importance.texts_digest is not None and digest != importance.texts_digest:
+    if asked.texts_digest is not None and digest != asked.texts_digest:
         raise ConflictError(
             "texts-changed",
-            f"the texts {path} are not what the recipe was made for: expected {importance.texts_digest}, got {digest}",
+            f"the texts {path} are not what the recipe was made for: expected {asked.texts_digest}, got {digest}",
             hint="put them back, or leave texts_digest out of the recipe and ask anew",
         )
     try:

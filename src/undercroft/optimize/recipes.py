@@ -13,11 +13,14 @@ from undercroft.core.errors import InvalidError
 from undercroft.core.forms import wrong_form
 from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
+from undercroft.optimize.compression.schemes import CompressedScheme
+from undercroft.optimize.compression.settings import Calibration, problem_of_others, problem_of_settings
 from undercroft.optimize.distillation.settings import Distill
 from undercroft.optimize.evaluation.gate_rules import GateRules
 from undercroft.optimize.pruning.settings import Prune
-from undercroft.optimize.quantization.schemes import SCHEMES, scheme_named
+from undercroft.optimize.quantization.schemes import SCHEMES, Scheme, scheme_named
 from undercroft.optimize.recipe_fields import Digest, Name, Part
+from undercroft.optimize.scheme_names import find_scheme, known, nearest
 from undercroft.optimize.training.settings import Finetune
 from undercroft.registry.releases.files import read_file
 from undercroft.storage.blobs import digest_file
@@ -41,7 +44,16 @@ def _scheme(given: object) -> str:
         raise wrong_form(f"a scheme of llama.cpp: {', '.join(SCHEMES)}{nearest}") from None
 
 
+def _any_scheme(given: object) -> str:
+    try:
+        return find_scheme(str(given)).name
+    except InvalidError:
+        near = nearest(str(given))
+        raise wrong_form(f"a scheme {known()}{f' (nearest is {near[0]!r})' if near else ''}") from None
+
+
 SchemeName = Annotated[str, BeforeValidator(_scheme)]
+AnySchemeName = Annotated[str, BeforeValidator(_any_scheme)]
 
 
 class Importance(Part):
@@ -54,21 +66,50 @@ class Importance(Part):
 
 
 class Quantize(Part):
-    """Fewer bits a weight, as llama.cpp's own quantizer chooses them."""
+    """Fewer bits a weight: in a GGUF as llama.cpp's own quantizer chooses, in a published model as vLLM reads them."""
 
-    scheme: SchemeName = Field(description="Which of llama.cpp's mixes.")
+    scheme: AnySchemeName = Field(description="Which of llama.cpp's mixes, or of those for vLLM.")
     importance: Importance | None = Field(None, description="Keep what matters to texts of your own.")
     allow_requantize: bool = Field(
         False, description="Take a model that is quantized already: rounding twice loses more than rounding once."
     )
 
+    calibration: Calibration | None = Field(None, description="Texts of your own, for the schemes of vLLM.")
+    group_size: Literal[128, 64, 32] | None = Field(
+        None, description="Weights that share a scale, for W4A16; the largest that divides where it is left out."
+    )
+    smoothing: bool | None = Field(
+        None, description="For w8a8: outliers of what is read are moved into the weights first; true where left out."
+    )
+
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
-        if scheme_named(self.scheme).needs_importance and self.importance is None:
+        scheme = find_scheme(self.scheme)
+        if isinstance(scheme, CompressedScheme):
+            problem = problem_of_settings(
+                scheme,
+                calibration=self.calibration,
+                group_size=self.group_size,
+                smoothing=self.smoothing,
+                has_importance=self.importance is not None,
+                allows_requantizing=self.allow_requantize,
+            )
+        else:
+            problem = problem_of_others(
+                scheme.name, calibration=self.calibration, group_size=self.group_size, smoothing=self.smoothing
+            )
+        if problem is not None:
+            raise ValueError(problem)
+        if isinstance(scheme, Scheme) and scheme.needs_importance and self.importance is None:
             raise ValueError(
                 f"{self.scheme} is garbage without an importance matrix: expected importance: {{texts: FILE}}"
             )
         return self
+
+    @property
+    def is_for_published(self) -> bool:
+        """Whether it is of a published model, for vLLM; else of a GGUF."""
+        return isinstance(find_scheme(self.scheme), CompressedScheme)
 
 
 class Convert(Part):
@@ -267,6 +308,20 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
+    def _compresses_alone(self) -> Self:
+        names = [entry.quantize.scheme for entry in self.steps if entry.quantize and entry.quantize.is_for_published]
+        if not names:
+            return self
+        if len(self.steps) > 1:
+            raise ValueError(f"steps: expected {names[0]} to be made by the only step, for all others read a GGUF")
+        if self.evaluation is not None:
+            raise ValueError(
+                f"evaluation: a step that quantizes to {names[0]} compares its result with the source by itself, "
+                "and what is evaluated here is a GGUF; expected none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _quantizes_last(self) -> Self:
         early = [number for number, entry in enumerate(self.steps[:-1], 1) if entry.quantize is not None]
         if early:
@@ -351,6 +406,8 @@ def _files_of_steps(steps: Sequence[StepEntry]) -> Iterator[tuple[tuple[Step, ..
         for index, variant in enumerate(entry.rightsize.variants if entry.rightsize is not None else ()):
             for place, path in _files_of_steps(variant.steps):
                 yield ("steps", number, "rightsize", "variants", index, *place), path
+        if entry.quantize is not None and entry.quantize.calibration is not None:
+            yield ("steps", number, "quantize", "calibration", "texts"), entry.quantize.calibration.texts
         for kind, settings in (("quantize", entry.quantize), ("rightsize", entry.rightsize)):
             if settings is not None and settings.importance is not None:
                 yield ("steps", number, kind, "importance", "texts"), settings.importance.texts

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.ggufs import write_chat_model
 from undercroft.cli.optimize_job import suggested_name
-from undercroft.core.errors import InvalidError, NotFoundError, RefusedError, UndercroftError
+from undercroft.core.errors import InvalidError, NotFoundError, RefusedError
 from undercroft.core.home import Home
 from undercroft.optimize.jobs import asking
 from undercroft.optimize.prepared import Prepared
@@ -95,14 +95,16 @@ def test_a_model_that_is_not_there(database: Database, home: Home) -> None:
         prepared(database, home, "Q4_K_M")
 
 
-def test_a_folder_of_tensors_is_refused(database: Database, home: Home) -> None:
-    """What is quantized here is a GGUF; the error says what to bring."""
+def test_a_scheme_of_the_other_form_is_refused(database: Database, home: Home, file: Path) -> None:
+    """The form of the model decides; the error says what to do."""
+    with pytest.raises(InvalidError, match="wrong-form: model 'tiny' is gguf, fp8 is for safetensors"):
+        prepared(database, home, "fp8")
     with database.write() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO models VALUES ('tiny', 'sha256:0', 'x', 'safetensors', 1, '{}', '{}', '2026')"
+            "INSERT INTO models VALUES ('published', 'sha256:0', 'x', 'safetensors', 1, '{}', '{}', '2026')"
         )
-    with pytest.raises(UndercroftError, match="wrong-format: model 'tiny' cannot be read by this recipe: expected"):
-        prepared(database, home, "Q4_K_M")
+    with pytest.raises(InvalidError, match="wrong-form: model 'published' is safetensors, Q4_K_M is for GGUF"):
+        prepared(database, home, "Q4_K_M", source="published")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from undercroft.core.errors import InvalidError, NotFoundError
-from undercroft.optimize.quantization.schemes import SCHEMES
 from undercroft.optimize.recipes import Recipe, load_recipe, make_recipe
+from undercroft.optimize.scheme_names import known
 
 DIGEST = "sha256:" + hashlib.sha256(b"what it is for").hexdigest()
 GOOD = """\
@@ -70,9 +70,7 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
     """Several mistakes are told at once, each with line, field and the nearest right word."""
     text = GOOD.replace("scheme: q4_k_m", "scheme: Q4_KM").replace("importance", "importanse").replace("seed", "sead")
     assert problems(tmp_path, text) == [
-        "line 5: steps[1].quantize.scheme: expected a scheme of llama.cpp: "
-        + ", ".join(SCHEMES)
-        + " (nearest is 'Q4_K_M'), got 'Q4_KM'",
+        f"line 5: steps[1].quantize.scheme: expected a scheme {known()} (nearest is 'Q4_K_M'), got 'Q4_KM'",
         "line 6: steps[1].quantize.importanse: there is no such field; nearest is 'importance'",
         "line 9: sead: there is no such field; nearest is 'seed'",
     ]
@@ -87,7 +85,7 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
         ("quantize:", "steps[1]: expected one kind of step with its settings: convert, quantize"),
         ("{}", "steps[1]: expected one kind of step with its settings: convert, quantize"),
         ("quantize: {}", "steps[1].quantize.scheme: is missing"),
-        ("quantize: {scheme: 4}", "steps[1].quantize.scheme: expected a scheme of llama.cpp: F32"),
+        ("quantize: {scheme: 4}", "steps[1].quantize.scheme: expected a scheme for a GGUF one of F32"),
         ("quantize: {scheme: Q8_0, bits: 3}", "steps[1].quantize.bits: there is no such field, expected one of scheme"),
         ("quantize: {scheme: IQ2_XS}", "steps[1].quantize: IQ2_XS is garbage without an importance matrix: expected"),
         ("quantize: {scheme: Q8_0, importance: {texts: no.txt}}", "steps[1].quantize.importance.texts: there is no"),
@@ -141,8 +139,48 @@ def test_options_are_checked_as_a_file_is(tmp_path: Path) -> None:
     """The same words, without a line."""
     with pytest.raises(InvalidError) as caught:
         make_recipe({"from": "a", "to": "b", "steps": [{"quantize": {"scheme": "Q9"}}]})
-    assert "  - steps[1].quantize.scheme: expected a scheme of llama.cpp: F32" in caught.value.message
+    assert "  - steps[1].quantize.scheme: expected a scheme for a GGUF one of F32" in caught.value.message
     assert caught.value.hint == "undercroft optimize -h lists the commands, each has its own -h"
+
+
+CALIBRATED = "calibration: {texts: texts.txt}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ("scheme: gptq-w4a16", "gptq-w4a16 rounds by what texts excite in the model, and ours would not be yours"),
+        ("scheme: awq-w4a16", "without texts there are fp8, mxfp4a16, nvfp4a16"),
+        ("scheme: w8a8", "or smoothing: false, --no-smoothing, which rounds the weights as they are"),
+        (f"scheme: w8a8, {CALIBRATED}, group_size: 64", "w8a8 has one scale a row: expected no group_size"),
+        ("scheme: mxfp4a16, group_size: 32", "mxfp4a16 always has groups of 32: expected no group_size"),
+        ("scheme: fp8, smoothing: true", "smoothing is for w8a8 only, not for fp8"),
+        ("scheme: fp8, importance: {texts: texts.txt}", "an importance matrix is for schemes of llama.cpp"),
+        ("scheme: fp8, allow_requantize: true", "fp8 takes models as they were published only"),
+        (f"scheme: Q4_K_M, {CALIBRATED}", "calibration is for published models (gptq-w4a16, awq-w4a16, w8a8"),
+        ("scheme: Q4_K_M, group_size: 64", "group_size is for published models"),
+        (f"scheme: gptq, {CALIBRATED}, group_size: 48", "group_size: expected 128, 64 or 32, got 48"),
+        ("scheme: gptq, calibration: {texts: no.txt}", "calibration.texts: there is no file"),
+        ("scheme: gptq, calibration: {texts: texts.txt, samples: 0}", "calibration.samples: expected at least 1"),
+        ("scheme: gptq, calibration: {texts: texts.txt, sample: 3}", "calibration.sample: there is no such field"),
+    ],
+)
+def test_what_a_scheme_for_published_models_may_have(tmp_path: Path, settings: str, problem: str) -> None:
+    """Texts where it reads some, groups where it has a choice, and nothing of the other kind of scheme."""
+    (found,) = problems(tmp_path, one_step(f"quantize: {{{settings}}}"))
+    assert problem in found
+
+
+def test_a_published_model_is_compressed_by_the_only_step(tmp_path: Path) -> None:
+    """What others would read is a GGUF, and the step compares by itself."""
+    step = "quantize: {scheme: W8A8, smoothing: false}"
+    assert load_recipe(written(tmp_path, one_step(step))).to_dict()["steps"][0] == {
+        "quantize": {"scheme": "w8a8", "allow_requantize": False, "smoothing": False}
+    }
+    (found,) = problems(tmp_path, one_step(step) + "evaluation: {texts: texts.txt}\n")
+    assert "quantizes to w8a8 compares its result with the source by itself" in found
+    (found,) = problems(tmp_path, one_step(step) + "  - quantize: {scheme: Q8_0}\n")
+    assert "steps: expected w8a8 to be made by the only step" in found
 
 
 def test_a_conversion_stands_alone(tmp_path: Path) -> None:
