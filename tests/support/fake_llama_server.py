@@ -8,6 +8,9 @@ What a chat or completion says, it says back, one word a token. Words with a mea
     HANG     nothing is answered any more           SLOW   every token takes a fifth of a second
     GROW     it takes memory until it gets none
 
+Where adapters are loaded, an answer begins with the numbers of those that computed it: ``lora1 hello``. A request that
+names none gets those of the request before, as llama.cpp's cache does.
+
 The model file, where it is JSON, says how loading goes: ``{"load_seconds": 1.5}``, ``{"fails": "why"}``.
 ``POST /probe`` tries what a sealed engine must not be able to do, and says what came of it.
 """
@@ -78,6 +81,7 @@ class Fake:
         self.is_loaded = threading.Event()
         self.is_hanging = threading.Event()
         self.requests = 0
+        self.lora: list[str] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -157,7 +161,7 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 self._misbehave(words)
                 limit = body.get("max_tokens") or body.get("max_completion_tokens") or len(words)
-                said = (words or ["nothing"])[: int(limit)]
+                said = [*self._adapters(body), *(words or ["nothing"])][: int(limit) + len(fake.flags.lora)]
                 pause = _WORD_SECONDS_SLOW if "SLOW" in words else 0.0
                 if body.get("stream"):
                     self._stream(said, pause, len(words), body, is_chat=is_chat)
@@ -168,6 +172,15 @@ class Handler(BaseHTTPRequestHandler):
             finally:
                 with fake.lock:
                     fake.busy -= 1
+
+    def _adapters(self, body: dict[str, Any]) -> list[str]:
+        """``lora1`` for each adapter that computes the answer; an unknown number is the base, as in llama.cpp."""
+        if not self.fake.flags.lora:
+            return []
+        if "lora" in body:
+            known = [one["id"] for one in body["lora"] if one["scale"] and one["id"] < len(self.fake.flags.lora)]
+            self.fake.lora = [f"lora{number}" for number in known]
+        return self.fake.lora
 
     def _misbehave(self, words: list[str]) -> None:
         if "POISON" in words:

@@ -20,6 +20,7 @@ from undercroft.core.files import write_atomically
 from undercroft.core.home import Home
 from undercroft.core.settings import Settings
 from undercroft.serving import deployments
+from undercroft.serving.adapters import names_taken
 from undercroft.storage.database import Database
 from undercroft.watch.probes import proposals
 from undercroft.watch.probes.asking import answers_to, check_languages
@@ -267,14 +268,15 @@ def init(
         raise ConflictError("probe-exists", f"there is a probe already: {path}", hint="edit it, or choose another name")
     values = read_assignments(variable or [])
     with database.read() as connection:
-        deployment = deployments.get(connection, model or name)
-        known = prompt_variables(connection, deployment.name)
-    check_values(values, known, deployment.name)
+        asked_of = model or name
+        deployment = deployments.get(connection, names_taken(connection).adapters.get(asked_of, asked_of))
+        known = prompt_variables(connection, asked_of)
+    check_values(values, known, asked_of)
     client = reach_door(home, settings_of(home))
     asked = proposals.proposed_questions(question, is_starter=deployment.model == STARTER)
     accepted = []
     for number, (key, text) in enumerate(asked, 1):
-        answers = answers_to(client, deployment.name, text, variables=values)
+        answers = answers_to(client, asked_of, text, variables=values)
         print_wrapped(f"{number} of {len(asked)}: {text}", indent="    ")
         typer.echo(f"    {answers[0].strip()}")
         if yes or typer.confirm("Is this answer good, and the standard from now on?", default=True):

@@ -40,7 +40,7 @@ def status(as_json: AsJson = False) -> None:
     )
     print_table(
         ["deployment", "state", ">tok/s", ">requests", ">errors", ">context", ">restarts"],
-        [_deployment_row(deployment) for deployment in answer["deployments"]],
+        [row for deployment in answer["deployments"] for row in _deployment_rows(deployment)],
         empty="Nothing is deployed. Try: undercroft deployment create MODEL",
     )
     rows = [_replica_row(_shown_name(d), r) for d in answer["deployments"] for r in d["replicas"]]
@@ -149,16 +149,15 @@ def _shown_name(deployment: Mapping[str, Any]) -> str:
     return str(chosen[0]["release"] if chosen else deployment["name"])
 
 
-def _deployment_row(deployment: dict[str, Any]) -> list[object]:
-    return [
-        _shown_name(deployment),
-        deployment["state"],
-        f"{deployment['tokens_per_second']:.1f}",
-        f"{deployment['requests']:,}",
-        f"{deployment['errors']:,}",
-        f"{deployment['context_tokens']:,}" if deployment["context_tokens"] else "unknown",
-        deployment["restarts"],
-    ]
+def _deployment_rows(deployment: dict[str, Any]) -> list[list[object]]:
+    """A deployment, and below it each of its adapters."""
+    context = f"{deployment['context_tokens']:,}" if deployment["context_tokens"] else "unknown"
+    own = [_shown_name(deployment), deployment["state"], *_figures(deployment), context, deployment["restarts"]]
+    return [own, *([f"+ {one['name']}", "", *_figures(one), "", ""] for one in deployment["adapters"])]
+
+
+def _figures(totals: Mapping[str, Any]) -> list[str]:
+    return [f"{totals['tokens_per_second']:.1f}", f"{totals['requests']:,}", f"{totals['errors']:,}"]
 
 
 def _replica_row(name: str, replica: dict[str, Any]) -> list[object]:

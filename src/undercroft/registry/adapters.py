@@ -50,7 +50,8 @@ def base_of(model: Model) -> Mapping[str, str] | None:
         return None
     found: Any = model.lineage
     while isinstance(found, Mapping):
-        base = found.get("base")
+        parents = found.get("parents")
+        base = found.get("base") or (parents[0] if isinstance(parents, list) and parents else None)
         if isinstance(base, Mapping) and "name" in base and "digest" in base:
             return {"name": str(base["name"]), "digest": str(base["digest"])}
         found = found.get("lineage")

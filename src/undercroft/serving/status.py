@@ -49,6 +49,10 @@ def deployments_status(
                 if view.spec.name == deployment.name
             ],
             "releases": runs[deployment.name],
+            "adapters": [
+                {"name": adapter, **_summed(_names_of_adapter(adapter, runs[deployment.name]), totals)}
+                for adapter in sorted(deployment.settings.adapters)
+            ],
             **_summed([deployment.name, *(release["release"] for release in runs[deployment.name])], totals),
         }
         for deployment in deployments
@@ -78,6 +82,11 @@ def _releases(deployment: str, names: Mapping[str, ServedName], snapshot: Snapsh
         for number in sorted(named.releases)
         if named.groups[number] == deployment
     ]
+
+
+def _names_of_adapter(adapter: str, releases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What an adapter's requests were metered as: by its name, and by the release of its base that answered."""
+    return [adapter, *(f"{adapter}@{release['release'].rpartition('@')[2]}" for release in releases)]
 
 
 def _summed(names: Sequence[str], totals: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -63,7 +63,10 @@ def ask_engine(engine: RealEngine, **more: Any) -> Said:
 
     def ask() -> dict[str, Any] | None:
         place = wire.Endpoint(str(engine.request.socket), None, ENGINE_KEY)
-        answer = wire.request(place, "POST", "/v1/chat/completions", {**ASKED, **more}, timeout_seconds=60)
+        try:
+            answer = wire.request(place, "POST", "/v1/chat/completions", {**ASKED, **more}, timeout_seconds=60)
+        except ConnectionError:
+            return None
         assert answer.status in (200, 503), answer
         found: dict[str, Any] = answer.json()
         return found if answer.status == 200 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -13,6 +14,7 @@ from undercroft.registry.releases import store
 from undercroft.registry.releases.content import ReleaseContent
 from undercroft.registry.releases.references import ReleaseReference, parse_release
 from undercroft.serving import deployments
+from undercroft.serving.adapters import names_taken
 
 
 def answer_limit(connection: Connection, name: str) -> int | None:
@@ -44,31 +46,40 @@ def served_release(connection: Connection, name: str) -> str:
 
     Args:
         connection: To read.
-        name: The deployment, or a release as requests name it: ``NAME@7``, ``NAME:canary``.
+        name: The deployment or adapter, or a release as requests name it: ``NAME@7``, ``NAME:canary``.
 
     Returns:
         The same as long as the same files are served with the same settings; the memory's priority and how many
         replicas there are do not count.
     """
-    reference = parse_release(name)
+    asked = parse_release(name)
+    reference = _of_base(connection, asked)
     number = _number(connection, reference)
     if number is not None:
-        return f"{reference.name}@{number}"
+        return f"{asked.name}@{number}"
     try:
-        deployment = deployments.get(connection, name)
+        deployment = deployments.get(connection, reference.name)
         model = models.get(connection, deployment.model) if deployment.model else None
     except NotFoundError:
         return name
     settings = deployment.settings.model_dump(
         mode="json", exclude={"priority", "is_pinned", "load", "idle_unload_seconds", "memory_limit_bytes"}
     )
+    if not settings["adapters"]:
+        del settings["adapters"]  # as it was before there were any
     plain = {"engine": deployment.engine, "model": model.digest if model else None, "settings": settings}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     return f"{name}@{digest[:8]}"
 
 
+def _of_base(connection: Connection, reference: ReleaseReference) -> ReleaseReference:
+    """What a name that is an adapter's asks of its base."""
+    base = names_taken(connection).adapters.get(reference.name)
+    return reference if base is None else replace(reference, name=base)
+
+
 def _content(connection: Connection, name: str) -> ReleaseContent | None:
-    reference = parse_release(name)
+    reference = _of_base(connection, parse_release(name))
     number = _number(connection, reference)
     try:
         return store.get(connection, reference.name, number).content if number is not None else None
