@@ -35,15 +35,17 @@ from undercroft.registry.shape_reading import find_subject
 from undercroft.serving.accuracy import read_corrections
 from undercroft.storage.database import Database
 
+# What `optimize quantize` makes for vLLM; a model that is one of these is planned as it is.
+_COMPRESSED = ("W4A16", "W4A16_G64", "W4A16_G32", "W8A8", "MXFP4A16", "NVFP4A16")
 # Engines that plans are made for, in the order in which one is chosen for a device, with what they can store.
 QUANTIZATIONS: Mapping[str, tuple[str, ...]] = {
     "llama.cpp": tuple(MIXES),
-    "vllm": (*OTHER_ENGINES["vllm"], "F16", "F32", "INT8", "GPTQ", "INT4"),
+    "vllm": (*OTHER_ENGINES["vllm"], "F16", "F32", "INT8", "GPTQ", "INT4", *_COMPRESSED),
     "onnxruntime": (*OTHER_ENGINES["onnxruntime"], "F16", "INT4"),
 }
 _SYNONYMS = (
     *(("FP16", "F16"), ("FP32", "F32"), ("F32", "FP32"), ("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M"), ("Q3_K", "Q3_K_M")),
-    *(("Q6_K_M", "Q6_K"), ("W4A16", "INT4"), ("W8A8", "INT8")),
+    *(("Q6_K_M", "Q6_K"), ("MXFP4", "MXFP4A16"), ("NVFP4", "NVFP4A16")),
 )
 _CACHE_TYPES: Mapping[str, tuple[str, ...]] = {
     "llama.cpp": ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"),
@@ -258,9 +260,11 @@ def workload_for(asked: Asked, found: Found, engine: str, usual_context: int) ->
             "bad-plan", f"{found.name} generates nothing, so an answer has no tokens", hint="leave --answer-tokens out"
         )
     prompt, answer = _request(asked, context, is_embedding=is_embedding)
+    is_compressed = engine == "vllm" and found.stored_type in (*_COMPRESSED, "FP8")
+    quantization = asked.quantization or (found.stored_type if is_compressed else "")
     return Workload(
         engine=engine,
-        quantization=quantization_for(asked.quantization, engine) if asked.quantization else "",
+        quantization=quantization_for(quantization, engine) if quantization else "",
         context_tokens=context,
         cache_type=cache_type_for(asked.cache_type, engine),
         prompt_tokens=prompt,

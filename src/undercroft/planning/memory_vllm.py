@@ -51,8 +51,15 @@ LINEAR_BITS: dict[str, float] = {
     "INT4": 4 + (16 + 4) / 128,
     "MXFP4": 4 + 8 / 32,
     "NVFP4": 4 + 8 / 16,
+    # As compressed-tensors keeps them: no zero points, a scale for each group.
+    "W4A16": 4 + 16 / 128,
+    "W4A16_G64": 4 + 16 / 64,
+    "W4A16_G32": 4 + 16 / 32,
+    "W8A8": 8.0,
+    "MXFP4A16": 4 + 8 / 32,
+    "NVFP4A16": 4 + 8 / 16,
 }
-_ALIASES = {"": "BF16", "FP16": "F16", "FP32": "F32", "W4A16": "INT4", "W8A8": "INT8"}
+_ALIASES = {"": "BF16", "FP16": "F16", "FP32": "F32"}
 # Never quantized: tables, the output layer, routers.
 _KEPT = frozenset({"token_embd.weight", "output.weight", "position_embd.weight", "token_types.weight"})
 _ROUTER = "ffn_gate_inp"

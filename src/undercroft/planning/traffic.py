@@ -39,6 +39,12 @@ _SAFETENSORS_MIXES: Mapping[str, tuple[str, float]] = {
     "GPTQ": ("GPTQ", 4.25 / 8),
     "INT4": ("INT4", 4.25 / 8),
     "INT8": ("INT8", 1.0),
+    "W8A8": ("INT8", 1.0),
+    "W4A16": ("INT4", 4.125 / 8),
+    "W4A16_G64": ("INT4", 4.25 / 8),
+    "W4A16_G32": ("INT4", 4.5 / 8),
+    "MXFP4A16": ("MXFP4", 4.25 / 8),
+    "NVFP4A16": ("NVFP4", 4.5 / 8),
     "F32": ("F32", 4.0),
     "FP32": ("F32", 4.0),
 }

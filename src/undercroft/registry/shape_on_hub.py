@@ -11,6 +11,7 @@ from undercroft.core.environment import hub_endpoint
 from undercroft.core.errors import InvalidError
 from undercroft.core.settings import RegistrySettings
 from undercroft.registry.facts import UNKNOWN
+from undercroft.registry.inspection.compressed_weights import name_of
 from undercroft.registry.inspection.gguf import read_gguf
 from undercroft.registry.inspection.json_files import parse_json
 from undercroft.registry.inspection.safetensors import read_safetensors
@@ -71,8 +72,8 @@ def _config_on_hub(hub: Hub, reference: HubReference, listing: Listing) -> Subje
         document = parse_json(target.read_bytes(), "config.json")
     shape = shape_of_config(document)
     tensors = sorted(path for path in listing.files if path.endswith(".safetensors") and "/" not in path)
-    stored_type = ""
-    if tensors:
+    stored_type = name_of(document) or ""
+    if tensors and not stored_type:
         stored_type = main_type(read_safetensors(HubBytes(hub, reference, listing.commit, tensors[0]), tensors[0]))
     return Subject(
         f"hf://{reference.repository}@{listing.commit}",

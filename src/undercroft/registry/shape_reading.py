@@ -16,6 +16,7 @@ from undercroft.core.home import Home
 from undercroft.core.settings import RegistrySettings
 from undercroft.registry import entries
 from undercroft.registry.facts import UNKNOWN
+from undercroft.registry.inspection.compressed_weights import name_of
 from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
 from undercroft.registry.inspection.gguf_model import licence_of_header, quantization_of
 from undercroft.registry.inspection.json_files import read_json
@@ -165,14 +166,16 @@ def _folder(folder: Path) -> Subject:
             )
         found = _gguf_files(folder.name, "folder", [folder / part for part in selection.weights])
         return replace(found, licence=together([found.licence, _documented(folder, sizes)]) or UNKNOWN)
-    shape = shape_of_config(read_json(folder / "config.json", "config.json"))
+    config = read_json(folder / "config.json", "config.json")
+    shape = shape_of_config(config)
     tensors = sorted(name for name in sizes if name.endswith(".safetensors"))
+    compressed = name_of(config) or ""
     return Subject(
         folder.resolve().name,
         "folder",
         shape,
         _documented(folder, sizes) or UNKNOWN,
-        stored_type=main_type(read_safetensors(folder / tensors[0], tensors[0])) if tensors else "",
+        stored_type=compressed or (main_type(read_safetensors(folder / tensors[0], tensors[0])) if tensors else ""),
         stored_bytes=sum(sizes[name] for name in tensors),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.folders import write_folder
 from tests.support.ggufs import write_chat_model
 from tests.unit.planning.test_this_machine import measured_home
 from undercroft.cli.plan_money import explanation
@@ -77,8 +78,19 @@ def test_quantizations_are_read_as_people_write_them() -> None:
         "F16",
         "Q6_K",
     ]
-    assert [quantization_for(text, "vllm") for text in ("bf16", "fp8", "w4a16")] == ["BF16", "FP8", "INT4"]
+    assert [quantization_for(text, "vllm") for text in ("bf16", "fp8", "w4a16-g64")] == ["BF16", "FP8", "W4A16_G64"]
     assert [quantization_for(text, "onnxruntime") for text in ("f32", "fp16", "int8")] == ["FP32", "F16", "INT8"]
+
+
+def test_a_compressed_model_is_planned_as_it_is_stored(around: Surroundings, tmp_path: Path) -> None:
+    """For vLLM, which takes its files as they are; another quantization may be asked for."""
+    group = {"weights": {"type": "int", "num_bits": 4, "group_size": 64}, "input_activations": None}
+    stored = {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}}
+    folder = str(write_folder(tmp_path / "small", intermediate_size=192, quantization_config=stored))
+    plan = plan_for(Asked(folder, device="nvidia-l4", engine="vllm"), around).plan
+    assert (plan.workload.quantization, plan.choices[-1].quantization) == ("W4A16_G64", "W4A16_G64")
+    other = plan_for(Asked(folder, device="nvidia-l4", engine="vllm", quantization="bf16"), around).plan
+    assert other.workload.quantization == "BF16"
 
 
 def test_the_engine_is_one_that_runs_there() -> None:

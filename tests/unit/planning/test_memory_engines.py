@@ -50,6 +50,16 @@ def test_four_bits_leave_tables_alone() -> None:
     assert weight_bytes(LLAMA_8B, linear_bits("AWQ")) == blocks + 2 * (2 * 128_256 * 4096 + 65 * 4096)
 
 
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [("W4A16", 4.125), ("W4A16_G64", 4.25), ("W4A16_G32", 4.5), ("W8A8", 8), ("MXFP4A16", 4.25), ("NVFP4A16", 4.5)],
+)
+def test_what_quantize_makes_for_vllm_is_known_by_its_groups(name: str, bits: float) -> None:
+    """Four bits and a scale of 16 for each group, or of 8; tables and norms in half precision."""
+    blocks = 32 * 218_103_808 * bits / 8
+    assert weight_bytes(LLAMA_8B, linear_bits(name)) == blocks + 2 * (2 * 128_256 * 4096 + 65 * 4096)
+
+
 def test_the_share_that_was_given_is_taken_whole() -> None:
     """What weights leave becomes pages of the cache, up to the utilization and never more than is free."""
     found = forecast_memory(LLAMA_8B, Workload(engine="vllm", slots=4), target(1))
