@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from undercroft.core.errors import ConflictError, InvalidError
+from undercroft.core.errors import ConflictError
+from undercroft.core.files import write_atomically
 from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
 from undercroft.environments.installed import Environment, needed
@@ -85,6 +86,9 @@ class FinetuneStep:
     def run(self, work: Workspace, report: Callable[[Progress], None]) -> None:
         """Makes the model or the adapter, as `undercroft.optimize.steps.Step` says; goes on where it was ended."""
         folder = work.folder / "training"
+        if work.findings.exists():  # written last: the run before was ended while it cleared up
+            shutil.rmtree(folder, ignore_errors=True)
+            return
         folder.mkdir(exist_ok=True)
         lessons = prepare_lessons(
             work.source,
@@ -105,7 +109,7 @@ class FinetuneStep:
         report(Progress(0, 0, "steps", "comparing with torch"))
         agreement = self._make(work, folder, lessons)
         found = _found(trained, lessons, agreement, self._opened)
-        work.findings.write_text(json.dumps(found), encoding="utf-8")
+        write_atomically(work.findings, json.dumps(found).encode())
         shutil.rmtree(folder)
 
     def _order(self, work: Workspace, folder: Path, lessons: Lessons) -> TrainingOrder:
@@ -208,12 +212,6 @@ def prepare_finetune(
         ConflictError: ``data-changed``: a file is not what it was when the recipe was read.
         UnavailableError: ``no-environment``.
     """
-    if source.model.facts.adapter is not None:
-        raise InvalidError(
-            "not-trainable",
-            f"model {source.model.name!r} is an adapter: expected a model, which it can be merged into",
-            hint="teach its base, with all that it is to know",
-        )
     opened = look_into(source.path)
     material = _material(settings, seed)
     environment = needed(home, find(ENVIRONMENT))
