@@ -25,9 +25,11 @@ app.command()(quantize)
 @app.command()
 def convert(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered model as it was published: safetensors.")],
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="gguf, for llama.cpp.")] = "gguf",
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORMAT", help="gguf; of an encoder also onnx, executorch, litert.")
+    ] = "gguf",
     kept: Annotated[
-        str | None, typer.Option("--type", help="f32, f16, bf16 or q8_0; else bf16 where it is published so, else f16.")
+        str | None, typer.Option("--type", help="gguf: f32, f16, bf16, q8_0; for devices: f32, int8.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the new model; else made of MODEL and the format.")] = None,
     dry_run: DryRun = False,
@@ -37,7 +39,11 @@ def convert(
 ) -> None:
     """Bring a published model into a form that an engine here runs, and prove that it says the same."""
     settings = {"to": to, **({"type": kept} if kept is not None else {})}
-    values = {"from": model, "to": name or suggested_name(model, to), "steps": [{"convert": settings}]}
+    values = {
+        "from": model,
+        "to": name or suggested_name(model, f"{to}-int8" if kept == "int8" else to),
+        "steps": [{"convert": settings}],
+    }
     do_recipe(make_recipe(values), dry_run, detach, because, as_json)
 
 

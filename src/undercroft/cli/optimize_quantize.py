@@ -7,14 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from undercroft.cli.optimize_job import AllowRequantize, Detach, DryRun, do_recipe, suggested_name
+from undercroft.cli.optimize_job import (
+    AllowRequantize,
+    Detach,
+    DryRun,
+    ImportanceFile,
+    do_recipe,
+    importance_of,
+    suggested_name,
+)
 from undercroft.cli.output import AsJson, Reason
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.compression.schemes import COMPRESSED
 from undercroft.optimize.recipes import make_recipe
 from undercroft.optimize.scheme_names import find_scheme
 
-_TO = f"A GGUF: Q8_0, Q6_K, Q5_K_M, Q4_K_M, IQ4_XS, Q3_K_M …; safetensors: {', '.join(COMPRESSED)}."
+_TO = f"A GGUF: Q8_0, Q6_K, Q5_K_M, Q4_K_M, IQ4_XS, Q3_K_M …; safetensors: {', '.join(COMPRESSED)}; ONNX: INT8."
 
 
 def quantize(
@@ -27,6 +35,7 @@ def quantize(
         Path | None,
         typer.Option("--importance-texts", metavar="FILE", help="GGUF: keep what matters to texts of your own, UTF-8."),
     ] = None,
+    importance: ImportanceFile = None,
     allow_requantize: AllowRequantize = False,
     calibration_texts: Annotated[
         Path | None,
@@ -54,11 +63,12 @@ def quantize(
     because: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a model smaller, by fewer bits a weight: a GGUF for llama.cpp, a published model (safetensors) for vLLM."""
+    """Make a model smaller, by fewer bits a weight: a GGUF for llama.cpp, a published model (safetensors) for vLLM, an
+    encoder (ONNX) for onnxruntime."""
     scheme = find_scheme(to).name
     settings: dict[str, Any] = {"scheme": scheme}
-    if importance_texts is not None:
-        settings["importance"] = {"texts": importance_texts}
+    if (matrix := importance_of(importance_texts, importance)) is not None:
+        settings["importance"] = matrix
     if allow_requantize:
         settings["allow_requantize"] = True
     if (calibration := _calibration(calibration_texts, samples, sample_tokens)) is not None:

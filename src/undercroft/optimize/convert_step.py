@@ -13,10 +13,10 @@ from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
 from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
-from undercroft.optimize.conversion.converting import ConversionOrder, WeightType, convert_to_gguf
+from undercroft.optimize.conversion.converting import WEIGHT_TYPES, ConversionOrder, WeightType, convert_to_gguf
+from undercroft.optimize.conversion.settings import Convert
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.prepared import PreparedStep
-from undercroft.optimize.recipes import Convert
 from undercroft.optimize.sources import PublishedSource
 from undercroft.optimize.steps import Progress, Workspace
 
@@ -87,7 +87,8 @@ def prepare_convert(settings: Convert, source: PublishedSource, home: Home, engi
         )
     recipe = find(_ENVIRONMENT)
     environment = needed(home, recipe)
-    weight_type = settings.type or ("bf16" if model.facts.quantization == "BF16" else "f16")
+    wanted = next((one for one in WEIGHT_TYPES if one == settings.type), None)
+    weight_type: WeightType = wanted or ("bf16" if model.facts.quantization == "BF16" else "f16")
     parameters = model.facts.parameters or 0
     weights = sum(file.size_bytes for file in model.files if file.path.endswith(".safetensors"))
     result = int(parameters * _WEIGHT_BYTES[weight_type]) + model.size_bytes - weights

@@ -13,8 +13,11 @@ from undercroft.optimize.compress_step import prepare_compress
 from undercroft.optimize.compression.schemes import CompressedScheme
 from undercroft.optimize.convert_step import prepare_convert
 from undercroft.optimize.distill_step import prepare_distill
+from undercroft.optimize.edge_step import prepare_edge
 from undercroft.optimize.finetune_step import prepare_finetune
 from undercroft.optimize.judging import prepare_evaluation
+from undercroft.optimize.onnx.schemes import OnnxScheme
+from undercroft.optimize.onnx_steps import prepare_int8, prepare_to_onnx
 from undercroft.optimize.prepared import Prepared, PreparedStep
 from undercroft.optimize.prune_step import prepare_prune
 from undercroft.optimize.quantize_step import prepare_quantize
@@ -43,6 +46,11 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
     if first is not None:
         published = open_published(home, connection, recipe.source)
         engines = load_settings(home.config_file).settings.engines
+        if first.to == "executorch" or first.to == "litert":
+            made_for = prepare_edge(first.to, "int8" if first.type == "int8" else "f32", published, home)
+            return Prepared(recipe, (published,), (made_for,))
+        if first.to == "onnx":
+            return Prepared(recipe, (published,), (prepare_to_onnx(published, home, engines),))
         return Prepared(recipe, (published,), (prepare_convert(first, published, home, engines),))
     if (smaller := recipe.steps[0].quantize) is not None:
         scheme = find_scheme(smaller.scheme)
@@ -51,6 +59,10 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
             published = open_published(home, connection, recipe.source)
             made = prepare_compress(smaller, scheme, published, home, threads=usable_processors())
             return Prepared(recipe, (published,), (made,))
+        if isinstance(scheme, OnnxScheme):
+            published = open_published(home, connection, recipe.source, form="onnx")
+            engines = load_settings(home.config_file).settings.engines
+            return Prepared(recipe, (published,), (prepare_int8(published, home, engines),))
     source = open_source(home, connection, recipe.source)
     asked = recipe.evaluation
     evaluation = prepare_evaluation(asked, recipe.gate, source) if asked is not None else None

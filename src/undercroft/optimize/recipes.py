@@ -15,8 +15,10 @@ from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
 from undercroft.optimize.compression.schemes import CompressedScheme
 from undercroft.optimize.compression.settings import Calibration, problem_of_others, problem_of_settings
+from undercroft.optimize.conversion.settings import Convert
 from undercroft.optimize.distillation.settings import Distill
 from undercroft.optimize.evaluation.gate_rules import GateRules
+from undercroft.optimize.onnx.schemes import OnnxScheme
 from undercroft.optimize.pruning.settings import Prune
 from undercroft.optimize.quantization.schemes import SCHEMES, Scheme, scheme_named
 from undercroft.optimize.recipe_fields import Digest, Name, Part
@@ -57,18 +59,26 @@ AnySchemeName = Annotated[str, BeforeValidator(_any_scheme)]
 
 
 class Importance(Part):
-    """How much each input of a matrix matters is measured while the model reads texts of its user's."""
+    """How much each input of a matrix matters: measured while the model reads texts of its user's, or before."""
 
-    texts: Path = Field(description="A file of plain text in UTF-8: what the model will be used for.")
+    texts: Path | None = Field(None, description="A file of plain text in UTF-8: what the model will be used for.")
     texts_digest: Digest | None = Field(
         None, description="Of the file; what it is now where it is left out. Another content is refused."
     )
+    file: Path | None = Field(None, description="What was measured before: a GGUF as llama-imatrix writes it.")
+    file_digest: Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
+
+    @model_validator(mode="after")
+    def _comes_from_one(self) -> Self:
+        if (self.texts is None) == (self.file is None):
+            raise ValueError("expected texts: FILE or file: FILE, which is a matrix that was collected before")
+        return self
 
 
 class Quantize(Part):
     """Fewer bits a weight: in a GGUF as llama.cpp's own quantizer chooses, in a published model as vLLM reads them."""
 
-    scheme: AnySchemeName = Field(description="Which of llama.cpp's mixes, or of those for vLLM.")
+    scheme: AnySchemeName = Field(description="Which of llama.cpp's mixes, of those for vLLM, or INT8 for ONNX.")
     importance: Importance | None = Field(None, description="Keep what matters to texts of your own.")
     allow_requantize: bool = Field(
         False, description="Take a model that is quantized already: rounding twice loses more than rounding once."
@@ -94,6 +104,9 @@ class Quantize(Part):
                 has_importance=self.importance is not None,
                 allows_requantizing=self.allow_requantize,
             )
+        elif isinstance(scheme, OnnxScheme):
+            more = [name for name, value in self if name != "scheme" and value]
+            problem = f"{scheme.name} takes no other settings, got {', '.join(more)}" if more else None
         else:
             problem = problem_of_others(
                 scheme.name, calibration=self.calibration, group_size=self.group_size, smoothing=self.smoothing
@@ -108,17 +121,8 @@ class Quantize(Part):
 
     @property
     def is_for_published(self) -> bool:
-        """Whether it is of a published model, for vLLM; else of a GGUF."""
-        return isinstance(find_scheme(self.scheme), CompressedScheme)
-
-
-class Convert(Part):
-    """From the form in which a model is published to one that an engine here runs."""
-
-    to: Literal["gguf"] = Field(description="The format.")
-    type: Literal["f32", "f16", "bf16", "q8_0"] | None = Field(
-        None, description="What the weights are kept in; BF16 where they are published so, else F16."
-    )
+        """Whether it is of a folder of files, for vLLM or onnxruntime; else of a GGUF."""
+        return isinstance(find_scheme(self.scheme), CompressedScheme | OnnxScheme)
 
 
 class Variant(Part):
@@ -296,18 +300,6 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
-    def _makes_a_model(self) -> Self:
-        adapters = [n for n, entry in enumerate(self.steps, 1) if entry.finetune and not entry.finetune.makes_model]
-        if adapters and len(self.steps) > 1:
-            raise ValueError(
-                f"steps[{adapters[0]}].finetune: makes an adapter, which no other step reads; expected merge: true, or "
-                "no other step"
-            )
-        if adapters and self.evaluation is not None:
-            raise ValueError("evaluation: an adapter is no model by itself; expected merge: true in the step, or none")
-        return self
-
-    @model_validator(mode="after")
     def _compresses_alone(self) -> Self:
         names = [entry.quantize.scheme for entry in self.steps if entry.quantize and entry.quantize.is_for_published]
         if not names:
@@ -319,6 +311,18 @@ class Recipe(Part):
                 f"evaluation: a step that quantizes to {names[0]} compares its result with the source by itself, "
                 "and what is evaluated here is a GGUF; expected none"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _makes_a_model(self) -> Self:
+        adapters = [n for n, entry in enumerate(self.steps, 1) if entry.finetune and not entry.finetune.makes_model]
+        if adapters and len(self.steps) > 1:
+            raise ValueError(
+                f"steps[{adapters[0]}].finetune: makes an adapter, which no other step reads; expected merge: true, or "
+                "no other step"
+            )
+        if adapters and self.evaluation is not None:
+            raise ValueError("evaluation: an adapter is no model by itself; expected merge: true in the step, or none")
         return self
 
     @model_validator(mode="after")
@@ -409,8 +413,10 @@ def _files_of_steps(steps: Sequence[StepEntry]) -> Iterator[tuple[tuple[Step, ..
         if entry.quantize is not None and entry.quantize.calibration is not None:
             yield ("steps", number, "quantize", "calibration", "texts"), entry.quantize.calibration.texts
         for kind, settings in (("quantize", entry.quantize), ("rightsize", entry.rightsize)):
-            if settings is not None and settings.importance is not None:
-                yield ("steps", number, kind, "importance", "texts"), settings.importance.texts
+            importance = settings.importance if settings is not None else None
+            for name, named in (("texts", importance.texts), ("file", importance.file)) if importance else ():
+                if named is not None:
+                    yield ("steps", number, kind, "importance", name), named
         if entry.prune is not None:
             yield ("steps", number, "prune", "texts"), entry.prune.texts
         if entry.finetune is not None:

@@ -1,4 +1,4 @@
-"""Every name that ``quantize --to`` knows: schemes for GGUF, and those for published models. Pure."""
+"""Every name that ``quantize --to`` knows: schemes for GGUF, for published models, and for ONNX. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import difflib
 
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.compression.schemes import COMPRESSED, FORM, CompressedScheme, compressed_scheme
+from undercroft.optimize.onnx.schemes import FORM as ONNX
+from undercroft.optimize.onnx.schemes import ONNX_SCHEMES, OnnxScheme
 from undercroft.optimize.quantization.schemes import SCHEMES, Scheme, scheme_named
 
-AnyScheme = Scheme | CompressedScheme
+AnyScheme = Scheme | CompressedScheme | OnnxScheme
 
 
 def find_scheme(name: str) -> AnyScheme:
-    """A scheme of either form, in any case.
+    """A scheme of any form, in any case.
 
     Raises:
-        InvalidError: ``unknown-scheme``, with the nearest names of both lists.
+        InvalidError: ``unknown-scheme``, with the nearest names of all lists.
     """
-    found = compressed_scheme(name)
+    found = compressed_scheme(name) or ONNX_SCHEMES.get(name.strip().upper())
     if found is not None:
         return found
     try:
@@ -33,13 +35,16 @@ def find_scheme(name: str) -> AnyScheme:
 
 def known() -> str:
     """All names, by the form that they are for."""
-    return f"for a GGUF one of {', '.join(SCHEMES)}; for {FORM} one of {', '.join(COMPRESSED)}"
+    return (
+        f"for a GGUF one of {', '.join(SCHEMES)}; for {FORM} one of {', '.join(COMPRESSED)}; for {ONNX} "
+        f"{', '.join(ONNX_SCHEMES)}"
+    )
 
 
 def nearest(name: str) -> list[str]:
     """Up to three names like one that is none, the nearest first."""
     wanted = name.strip().upper().replace("-", "_")
-    names = {one.upper().replace("-", "_"): one for one in (*SCHEMES, *COMPRESSED)}
+    names = {one.upper().replace("-", "_"): one for one in (*SCHEMES, *COMPRESSED, *ONNX_SCHEMES)}
     inside = [shown for key, shown in names.items() if len(wanted) > 3 and wanted in key and shown in COMPRESSED]
     near = [names[key] for key in difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)]
     return list(dict.fromkeys([*inside, *near]))[:3]
@@ -56,12 +61,15 @@ def check_form(scheme: AnyScheme, model: str, form: str) -> None:
     Raises:
         InvalidError: ``wrong-form``, with what to do instead.
     """
-    is_compressed = isinstance(scheme, CompressedScheme)
-    wanted = FORM if is_compressed else "gguf"
+    wanted = "gguf" if isinstance(scheme, Scheme) else FORM if isinstance(scheme, CompressedScheme) else ONNX
     if form == wanted:
         return
-    told = f"model {model!r} is {form}, {scheme.name} is for {wanted if is_compressed else 'GGUF'}"
-    if form == "gguf":
+    told = f"model {model!r} is {form}, {scheme.name} is for {'GGUF' if wanted == 'gguf' else wanted}"
+    if form == ONNX:
+        hint = f"for {ONNX}: --to {', '.join(ONNX_SCHEMES)}; for others take the model as it was published"
+    elif wanted == ONNX:
+        hint = f"of an encoder: undercroft optimize convert {model} --to onnx, then this of the result; for vLLM: w8a8"
+    elif form == "gguf":
         hint = f"for llama.cpp: --to Q4_K_M; for vLLM take the model as it was published: {FORM}"
     elif form == FORM:
         hint = (

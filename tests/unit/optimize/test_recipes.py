@@ -194,5 +194,5 @@ def test_a_conversion_stands_alone(tmp_path: Path) -> None:
     texts.write_text("x", encoding="utf-8")
     with pytest.raises(InvalidError, match="compares its result with the source by itself"):
         make_recipe({"from": "a", "to": "b", "steps": [convert], "evaluation": {"texts": texts}})
-    with pytest.raises(InvalidError, match="expected 'gguf', got 'onnx'"):
-        make_recipe({"from": "a", "to": "b", "steps": [{"convert": {"to": "onnx"}}]})
+    with pytest.raises(InvalidError, match="'litert', got 'pickle'"):
+        make_recipe({"from": "a", "to": "b", "steps": [{"convert": {"to": "pickle"}}]})

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -87,7 +88,21 @@ def _export(network: Any, names: list[str], tokenizer: Any, target: Path) -> Non
             opset_version=_OPSET,
             external_data=False,
         )
-    program.save(str(target / "model.onnx"), external_data=False)
+    made = program.model_proto
+    _forget_where(made)
+    onnx.save(made, str(target / "model.onnx"))
+
+
+def _forget_where(made: Any) -> None:
+    """Removes what the exporter noted of every operator: which line of which file it came from, on this machine.
+
+    Others have no use for it, it tells names of folders, and the same model would have another digest in another home.
+    """
+    graph = made.graph
+    del made.metadata_props[:]
+    for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,108 @@
+"""Encoders for ONNX Runtime: what is refused before any work, each time with what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.raw_onnx import model, tensor
+from undercroft.core.errors import InvalidError, UnavailableError
+from undercroft.core.home import Home
+from undercroft.optimize.jobs import asking
+from undercroft.optimize.recipes import Recipe, make_recipe
+from undercroft.optimize.scheme_names import check_form, find_scheme
+from undercroft.registry import models
+from undercroft.storage.database import Database
+
+BERT = {"model_type": "bert", "architectures": ["BertModel"], "max_position_embeddings": 64, "hidden_size": 4}
+
+
+def recipe(**step: Any) -> Recipe:
+    return make_recipe({"from": "encoder", "to": "made", "steps": [step]})
+
+
+@pytest.fixture
+def add(database: Database, home: Home, tmp_path: Path) -> Any:
+    """Registers an encoder in ONNX with a configuration."""
+
+    def added(config: dict[str, Any]) -> models.Model:
+        folder = tmp_path / "encoder"
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(model(tensor("w", [4, 4])))
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        return models.add_local(database, home, folder, name="encoder", actor="cli:anna")
+
+    return added
+
+
+def test_int8_is_kept_as_it_was_asked_for() -> None:
+    """A recipe that was written down is the same when it is read again."""
+    asked = recipe(quantize={"scheme": "int8"})
+    assert asked.steps[0].quantize is not None
+    assert asked.steps[0].quantize.scheme == "INT8"
+    assert Recipe.from_dict(asked.to_dict()) == asked
+
+
+@pytest.mark.parametrize("more", [{"allow_requantize": True}, {"group_size": 64}, {"smoothing": True}])
+def test_int8_takes_no_other_settings(more: dict[str, Any]) -> None:
+    """Settings of other schemes are refused by their names."""
+    with pytest.raises(InvalidError, match=f"INT8 takes no other settings, got {next(iter(more))}"):
+        recipe(quantize={"scheme": "int8", **more})
+
+
+def test_onnx_is_kept_in_f32() -> None:
+    """Weights of another type are asked for by quantizing what it makes, which the error says."""
+    with pytest.raises(InvalidError, match="expected f32 for onnx, got q8_0; for 8 bits quantize"):
+        recipe(convert={"to": "onnx", "type": "q8_0"})
+
+
+@pytest.mark.parametrize(
+    ("scheme", "form", "hint"),
+    [("int8", "safetensors", "--to onnx"), ("int8", "gguf", "--to onnx"), ("q4_k_m", "onnx", "--to INT8")],
+)
+def test_a_scheme_of_another_form_says_what_to_do(scheme: str, form: str, hint: str) -> None:
+    """Each form of model has its schemes, and the error names a way."""
+    with pytest.raises(InvalidError) as caught:
+        check_form(find_scheme(scheme), "encoder", form)
+    assert caught.value.code == "wrong-form"
+    assert hint in (caught.value.hint or "")
+
+
+def test_an_encoder_in_onnx_is_known(add: Any) -> None:
+    """What it is for and how its weights are kept is read from its files."""
+    found = add(BERT).facts
+    assert (found.task, found.quantization, found.context_tokens) == ("embed", "F32", 64)
+
+
+def test_several_classes_are_for_classification(add: Any) -> None:
+    """A model with a head of several classes is one that classifies."""
+    labels = {"0": "bad", "1": "good"}
+    assert (
+        add({**BERT, "architectures": ["BertForSequenceClassification"], "id2label": labels}).facts.task == "classify"
+    )
+
+
+def test_without_its_environment_the_command_is_named(add: Any, database: Database, home: Home) -> None:
+    """Nothing is begun where the engine is not installed."""
+    add(BERT)
+    with pytest.raises(UnavailableError) as caught:
+        asking.look_at(home, database, recipe(quantize={"scheme": "int8"}))
+    assert caught.value.code == "no-environment"
+    assert caught.value.hint == "undercroft engine install onnxruntime"
+
+
+def test_a_model_that_generates_is_refused(add: Any, database: Database, home: Home) -> None:
+    """The engine runs encoders only, and the error says what a model that makes text becomes."""
+    add({**BERT, "model_type": "llama", "architectures": ["LlamaForCausalLM"]})
+    with pytest.raises(InvalidError, match="is for generate: expected one that embeds, reranks or classifies"):
+        asking.look_at(home, database, recipe(quantize={"scheme": "int8"}))
+
+
+def test_parts_that_are_not_known_are_refused(add: Any, database: Database, home: Home) -> None:
+    """A classifier that does not name its classes has no use here, which is said at once."""
+    add({**BERT, "architectures": ["BertForSequenceClassification"], "id2label": {"0": "bad", "2": "good"}})
+    with pytest.raises(InvalidError, match="does not name the classes"):
+        asking.look_at(home, database, recipe(quantize={"scheme": "int8"}))
