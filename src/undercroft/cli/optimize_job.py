@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +30,10 @@ _UNQUANTIZED_END = re.compile(r"[-._](f32|f16|bf16|q8_0)$")
 AllowRequantize = Annotated[
     bool, typer.Option("--allow-requantize", help="Also where MODEL is quantized already, which loses more.")
 ]
+ImportanceFile = Annotated[
+    Path | None,
+    typer.Option("--importance", metavar="FILE", help="A matrix that was collected before: llama-imatrix's GGUF."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would take: size, memory, time.")]
 Detach = Annotated[
     bool, typer.Option("--detach/--wait", help="Come back at once; else show how it goes. Ctrl-C detaches, too.")
@@ -44,6 +49,12 @@ def suggested_name(model: str, scheme: str) -> str:
     end = name_from(scheme)
     stem = _UNQUANTIZED_END.sub("", model) or model
     return check_name(f"{stem[: 62 - len(end)]}-{end}" if end else stem, what="model")
+
+
+def importance_of(texts: Path | None, file: Path | None) -> dict[str, Any] | None:
+    """What a recipe says of the importance matrix, by the options; None where nothing was given."""
+    given = {name: path for name, path in (("texts", texts), ("file", file)) if path is not None}
+    return given or None
 
 
 def do_recipe(recipe: Recipe, dry_run: bool, detach: bool, because: str | None, as_json: bool) -> None:

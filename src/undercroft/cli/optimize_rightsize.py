@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from undercroft.cli.optimize_job import AllowRequantize, Detach, DryRun, do_recipe, suggested_name
+from undercroft.cli.optimize_job import (
+    AllowRequantize,
+    Detach,
+    DryRun,
+    ImportanceFile,
+    do_recipe,
+    importance_of,
+    suggested_name,
+)
 from undercroft.cli.output import AsJson, Reason
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.recipes import make_recipe
@@ -63,7 +71,9 @@ def percent_of(text: str) -> float:
     value = float(found[1]) if found is not None else 0.0
     if not 0 < value <= 100:
         raise InvalidError(
-            "bad-percent", f"--max-quality-loss: expected a percentage above 0 such as 1%, got {text[:40]!r}"
+            "bad-percent",
+            f"--max-quality-loss: expected a percentage above 0 such as 1%, got {text[:40]!r}",
+            hint="--max-quality-loss 1%",
         )
     return value
 
@@ -79,6 +89,7 @@ def rightsize(
     context: Context = None,
     schemes: Schemes = None,
     importance_texts: ImportanceTexts = None,
+    importance: ImportanceFile = None,
     allow_requantize: AllowRequantize = False,
     measure_all: MeasureAll = False,
     name: Annotated[str | None, typer.Option(help="Of the new model; else made of MODEL.")] = None,
@@ -95,7 +106,7 @@ def rightsize(
         "users": users,
         "context_tokens": context,
         "schemes": schemes.split(",") if schemes is not None else None,
-        "importance": {"texts": importance_texts} if importance_texts is not None else None,
+        "importance": importance_of(importance_texts, importance),
         "allow_requantize": allow_requantize,
         "measure_all": measure_all,
     }

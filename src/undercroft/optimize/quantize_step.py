@@ -17,7 +17,7 @@ from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.measures.importance import collect_importance
 from undercroft.optimize.measures.reading import Reading, check_texts
 from undercroft.optimize.prepared import PreparedStep
-from undercroft.optimize.quantization.importance import ImportanceMatrix
+from undercroft.optimize.quantization.importance import ImportanceMatrix, read_importance
 from undercroft.optimize.quantization.library import Library, open_library
 from undercroft.optimize.quantization.mixtures import choose_types
 from undercroft.optimize.quantization.quantizing import plan_quantization, quantize_file
@@ -26,6 +26,7 @@ from undercroft.optimize.quantization.source import Source as OpenFile
 from undercroft.optimize.recipes import Importance, Quantize
 from undercroft.optimize.sources import Source
 from undercroft.optimize.steps import Progress, Workspace
+from undercroft.storage.blobs import digest_file
 
 # Python with its libraries, and the pieces that each thread has in hand.
 _BASE_BYTES = 128 * 1024**2
@@ -62,6 +63,8 @@ class QuantizeStep:
         importance = self._settings.importance
         if importance is None:
             return None
+        if importance.texts is None:
+            return read_matrix(importance)
         return collect_importance(
             work.source,
             [read_texts(importance)],
@@ -84,7 +87,8 @@ def prepare_quantize(settings: Quantize, source: Source, *, threads: int) -> Pre
         RefusedError: ``requantizing`` or ``needs-importance``.
     """
     scheme = scheme_named(settings.scheme)
-    if settings.importance is not None:
+    has_texts = settings.importance is not None and settings.importance.texts is not None
+    if settings.importance is not None and has_texts:
         check_texts([read_texts(settings.importance)])
     kinds, values, size_bytes = _plan(settings, source, scheme)
     changed = Counter[str]()
@@ -97,7 +101,6 @@ def prepare_quantize(settings: Quantize, source: Source, *, threads: int) -> Pre
             f"model {source.model.name!r} is {scheme.name} already: no tensor of it would change",
             hint=f"undercroft model show {source.model.name}",
         )
-    has_texts = settings.importance is not None
     memory = _BASE_BYTES + threads * _THREAD_BYTES + (source.header.size_bytes + _READING_BYTES if has_texts else 0)
     return PreparedStep(
         kind="quantize",
@@ -115,20 +118,49 @@ def _plan(
     settings: Quantize, source: Source, scheme: Scheme
 ) -> tuple[Mapping[str, str], Mapping[str, tuple[str, int]], int]:
     """Tensor → type that it gets; tensor → type and count of values that it has; bytes of the new file."""
-    has_texts = settings.importance is not None
+    has_matrix = settings.importance is not None
+    has_texts = settings.importance is not None and settings.importance.texts is not None
+    matrix = read_matrix(settings.importance) if settings.importance is not None and not has_texts else None
     try:
-        plan_quantization(source.path, scheme, allow_requantize=settings.allow_requantize)
+        plan_quantization(source.path, scheme, importance=matrix, allow_requantize=settings.allow_requantize)
     except RefusedError as error:
         if error.code == "requantizing":
             raise _requantizing(source, scheme) from error
         if not has_texts:
             raise
     with OpenFile(source.path) as opened:
-        kinds = choose_types(opened.tensors, opened.network, scheme, with_importance=has_texts)
+        kinds = choose_types(opened.tensors, opened.network, scheme, with_importance=has_matrix)
         values = {tensor.name: (tensor.kind, math.prod(tensor.shape)) for tensor in opened.tensors}
         around = source.header.size_bytes - opened.size_bytes
     blocks = ((TYPES[kind], values[name][1]) for name, kind in kinds.items())
     return kinds, values, around + sum(count // kind.block * kind.block_bytes for kind, count in blocks)
+
+
+def read_matrix(importance: Importance) -> ImportanceMatrix:
+    """A matrix that was collected before, as long as its file is what it was when the recipe was read.
+
+    Raises:
+        ConflictError: ``importance-changed``.
+        InvalidError: ``bad-gguf``, ``bad-importance``: it is damaged, or something else.
+        UnavailableError: ``importance-unreadable``.
+    """
+    path = importance.file
+    assert path is not None  # the caller has looked
+    try:
+        digest = digest_file(path)
+        matrix = read_importance(path)
+    except OSError as error:
+        raise UnavailableError(
+            "importance-unreadable", f"cannot read the importance matrix {path}: {error.strerror}"
+        ) from error
+    if importance.file_digest is not None and digest != importance.file_digest:
+        raise ConflictError(
+            "importance-changed",
+            f"the importance matrix {path} is not what the recipe was made for: expected {importance.file_digest}, "
+            f"got {digest}",
+            hint="put it back, or leave file_digest out of the recipe and ask anew",
+        )
+    return matrix
 
 
 def read_texts(asked: Importance | Calibration) -> str:
@@ -143,6 +175,7 @@ def read_texts(asked: Importance | Calibration) -> str:
         UnavailableError: ``texts-unreadable``.
     """
     path = asked.texts
+    assert path is not None  # the caller has looked
     try:
         raw = path.read_bytes()
     except OSError as error:

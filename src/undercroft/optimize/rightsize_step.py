@@ -27,9 +27,10 @@ from undercroft.optimize.evaluation.subjects import Found
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.judging import PreparedEvaluation
 from undercroft.optimize.prepared import PreparedStep
+from undercroft.optimize.quantization.importance import ImportanceMatrix
 from undercroft.optimize.quantization.schemes import SCHEMES
 from undercroft.optimize.quantization.source import Source as OpenFile
-from undercroft.optimize.quantize_step import read_texts
+from undercroft.optimize.quantize_step import read_matrix, read_texts
 from undercroft.optimize.recipes import Rightsize, StepEntry
 from undercroft.optimize.rightsizing.advice import check_count, nothing_holds, nothing_worth_making
 from undercroft.optimize.rightsizing.candidates import Candidate, LeftOut, Why, any_matrix, plan_candidates
@@ -182,7 +183,8 @@ def prepare_rightsize(
     context = common_context([parent], settings.context_tokens or 0, engines.context_tokens)
     machine = find_machine(settings.fit, home, connection, has_gpu_engine=engines.llama_server is not None)
     wish = Wish(machine, _workload(settings, context, machine, engines), settings.min_tokens_per_second)
-    kept, out = _worth_making(settings, source, wish, dataset if calibration else None)
+    matrix = _collected_before(settings)
+    kept, out = _worth_making(settings, source, wish, matrix, dataset if calibration else None)
     variants = {variant.name: prepare_steps(variant.steps) for variant in settings.variants}
     if not kept and not variants:
         raise nothing_worth_making(source.model.name, out, wish)
@@ -204,6 +206,7 @@ def prepare_rightsize(
         seed=seed,
         allow_requantize=settings.allow_requantize,
         measures_all=settings.measure_all,
+        matrix=matrix,
     )
     of_variants = [step for steps in variants.values() for step in steps]
     largest = max([candidate.size_bytes for candidate, _ in kept], default=source.model.size_bytes)
@@ -239,7 +242,7 @@ def prepare_rightsize(
 
 
 def _worth_making(
-    settings: Rightsize, source: Source, wish: Wish, dataset: str | None
+    settings: Rightsize, source: Source, wish: Wish, matrix: ImportanceMatrix | None, dataset: str | None
 ) -> tuple[list[tuple[Candidate, Outlook]], list[tuple[LeftOut, Outlook | None]]]:
     """Candidates with their forecasts, and what is not made."""
     with OpenFile(source.path) as opened:
@@ -247,7 +250,7 @@ def _worth_making(
             opened,
             source.model.size_bytes,
             settings.schemes or SCHEMES,
-            any_matrix(opened, dataset) if dataset is not None else None,
+            any_matrix(opened, dataset) if dataset is not None else matrix,
             allow_requantize=settings.allow_requantize,
         )
     if not candidates and not settings.variants and any(one.why is Why.ROUNDED_ALREADY for one in left):
@@ -277,10 +280,16 @@ def _workload(settings: Rightsize, context: int, machine: FitMachine, engines: E
 
 def _calibration(settings: Rightsize, evaluation: PreparedEvaluation) -> tuple[tuple[str, ...], str]:
     """Texts of the importance matrix, and their name."""
-    if settings.importance is not None:
-        return (read_texts(settings.importance),), settings.importance.texts.name
+    importance = settings.importance
+    if importance is not None:
+        return ((read_texts(importance),), importance.texts.name) if importance.texts is not None else ((), "")
     texts = evaluation.wanted.texts
     return ((), "") if texts is None else (divided(texts, has_own_calibration=False)[0], texts.name)
+
+
+def _collected_before(settings: Rightsize) -> ImportanceMatrix | None:
+    importance = settings.importance
+    return read_matrix(importance) if importance is not None and importance.file is not None else None
 
 
 def _found_source(source: Source) -> Found:

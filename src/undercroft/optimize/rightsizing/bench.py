@@ -164,7 +164,7 @@ class Bench:
     def _importance(self, variant: str) -> ImportanceMatrix | None:
         """What matters to a model; of each its own, for another network has other inputs."""
         if not self._order.calibration:
-            return None
+            return self._order.matrix
         if variant not in self._matrices:
             path = self._matrix_folder / f"{variant or PARENT}.gguf"
             if not path.exists():

@@ -11,6 +11,7 @@ from undercroft.optimize.evaluation.replica import Setup
 from undercroft.optimize.evaluation.subjects import Found
 from undercroft.optimize.evaluation.tasks import TaskSet
 from undercroft.optimize.evaluation.texts import Text, TextSet
+from undercroft.optimize.quantization.importance import ImportanceMatrix
 from undercroft.optimize.rightsizing.budget import Budget
 from undercroft.optimize.rightsizing.candidates import Candidate, LeftOut
 from undercroft.optimize.rightsizing.outlook import Outlook, Wish
@@ -36,6 +37,7 @@ class SearchOrder:
         allow_requantize: Take weights that were rounded before.
         measures_all: Go on to candidates that are larger than the pick.
         variants: Name → file of what else candidates are made of.
+        matrix: An importance matrix that was collected before; None where texts make it, or nothing does.
     """
 
     parent: Found
@@ -52,6 +54,7 @@ class SearchOrder:
     allow_requantize: bool
     measures_all: bool
     variants: Mapping[str, Path] = field(default_factory=dict)
+    matrix: ImportanceMatrix | None = None
 
     @property
     def count(self) -> int:

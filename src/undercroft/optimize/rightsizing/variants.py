@@ -109,7 +109,7 @@ def _planned(
             source,
             most,
             schemes,
-            any_matrix(source, order.dataset) if order.calibration else None,
+            any_matrix(source, order.dataset) if order.calibration else order.matrix,
             allow_requantize=order.allow_requantize,
             variant=name,
         )
