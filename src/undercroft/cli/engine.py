@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from undercroft.catalog.engines import ENGINE_NAMES
 from undercroft.cli.actor import current_actor
 from undercroft.cli.opening import open_database, open_home
 from undercroft.cli.output import AsJson, Reason, console, harmless, print_json, print_table
@@ -31,13 +32,17 @@ def list_engines(as_json: AsJson = False) -> None:
     """Show what is there, what could be, and how to install it."""
     home = open_home()
     rows = [*_built_in(), *(_row(home, recipe) for recipe in recipes().values())]
+    rows.sort(key=lambda row: row["kind"])
     if as_json:
         print_json(rows)
         return
     print_table(
-        ["=name", "what for", "=state", ">=size"],
+        ["=name", "=kind", "what for", "=state", ">=size"],
         [
-            [row["name"], row["purpose"], row["state"], format_bytes(row["size_bytes"]) if row["size_bytes"] else ""]
+            [
+                *(row[field] for field in ("name", "kind", "purpose", "state")),
+                format_bytes(row["size_bytes"]) if row["size_bytes"] else "",
+            ]
             for row in rows
         ],
         empty="There is no engine.",
@@ -111,6 +116,7 @@ def _built_in() -> list[dict[str, Any]]:
     return [
         {
             "name": "llama.cpp",
+            "kind": "engine",
             "purpose": "GGUF models: generation, embeddings, reranking, on processors and GPUs",
             "state": "built in",
             "version": version("xllamacpp"),
@@ -119,6 +125,7 @@ def _built_in() -> list[dict[str, Any]]:
         },
         {
             "name": "external",
+            "kind": "engine",
             "purpose": "an OpenAI-compatible server that runs elsewhere, attached by its URL",
             "state": "built in",
             "version": None,
@@ -140,6 +147,8 @@ def _row(home: Home, recipe: EnvironmentRecipe) -> dict[str, Any]:
     is_ready = state is State.READY
     return {
         "name": recipe.name,
+        # An engine's environment is called as the engine, or as the engine and what it computes on.
+        "kind": "engine" if recipe.name.partition("-")[0] in ENGINE_NAMES else "tool",
         "purpose": recipe.purpose,
         "state": told[state],
         "version": None,

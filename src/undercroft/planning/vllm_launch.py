@@ -19,6 +19,7 @@ from undercroft.planning.targets import Target
 _HOST_PAGE_TOKENS = 128
 _HOST_STEP_TOKENS = 2048
 _RATIO_STEP = 0.01
+_UNKNOWN_CACHE_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,19 @@ def vllm_launch(
     ratios = {count: _ratio(model, workload, target, count) for count in choices}
     count = next((number for number in choices if ratios[number] <= UTILIZATION), choices[-1])
     return VllmLaunch(count, gpu_memory_ratio or min(UTILIZATION, ratios[count]), None)
+
+
+def launch_without_shape(target: Target, *, gpus: int = 0, gpu_memory_ratio: float = 0.0) -> VllmLaunch:
+    """For a model that vLLM may know and we do not: one accelerator as whole as vLLM takes it, or 1 GiB of cache.
+
+    Args:
+        target: Where.
+        gpus: Accelerators that were asked for.
+        gpu_memory_ratio: Share that was asked for.
+    """
+    if not target.accelerators:
+        return VllmLaunch(0, None, _UNKNOWN_CACHE_BYTES)
+    return VllmLaunch(gpus or 1, gpu_memory_ratio or UTILIZATION, None)
 
 
 def _host_cache_bytes(model: ModelShape, workload: Workload) -> int:

@@ -27,7 +27,7 @@ from undercroft.planning.memory_vllm import LINEAR_BITS
 from undercroft.planning.speed import decode_forecast, forecast_speed, kind_of
 from undercroft.planning.targets import Target
 from undercroft.planning.this_machine import target_here
-from undercroft.planning.vllm_launch import vllm_launch
+from undercroft.planning.vllm_launch import launch_without_shape, vllm_launch
 from undercroft.registry.entries import Model
 from undercroft.registry.stored_shapes import stored_shape
 from undercroft.serving.accuracy import read_corrections
@@ -70,7 +70,7 @@ class Forecaster(Protocol):
 
         Raises:
             UnavailableError: Its environment is not installed.
-            InvalidError: The model's shape cannot be read, or the GPUs that were asked for are not there.
+            InvalidError: The GPUs that were asked for are not there.
         """
         ...
 
@@ -119,15 +119,12 @@ class MachineForecaster:
         """See `Forecaster`."""
         target = self._target()
         environment = needed(self._home, find(recipe_of_vllm(target)))
-        with self._database.read() as connection:
-            shape = stored_shape(self._home, connection, model)
-        launch = vllm_launch(
-            shape,
-            workload_of(template, has_gpu_engine=True, stored=model.facts.quantization),
-            target,
-            gpus=settings.gpus,
-            gpu_memory_ratio=settings.gpu_memory_ratio,
-        )
+        shape = self._shape(model)
+        if shape is None:
+            launch = launch_without_shape(target, gpus=settings.gpus, gpu_memory_ratio=settings.gpu_memory_ratio)
+        else:
+            work = workload_of(template, has_gpu_engine=True, stored=model.facts.quantization)
+            launch = vllm_launch(shape, work, target, gpus=settings.gpus, gpu_memory_ratio=settings.gpu_memory_ratio)
         self._has_gpu_engine = self._has_gpu_engine or launch.gpus > 0
         return placed(template, model, environment.folder, launch)
 

@@ -9,7 +9,7 @@ from undercroft.core.errors import InvalidError
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.memory import forecast_memory
 from undercroft.planning.memory_vllm import UTILIZATION
-from undercroft.planning.vllm_launch import VllmLaunch, vllm_launch
+from undercroft.planning.vllm_launch import VllmLaunch, launch_without_shape, vllm_launch
 
 WORK = Workload(engine="vllm", context_tokens=4096, slots=4)
 
@@ -47,6 +47,13 @@ def test_what_was_asked_for_is_taken() -> None:
         vllm_launch(LLAMA_8B, WORK, target(2), gpus=4)
     with pytest.raises(InvalidError, match="32 heads are not divided"):
         vllm_launch(LLAMA_8B, WORK, target(4), gpus=3)
+
+
+def test_unknown_shape_is_left_to_vllm() -> None:
+    """A network that we cannot read takes one card as vLLM would, or a cache of 1 GiB on a host."""
+    assert launch_without_shape(target(0)) == VllmLaunch(0, None, GIB)
+    assert launch_without_shape(target(4)) == VllmLaunch(1, UTILIZATION, None)
+    assert launch_without_shape(target(4), gpus=2, gpu_memory_ratio=0.5) == VllmLaunch(2, 0.5, None)
 
 
 def test_its_processes_take_memory_on_a_host() -> None:
