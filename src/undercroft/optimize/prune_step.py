@@ -163,7 +163,7 @@ def read_texts(settings: Prune) -> TextSet:
 def _as_many(settings: Prune, shape: Shape) -> Changes:
     """As much of each kind as is meant; which, only the texts can say."""
     if settings.depth is not None:
-        return Changes(dropped=frozenset(range(min(settings.depth, shape.blocks))))
+        return Changes(dropped=frozenset(range(settings.depth)))
     if settings.width is None:
         return Changes(sparsity=settings.zeros)
     channels: dict[int, Indices] = {}

@@ -84,6 +84,7 @@ def test_what_would_change_nothing_or_garble_is_refused(
     """All blocks, all channels, another kind of network, a quantized one without leave, other texts than were meant."""
     for settings, what in (
         ({"depth": 4}, "has 4 blocks, of which 4 cannot be dropped"),
+        ({"depth": 9}, "has 4 blocks, of which 9 cannot be dropped"),
         ({"width": {"ffn": 0.999}}, "are all of them"),
         ({"width": {"heads": 0.9}}, "are all of them"),
     ):
