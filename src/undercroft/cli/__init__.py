@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drift": ("undercroft.cli.drift", "Show what has changed: answers, times, requests, memory, files."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
     "plan": ("undercroft.cli.plan", "Say whether a model fits, how fast, at what cost, and whether it may be used."),
+    "bench": ("undercroft.cli.bench", "Time a model on this machine, or lay it out for a device."),
     "hardware": ("undercroft.cli.hardware", "Show and measure this machine; list devices one could buy."),
     "doctor": ("undercroft.cli.doctor", "Check this machine and this home for what goes wrong most."),
     "journal": ("undercroft.cli.journal", "Show and verify the diary of every change."),

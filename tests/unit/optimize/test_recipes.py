@@ -183,6 +183,22 @@ def test_a_published_model_is_compressed_by_the_only_step(tmp_path: Path) -> Non
     assert "steps: expected w8a8 to be made by the only step" in found
 
 
+@pytest.mark.parametrize(
+    ("form", "kept", "told"),
+    [
+        ("gguf", "int8", "expected f32 or f16 or bf16 or q8_0 for gguf, got int8"),
+        ("onnx", "int8", "expected f32 for onnx, got int8; for 8 bits quantize"),
+        ("litert", "f16", "expected f32 or int8 for litert, got f16"),
+        ("executorch", "q8_0", "expected f32 or int8 for executorch, got q8_0"),
+    ],
+)
+def test_a_format_has_its_types(form: str, kept: str, told: str) -> None:
+    """What a format cannot keep weights in is refused with what it can."""
+    with pytest.raises(InvalidError, match=told):
+        make_recipe({"from": "a", "to": "b", "steps": [{"convert": {"to": form, "type": kept}}]})
+    assert make_recipe({"from": "a", "to": "b", "steps": [{"convert": {"to": form, "type": "f32"}}]}).kind == "convert"
+
+
 def test_a_conversion_stands_alone(tmp_path: Path) -> None:
     """Nothing follows a step that converts in the same recipe, and it compares by itself."""
     convert = {"convert": {"to": "gguf"}}

@@ -23,13 +23,13 @@ from typing import Any, Protocol
 
 MANIFEST = "edge.json"
 _WARM_UP_ROUNDS, _FEWEST_ROUNDS, _MOST_SECONDS = 5, 10, 30.0
-_LENGTHS = (16, 64, 256)
+LENGTHS = (16, 64, 256)
 _READ_TOKENS, _WRITTEN_TOKENS = 32, 32
 _SAMPLE = (
     "The cellar door was open , and nobody had locked it since Tuesday . Please check the pump , the valve and the "
     "old boiler before the next visit ; write down what you saw , what you did and what is still to be done ."
 )
-_WORDS = _SAMPLE.split()
+WORDS = _SAMPLE.split()
 _PACKAGES = {"executorch": "executorch", "litert": "ai-edge-litert"}
 
 
@@ -197,7 +197,7 @@ def time_model(folder: Path, *, rounds: int = 100, threads: int = 0) -> dict[str
     manifest = model.manifest
     timed: dict[str, Any]
     if manifest["task"] == "embed":
-        lengths = sorted({min(length, manifest["most_tokens"]) for length in _LENGTHS})
+        lengths = sorted({min(length, manifest["most_tokens"]) for length in LENGTHS})
         timed = {"lengths": [_time_length(model, length, rounds) for length in lengths]}
     else:
         timed = {"answer": _time_answer(model, rounds)}
@@ -229,15 +229,15 @@ def _import_runtime(folder: Path) -> None:
 def _time_length(model: EdgeModel, tokens: int, rounds: int) -> dict[str, Any]:
     words: list[str] = []
     while len(model.ids(" ".join(words))) < tokens:
-        words += [_WORDS[len(words) % len(_WORDS)]]
+        words += [WORDS[len(words) % len(WORDS)]]
     text = " ".join(words)
-    seconds = _timed(lambda: model.embed(text), rounds)
+    seconds = timed_rounds(lambda: model.embed(text), rounds)
     count = len(model.ids(text))
     lengths = model.manifest["lengths"]
     return {
         "tokens": count,
         "computed_tokens": fitting_length(count, lengths) if model.manifest["is_length_fixed"] else count,
-        **_percentiles(seconds),
+        **percentiles(seconds),
         "texts_per_second": len(seconds) / sum(seconds),
     }
 
@@ -246,7 +246,7 @@ def _time_answer(model: EdgeModel, rounds: int) -> dict[str, Any]:
     fits = model.manifest["most_tokens"]
     read = min(_READ_TOKENS, fits // 2)
     written = min(_WRITTEN_TOKENS, fits - read)
-    prompt = (model.ids(" ".join(_WORDS)) * read)[:read]
+    prompt = (model.ids(" ".join(WORDS)) * read)[:read]
     firsts: list[float] = []
     steps: list[float] = []
 
@@ -260,19 +260,19 @@ def _time_answer(model: EdgeModel, rounds: int) -> dict[str, Any]:
             model.network.logits(prompt[position % read], position)
             steps.append(time.perf_counter() - begin)
 
-    count = len(_timed(answer, max(1, rounds // 10), fewest=3))
+    count = len(timed_rounds(answer, max(1, rounds // 10), fewest=3))
     firsts, steps = firsts[-count:], steps[-count * written :]
     return {
         "read_tokens": read,
         "read_tokens_per_second": read * len(firsts) / sum(firsts),
-        "first_token_ms": _percentiles(firsts)["p50_ms"],
+        "first_token_ms": percentiles(firsts)["p50_ms"],
         "written_tokens": written,
         "written_tokens_per_second": len(steps) / sum(steps),
-        **_percentiles(steps),
+        **percentiles(steps),
     }
 
 
-def _timed(work: Callable[[], object], rounds: int, *, fewest: int = _FEWEST_ROUNDS) -> list[float]:
+def timed_rounds(work: Callable[[], object], rounds: int, *, fewest: int = _FEWEST_ROUNDS) -> list[float]:
     """Seconds of each round, after a few that count for nothing."""
     for _ in range(min(_WARM_UP_ROUNDS, fewest)):
         work()
@@ -285,7 +285,7 @@ def _timed(work: Callable[[], object], rounds: int, *, fewest: int = _FEWEST_ROU
     return seconds
 
 
-def _percentiles(seconds: Sequence[float]) -> dict[str, Any]:
+def percentiles(seconds: Sequence[float]) -> dict[str, Any]:
     ordered = sorted(seconds)
     # The nearest rank: a time that really came.
     ranks = {f"p{share}_ms": ordered[math.ceil(len(ordered) * share / 100) - 1] * 1000 for share in (50, 90, 99)}
@@ -322,11 +322,13 @@ def describe(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['runtime']} {found['runtime_version']}, weights {found['weights']}, {threads}",
         found["machine"],
-        f"size {found['size_bytes'] / mb:,.1f} MB, loaded in {found['load_seconds'] * 1000:,.0f} ms, "
-        f"memory at most {found['peak_bytes'] / mb:,.0f} MB",
-        f"(of that {found['before_bytes'] / mb:,.0f} MB are the program that runs it, without the model)",
-        "",
+        f"size {found['size_bytes'] / mb:,.1f} MB, loaded in {found['load_seconds'] * 1000:,.0f} ms",
     ]
+    if found["peak_bytes"] is not None:
+        lines.append(f"memory at most {found['peak_bytes'] / mb:,.0f} MB")
+    if found["before_bytes"] is not None:
+        lines.append(f"  of that {found['before_bytes'] / mb:,.0f} MB are Python and the runtime, without the model")
+    lines.append("")
     if "lengths" in found:
         lines.append("  tokens  computed     p50 ms     p90 ms     p99 ms   texts/s   rounds")
         lines += [
