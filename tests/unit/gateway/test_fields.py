@@ -144,6 +144,15 @@ def test_no_body_breaks_the_table(path: str, data: dict[str, Any]) -> None:
         CHAT.check(to_chat(data), "")
 
 
+def test_what_cannot_cut_says_so() -> None:
+    """Cutting reaches an engine that knows it, and is refused where the engine would leave it out silently."""
+    data = {"model": "bot", "input": "a text", "truncate": True}
+    payload = payload_for(EMBEDDINGS, data, None)
+    assert orjson.loads(payload(ReplicaEntry("rep_1", "/s", None, None, 1, "openai")))["truncate"] is True
+    with pytest.raises(DoorError, match="truncate: the engine of this model cuts nothing"):
+        payload(ReplicaEntry("rep_1", "/s", None, None, 1, "llama.cpp"))
+
+
 @given(_VALID_MESSAGES, _VALID_OPTIONS)
 def test_what_is_right_reaches_an_engine(messages: list[dict[str, Any]], options: dict[str, Any]) -> None:
     """A body made of right values is taken, and an engine gets a body that is right too."""
