@@ -63,7 +63,8 @@ def show(job: Which, as_json: AsJson = False) -> None:
     how_far = _how_far(home, found)
     folder = JobFolder(home, found.id)
     if as_json:
-        print_json({**found.to_dict(), "progress": how_far_json(how_far), "log": str(folder.log)})
+        report = {"report": str(folder.report)} if folder.report.is_dir() else {}
+        print_json({**found.to_dict(), "progress": how_far_json(how_far), "log": str(folder.log), **report})
         return
     for label, value in job_rows(found, in_words(found.state, how_far), folder):
         print_wrapped(f"{label:10} {harmless(value)}", indent=" " * 11)

@@ -27,7 +27,7 @@ from undercroft.optimize.rightsizing.candidates import Candidate
 from undercroft.optimize.rightsizing.keeping import Kept, Trial, joined, load, save
 from undercroft.optimize.rightsizing.order import SearchOrder
 
-PARENT = "parent"
+PARENT = "_parent"  # as no variant can be called
 _ANY_ANSWER = LengthCheck(kind="length")
 _TRIED_PROMPTS, _TRIED_TOKENS, _TRIED_CHARACTERS = 8, 64, 2000
 

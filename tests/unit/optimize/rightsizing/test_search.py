@@ -101,9 +101,9 @@ def test_the_pick_is_registered_with_its_proof(
     unfinished.mkdir()
     with pytest.raises(Stopped):
         wanted.steps[0].step.run(Workspace(wanted.sources[0].path, unfinished, 0, 1), stopping("making Q4_0"))
-    measured = (unfinished / "measured" / "parent.json").read_bytes()
+    measured = (unfinished / "measured" / "_parent.json").read_bytes()
     run_job(home, database, job, tell=lambda line: None)
-    assert (folder.step(0) / "measured" / "parent.json").read_bytes() == measured
+    assert (folder.step(0) / "measured" / "_parent.json").read_bytes() == measured
     with database.read() as connection:
         made = models.get(connection, "right")
         assert [model.name for model in models.list_models(connection)] == ["right", "tiny"]
