@@ -35,6 +35,7 @@ _KINDS: dict[str, tuple[str, str, bool, dict[str, Any]]] = {
     "glm4": ("Glm4Config", "Glm4ForCausalLM", False, {"head_dim": 16}),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", True, {"head_dim": 16, "query_pre_attn_scalar": 16}),
     "phi3": ("Phi3Config", "Phi3ForCausalLM", False, {}),
+    "vllm": ("LlamaConfig", "LlamaForCausalLM", False, {"head_dim": 32}),  # its kernels know heads from 32 on
 }
 
 
@@ -50,6 +51,9 @@ def write(kind: str, folder: Path) -> None:
     made = getattr(transformers, model)(getattr(transformers, configuration)(vocab_size=size, **_SHAPE, **more))
     _randomize(made)
     made.save_pretrained(folder)
+    if kind == "vllm":
+        template = "{% for message in messages %}<|user|>{{ message['content'] }}\n{% endfor %}"
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     if kind == "phi3":  # as Phi-4 says it: a vocabulary of byte pairs
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         settings["tokenizer_class"] = "GPT2Tokenizer"

