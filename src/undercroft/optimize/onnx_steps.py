@@ -11,6 +11,7 @@ from typing import Any
 from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
+from undercroft.core.units import format_bytes
 from undercroft.engines.encoder.folder import Encoder, read_encoder
 from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
@@ -24,6 +25,7 @@ from undercroft.optimize.steps import Progress, Workspace
 _EXPORTER, _RUNNER = "onnx", "onnxruntime"
 _TOLD_PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxscript", "onnxruntime")
 _BESIDE_BYTES = 1024**3  # torch with its exporter, and what it computes
+_FILE_BYTES = 2 * 1024**3
 _TASKS = ("embed", "rerank", "classify")
 
 
@@ -91,12 +93,13 @@ def prepare_to_onnx(source: PublishedSource, home: Home, engines: EngineSettings
         engines: Whether the engine that the result is tried in has to be sealed.
 
     Raises:
-        InvalidError: It is no encoder, or one with parts that are not known here.
+        InvalidError: It is no encoder, one with parts that are not known here, or too large for one file.
         UnavailableError: ``no-environment``.
     """
     encoder = _encoder_of(source)
     exporter, runner = needed(home, find(_EXPORTER)), needed(home, find(_RUNNER))
     weights = 4 * (source.model.facts.parameters or 0)
+    check_size(source, weights)
     others = sum(file.size_bytes for file in source.model.files if not file.path.endswith(".safetensors"))
     return PreparedStep(
         kind="convert",
@@ -116,12 +119,19 @@ def prepare_int8(source: PublishedSource, home: Home, engines: EngineSettings) -
         engines: Whether the engine that both are tried in has to be sealed.
 
     Raises:
-        InvalidError: It is no encoder, one with parts that are not known here, or in 8 bits already.
+        InvalidError: It is no encoder, one with parts that are not known here, in 8 bits already, or too large.
         UnavailableError: ``no-environment``.
     """
     encoder = _encoder_of(source)
+    if source.model.facts.quantization == INT8.name:
+        raise InvalidError(
+            "nothing-to-do",
+            f"model {source.model.name!r} is in 8 bits already",
+            hint=f"undercroft model show {source.model.name}",
+        )
     runner = needed(home, find(_RUNNER))
     size = source.model.size_bytes
+    check_size(source, size)
     return PreparedStep(
         kind="quantize",
         step=Int8Step(source, encoder, runner, engines),
@@ -144,6 +154,25 @@ def _encoder_of(source: PublishedSource) -> Encoder:
             hint=f"undercroft optimize convert {model.name} --to gguf",
         )
     return read_encoder(source.files)
+
+
+def check_size(source: PublishedSource, size_bytes: int) -> None:
+    """Refuses what one ONNX file cannot hold: its lengths end at 2 GiB.
+
+    Args:
+        source: The model, for the error.
+        size_bytes: Of its weights in F32.
+
+    Raises:
+        InvalidError: ``too-large``.
+    """
+    if size_bytes >= _FILE_BYTES:
+        raise InvalidError(
+            "too-large",
+            f"model {source.model.name!r} takes {format_bytes(size_bytes)} in F32, one ONNX file holds less than "
+            f"{format_bytes(_FILE_BYTES)}",
+            hint=f"undercroft optimize convert {source.model.name} --to gguf",
+        )
 
 
 def _laid_out(work: Workspace, source: PublishedSource, encoder: Encoder) -> Order:

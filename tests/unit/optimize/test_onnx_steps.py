@@ -12,9 +12,12 @@ from tests.support.raw_onnx import model, tensor
 from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.optimize.jobs import asking
+from undercroft.optimize.onnx_steps import check_size
 from undercroft.optimize.recipes import Recipe, make_recipe
 from undercroft.optimize.scheme_names import check_form, find_scheme
+from undercroft.optimize.sources import PublishedSource
 from undercroft.registry import models
+from undercroft.registry.facts import ModelFacts
 from undercroft.storage.database import Database
 
 BERT = {"model_type": "bert", "architectures": ["BertModel"], "max_position_embeddings": 64, "hidden_size": 4}
@@ -98,6 +101,25 @@ def test_a_model_that_generates_is_refused(add: Any, database: Database, home: H
     """The engine runs encoders only, and the error says what a model that makes text becomes."""
     add({**BERT, "model_type": "llama", "architectures": ["LlamaForCausalLM"]})
     with pytest.raises(InvalidError, match="is for generate: expected one that embeds, reranks or classifies"):
+        asking.look_at(home, database, recipe(quantize={"scheme": "int8"}))
+
+
+def test_what_no_file_holds_is_refused() -> None:
+    """A model of more than 2 GiB in F32 is refused before torch is started, with the format that it fits in."""
+    facts = ModelFacts(parameters=560_000_000, task="embed")
+    large = models.Model("large", "sha256:0", "here", "safetensors", 1, facts, {}, "2026-11-22T00:00:00Z", ())
+    with pytest.raises(InvalidError, match=r"takes 2\.1 GiB in F32") as caught:
+        check_size(PublishedSource(large, {}), 4 * 560_000_000)
+    assert caught.value.hint == "undercroft optimize convert large --to gguf"
+
+
+def test_8_bits_are_not_rounded_again(database: Database, home: Home, tmp_path: Path) -> None:
+    """A model that is in INT8 has nothing left to round."""
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "model.onnx").write_bytes(model(tensor("w", [4, 4]).replace(b"\x10\x01", b"\x10\x03", 1)))
+    (tmp_path / "encoder" / "config.json").write_text(json.dumps(BERT), encoding="utf-8")
+    models.add_local(database, home, tmp_path / "encoder", name="encoder", actor="cli:anna")
+    with pytest.raises(InvalidError, match="is in 8 bits already"):
         asking.look_at(home, database, recipe(quantize={"scheme": "int8"}))
 
 
