@@ -227,7 +227,7 @@ def measure(count: int, rounds: int) -> Report:
         texts_file = Path(stack.enter_context(tempfile.TemporaryDirectory()), "texts.json")
         texts_file.write_text(json.dumps(texts), encoding="utf-8")
         port, key = stack.enter_context(serving(variables))
-        folders = {form: _folder_of(variables, name, stack) for form, name in _MODELS.items()}
+        folders = {form: _folder_of(variables, name) for form, name in _MODELS.items()}
         peers = {
             "sentence-transformers": stack.enter_context(
                 peer(python, "sentence-transformers", model, threads, texts_file)
@@ -260,16 +260,10 @@ def measure(count: int, rounds: int) -> Report:
     return report
 
 
-def _folder_of(variables: dict[str, str], name: str, stack: ExitStack) -> Path:
-    """A folder with the files of a registered model under their own names."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    for file in command("model", "show", name, variables=variables)["files"]:
-        target = folder / file["path"]
-        target.parent.mkdir(exist_ok=True)
-        digest = file["digest"].removeprefix("sha256:")
-        (stored,) = Path(variables["UNDERCROFT_HOME"]).rglob(digest)
-        target.symlink_to(stored)
-    return folder
+def _folder_of(variables: dict[str, str], name: str) -> Path:
+    """The folder in which the files of a deployed model have their own names."""
+    digest = command("model", "show", name, variables=variables)["digest"].removeprefix("sha256:")
+    return Path(variables["UNDERCROFT_HOME"], "blobs", "parts", digest)
 
 
 def _speed(seconds: Sequence[float], count: int) -> float | None:

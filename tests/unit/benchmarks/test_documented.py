@@ -20,6 +20,8 @@ NAMES = (
     "drift",
     "quantize",
     "quality",
+    "distill",
+    "embed",
 )
 
 
