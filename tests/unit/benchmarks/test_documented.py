@@ -21,7 +21,6 @@ NAMES = (
     "quantize",
     "quality",
     "distill",
-    "embed",
 )
 
 
