@@ -22,6 +22,7 @@ from undercroft.registry.releases.content import ReleaseContent, check_content
 from undercroft.registry.releases.files import read_releases, release_yaml
 from undercroft.serving import adapters, deployments, keys, promotions, specs
 from undercroft.serving.deployments import Deployment, check_settings
+from undercroft.serving.forecasting import workload_of
 from undercroft.serving.promotions import Plan, State
 from undercroft.serving.served import find_served
 from undercroft.storage import journal
@@ -257,7 +258,7 @@ def test_a_key_can_be_for_an_adapter(database: Database) -> None:
 
 
 def test_an_engine_loads_them_in_the_order_of_names(database: Database, home: Home) -> None:
-    """Their bytes are in the limit of its memory, and another set of them is another process."""
+    """Their bytes are in the forecast and the limit of its memory, and another set of them is another process."""
     with database.read() as connection:
         model = models.get(connection, "chat")
         path = models.model_file(home, connection, model)
@@ -271,6 +272,7 @@ def test_an_engine_loads_them_in_the_order_of_names(database: Database, home: Ho
 
     sizes = [adapter.model.size_bytes for adapter in two]
     assert [adapter.name for adapter in template(two).spec.adapters] == ["a", "b"]
+    assert workload_of(template(two), has_gpu_engine=False, stored="F32").adapters_bytes == sum(sizes)
     assert len({template(beside).digest for beside in ([], one, two)}) == 3
     limits = [template(beside).spec.memory_limit_bytes for beside in ([], two)]
     assert limits[0] is not None

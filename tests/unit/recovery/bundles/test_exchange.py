@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.adapters import write_adapter
 from tests.support.bundles import PROBE, SIGNER, BundleHome, entries_of, resigned
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, RefusedError
 from undercroft.recovery.bundles import probes
 from undercroft.recovery.bundles.reading import open_bundle, verify
 from undercroft.registry import entries
+from undercroft.registry.adapters import base_of
+from undercroft.registry.models import add_local
 from undercroft.registry.releases import store
+from undercroft.registry.releases.content import check_content
 from undercroft.storage import journal
 from undercroft.storage.journal import Search
 
@@ -257,3 +261,23 @@ def test_verify_reads_everything(source: BundleHome, tmp_path: Path) -> None:
     with open_bundle(tmp_path / "x.bundle") as bundle:
         verify(bundle, done=done)
         assert read == {entry.path: entry.size_bytes for entry in bundle.manifest.entries}
+
+
+def test_a_release_brings_its_adapters(source: BundleHome, target: BundleHome, tmp_path: Path) -> None:
+    """Who asks for one release gets its base and its adapters with it, and the adapter still knows its base."""
+    file = write_adapter(tmp_path / "polite.gguf", licence="apache-2.0")
+    add_local(source.database, source.home, file, name="polite", actor="cli:test", must_copy=True, base="tiny")
+    content = check_content({"model": "tiny", "adapters": {"kind": "polite"}})
+    with source.database.write() as connection:
+        release = store.create(connection, "kindly", content, actor="cli:test", reason=None)
+    source.export(tmp_path / "x.bundle", releases=("kindly@1",))
+    assert target.take_in(tmp_path / "x.bundle").models == ("polite", "tiny")
+    with target.database.read() as connection:
+        here = store.get(connection, "kindly", 1)
+        adapter = entries.find(connection, "polite")
+    assert (here.digest, here.content) == (release.digest, release.content)
+    assert adapter is not None
+    assert adapter.facts.kind == "adapter"
+    base = base_of(adapter)
+    assert base is not None
+    assert base["name"] == "tiny"
