@@ -82,7 +82,7 @@ def rows(outcome: Outcome) -> list[tuple[str, ...]]:
     found = [_row(outcome, entry) for entry in outcome.entries]
     found.append(
         (
-            name_of(subject.name),
+            name_of(subject.name) + (" *" if subject.name in outcome.front else ""),
             format_bytes(subject.size_bytes),
             _INSTEAD,
             _rate(trial.tokens_per_second if trial is not None else None),
