@@ -28,7 +28,7 @@ from undercroft.environments.recipes import find
 from undercroft.storage.database import Database
 
 TEXTS = [f"{'abcdefgh'[n % 8] * 3} and {n} birds sat on wire {n * n}, " * 3 for n in range(20)]
-SCHEDULE = ("--rate", "3e-3", "--epochs", "4")
+SCHEDULE = ("--rate", "5e-4", "--epochs", "20")
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_student_learns_from_another_model(cellar: Cellar) -> None:
     recipe = cellar.home.parent / "answers.yaml"
     recipe.write_text(
         "from: large\nto: by-answers\nsteps:\n"
-        f"  - distill: {{teacher: other, method: answers, data: {questions}, rate: 3e-3, answer_tokens: 400}}\n",
+        f"  - distill: {{teacher: other, method: answers, data: {questions}, rate: 5e-4, answer_tokens: 400}}\n",
         encoding="utf-8",
     )
     done = cellar.start("optimize", "run", str(recipe))
@@ -131,7 +131,7 @@ def test_a_student_learns_from_another_model(cellar: Cellar) -> None:
 @pytest.mark.timeout(1200)
 def test_killed_while_it_learns_it_goes_on(cellar: Cellar) -> None:
     """``kill -9`` loses only time: resumed, it goes on from its last checkpoint, and gives what it would have given."""
-    teach = ("distill", "large", "--teacher", "other", "--data", texts(cellar), "--rate", "3e-3", "--epochs", "12")
+    teach = ("distill", "large", "--teacher", "other", "--data", texts(cellar), "--rate", "5e-4", "--epochs", "20")
     make(cellar, *teach, "--name", "undisturbed")
     job = cellar.json("optimize", *teach, "--name", "disturbed", "--detach")["id"]
     progress = cellar.home / "jobs" / job / "progress.json"

@@ -109,6 +109,7 @@ class DistillStep:
         told = _Told(report, work.folder / REPORT, self._teacher.name)
         trained = train(self._order(work, folder, material), self._environment, told.tell)
         told.keep(trained.curve)
+        _check_learnt(trained, material)
         self._write(work, folder)
         report(Progress(0, 0, "steps", "comparing with torch"))
         agreement = check_result(
@@ -331,6 +332,22 @@ def check_zeros(before: Path, after: Path) -> None:
                 raise InvalidError(
                     "zeros-lost", f"tensor {tensor.name!r} has values where pruning had put zeros; it was not kept"
                 )
+
+
+def _check_learnt(trained: Trained, material: PreparedMaterial) -> None:
+    """A student that was best before its first step has learnt nothing.
+
+    Raises:
+        InvalidError: ``nothing-learnt``.
+    """
+    if material.validation_sequences and trained.kept_step == 0:
+        first, last = trained.curve.validation[0].loss, trained.curve.validation[-1].loss
+        raise InvalidError(
+            "nothing-learnt",
+            f"the student was best before it learnt: on the data kept apart its loss was {first:.3f}, and after "
+            f"{trained.steps:,} steps {last:.3f}",
+            hint="a lower rate, more epochs or more data",
+        )
 
 
 def _open_once(path: Path, folder: Path) -> None:

@@ -66,8 +66,9 @@ def _pieces(order: Order, network: Network, window_tokens: int) -> list[list[int
         cut = windows(len(tokens), rule=window_rule(order, [network]), has_beginning=bool(network.beginning))
         found += [[*network.beginning, *tokens[window.start : window.end]] for window in cut]
     whole = [piece for piece in found if 8 <= len(piece) <= window_tokens]
-    tokens = sum(map(len, whole))
-    count = min(len(whole), max(1, len(whole) * (order.most_tokens or tokens) // max(1, tokens)))
+    read = sum(len(piece) for piece in whole)
+    wanted = len(whole) * (order.most_tokens or read) // max(1, read)
+    count = min(len(whole), max(1, wanted))
     return [whole[number * len(whole) // count] for number in range(count)]
 
 
