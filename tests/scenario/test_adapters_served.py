@@ -30,8 +30,8 @@ def answer(server: Server, model: str) -> str:
 
 
 def engines(server: Server) -> list[int]:
-    """Processes that compute."""
-    return [p.pid for p in server.processes() if "llama-server" in " ".join(p.cmdline()) and "--lora" in p.cmdline()]
+    """Processes that answer for ``bot``."""
+    return [replica["pid"] for replica in server.deployment("bot")["replicas"] if replica["state"] == "ready"]
 
 
 def test_an_engine_that_is_killed_comes_back_with_its_adapters(fake_server: Start, files: dict[str, Path]) -> None:
