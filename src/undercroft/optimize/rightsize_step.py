@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -208,12 +208,23 @@ def prepare_rightsize(
         measures_all=settings.measure_all,
         matrix=matrix,
     )
+    return _prepared(settings, order, engines, evaluation.wanted.rules, variants)
+
+
+def _prepared(
+    settings: Rightsize,
+    order: SearchOrder,
+    engines: EngineSettings,
+    rules: GateRules | None,
+    variants: Mapping[str, Sequence[PreparedStep]],
+) -> PreparedStep:
+    """The search with what it takes."""
     of_variants = [step for steps in variants.values() for step in steps]
-    largest = max([candidate.size_bytes for candidate, _ in kept], default=source.model.size_bytes)
+    largest = max([candidate.size_bytes for candidate, _ in order.candidates], default=order.parent.subject.size_bytes)
     step = RightsizeStep(
         order,
         engines,
-        evaluation.wanted.rules,
+        rules,
         tuple(Variant(name, tuple(one.step for one in steps)) for name, steps in variants.items()),
         tuple(settings.schemes or SCHEMES),
     )
@@ -224,7 +235,7 @@ def prepare_rightsize(
             result_bytes=largest,
             disk_bytes=2 * largest + _REPORT_BYTES + sum(one.forecast.disk_bytes for one in of_variants),
             memory_bytes=max(
-                source.header.size_bytes + largest + _ENGINE_BYTES,
+                order.parent.subject.size_bytes + largest + _ENGINE_BYTES,
                 *(one.forecast.memory_bytes for one in of_variants),
                 0,
             ),
