@@ -21,6 +21,7 @@ NAMES = (
     "quantize",
     "quality",
     "distill",
+    "embed",
 )
 
 
