@@ -38,12 +38,10 @@ def main() -> None:
         quantize_(
             encoder, Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int8, weight_granularity=PerAxis(0))
         )
-    example = torch.ones(1, _EXAMPLE_TOKENS, dtype=torch.long)
+    ids, mask = (torch.ones(1, _EXAMPLE_TOKENS, dtype=torch.long) for _ in range(2))  # one tensor would be one input
     tokens = torch.export.Dim("tokens", min=_FEWEST_TOKENS, max=order["most_tokens"])
     with torch.no_grad():
-        exported = torch.export.export(
-            encoder, (example, example), dynamic_shapes=({1: tokens}, {1: tokens}), strict=False
-        )
+        exported = torch.export.export(encoder, (ids, mask), dynamic_shapes=({1: tokens}, {1: tokens}), strict=False)
     program = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
     with open(Path(order["target"]) / "model.pte", "wb") as file:
         program.write_to_file(file)
