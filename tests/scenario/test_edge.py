@@ -18,7 +18,7 @@ _PUBLISH = Path(__file__).parents[1] / "support" / "published_models.py"
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("runtime", ["litert"])
+@pytest.mark.parametrize("runtime", ["executorch", "litert"])
 def test_an_encoder_on_a_device(tmp_path: Path, runtime: str, is_full: bool) -> None:
     """Made in F32 and INT8, run beside its source, timed, and copied to where nothing of ours is."""
     if not is_full:
