@@ -184,7 +184,7 @@ def test_a_wrong_recipe_is_refused_at_once(cellar: Cellar, tmp_path: Path) -> No
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("from: tiny\nto: small\nsteps:\n  - quantize: {scheme: Q4_KM}\nsede: 1\n", encoding="utf-8")
     said = cellar.run("optimize", "run", str(recipe), expected=2).stderr
-    assert "line 4: steps[1].quantize.scheme: expected a scheme of llama.cpp:" in said
+    assert "line 4: steps[1].quantize.scheme: expected a scheme: for a GGUF one of F32," in said
     assert "(nearest is 'Q4_K_M')" in said
     assert "line 5: sede: there is no such field; nearest is 'seed'" in said
     assert not cellar.home.exists()

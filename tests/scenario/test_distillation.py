@@ -47,7 +47,7 @@ def cellar(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
     for name, seed in (("large", 0), ("other", 5)):
         cellar.run("model", "pull", str(write_prunable(folder / f"{name}.gguf", kind="F32", seed=seed)), "--name", name)
     yield cellar
-    shutil.rmtree(cellar.home)
+    shutil.rmtree(cellar.home, ignore_errors=True)  # not there where all was skipped
 
 
 def texts(cellar: Cellar) -> str:

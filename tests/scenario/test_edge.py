@@ -45,4 +45,4 @@ def test_an_encoder_on_a_device(tmp_path: Path, runtime: str, is_full: bool) -> 
         [python, device / "run_edge.py", "--text", "the door has a lock"], capture_output=True, text=True, check=True
     )
     assert len(json.loads(shown.stdout.splitlines()[-1])) == 64
-    shutil.rmtree(cellar.home)
+    shutil.rmtree(cellar.home, ignore_errors=True)  # not there where all was skipped

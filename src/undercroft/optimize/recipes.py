@@ -51,7 +51,7 @@ def _any_scheme(given: object) -> str:
         return find_scheme(str(given)).name
     except InvalidError:
         near = nearest(str(given))
-        raise wrong_form(f"a scheme {known()}{f' (nearest is {near[0]!r})' if near else ''}") from None
+        raise wrong_form(f"a scheme: {known()}{f' (nearest is {near[0]!r})' if near else ''}") from None
 
 
 SchemeName = Annotated[str, BeforeValidator(_scheme)]

@@ -70,7 +70,7 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
     """Several mistakes are told at once, each with line, field and the nearest right word."""
     text = GOOD.replace("scheme: q4_k_m", "scheme: Q4_KM").replace("importance", "importanse").replace("seed", "sead")
     assert problems(tmp_path, text) == [
-        f"line 5: steps[1].quantize.scheme: expected a scheme {known()} (nearest is 'Q4_K_M'), got 'Q4_KM'",
+        f"line 5: steps[1].quantize.scheme: expected a scheme: {known()} (nearest is 'Q4_K_M'), got 'Q4_KM'",
         "line 6: steps[1].quantize.importanse: there is no such field; nearest is 'importance'",
         "line 9: sead: there is no such field; nearest is 'seed'",
     ]
@@ -85,7 +85,7 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
         ("quantize:", "steps[1]: expected one kind of step with its settings: convert, quantize"),
         ("{}", "steps[1]: expected one kind of step with its settings: convert, quantize"),
         ("quantize: {}", "steps[1].quantize.scheme: is missing"),
-        ("quantize: {scheme: 4}", "steps[1].quantize.scheme: expected a scheme for a GGUF one of F32"),
+        ("quantize: {scheme: 4}", "steps[1].quantize.scheme: expected a scheme: for a GGUF one of F32"),
         ("quantize: {scheme: Q8_0, bits: 3}", "steps[1].quantize.bits: there is no such field, expected one of scheme"),
         ("quantize: {scheme: IQ2_XS}", "steps[1].quantize: IQ2_XS is garbage without an importance matrix: expected"),
         ("quantize: {scheme: Q8_0, importance: {texts: no.txt}}", "steps[1].quantize.importance.texts: there is no"),
@@ -139,7 +139,7 @@ def test_options_are_checked_as_a_file_is(tmp_path: Path) -> None:
     """The same words, without a line."""
     with pytest.raises(InvalidError) as caught:
         make_recipe({"from": "a", "to": "b", "steps": [{"quantize": {"scheme": "Q9"}}]})
-    assert "  - steps[1].quantize.scheme: expected a scheme for a GGUF one of F32" in caught.value.message
+    assert "  - steps[1].quantize.scheme: expected a scheme: for a GGUF one of F32" in caught.value.message
     assert caught.value.hint == "undercroft optimize -h lists the commands, each has its own -h"
 
 
