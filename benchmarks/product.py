@@ -66,9 +66,7 @@ def command(*words: str, variables: Mapping[str, str], seconds: float = _COMMAND
     if not COMMAND.exists():
         raise MissingError(f"{COMMAND} is not there; install the package into this environment: pip install .")
     called = [str(COMMAND), *words, "--json"]
-    done = subprocess.run(
-        called, env=dict(variables), capture_output=True, text=True, check=False, timeout=seconds
-    )
+    done = subprocess.run(called, env=dict(variables), capture_output=True, text=True, check=False, timeout=seconds)
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
         raise MissingError(f"'undercroft {' '.join(words)}' failed with status {done.returncode}: {said[-1]}")

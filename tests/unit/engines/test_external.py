@@ -81,7 +81,8 @@ def test_secret_in_the_url_is_not_repeated(url: str) -> None:
 
 def test_missing_key_file_is_refused(tmp_path: Path) -> None:
     """A key file that is not there is refused at the start."""
-    spec = EngineSpec("rep_a", "bot", Task.GENERATE, tmp_path, tmp_path, url="http://127.0.0.1", key_file=tmp_path / "key")
+    missing = tmp_path / "key"
+    spec = EngineSpec("rep_a", "bot", Task.GENERATE, tmp_path, tmp_path, url="http://127.0.0.1", key_file=missing)
     with pytest.raises(InvalidError, match="expected a file with its key"):
         ENGINE.start(spec)
 

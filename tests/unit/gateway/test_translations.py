@@ -189,9 +189,9 @@ def test_too_many_choices_over_all_prompts_are_refused() -> None:
             "takes 512 tokens, the request has 3002",
         ),
         (
-            b'{"error":{"message":"This model\'s maximum context length is 512 tokens. However, your prompt contains at '
-            b"least 513 input tokens, which exceeds this limit even without any output tokens. Please reduce the length "
-            b'of the input prompt. (parameter=input_tokens, value=513)","type":"BadRequestError","code":400}}',
+            b'{"error":{"message":"This model\'s maximum context length is 512 tokens. However, your prompt contains '
+            b"at least 513 input tokens, which exceeds this limit even without any output tokens. Please reduce the "
+            b'length of the input prompt. (parameter=input_tokens, value=513)","type":"BadRequestError","code":400}}',
             "takes 512 tokens, the request has 513",
         ),
     ],
