@@ -35,17 +35,16 @@ from undercroft.optimize.steps import REPORT, Progress, Workspace
 from undercroft.optimize.training.checking import check_result
 from undercroft.optimize.training.closing import WeightKind, result_bytes, write_trained
 from undercroft.optimize.training.conversations import Conversation
-from undercroft.optimize.training.curves import curve_picture, curve_table, thinned
 from undercroft.optimize.training.opening import PLAIN, Opened, look_into, open_model, read_values
-from undercroft.optimize.training.orders import CrossEntropy, Curve, Divergence, Schedule, Trained, TrainingOrder
+from undercroft.optimize.training.orders import CrossEntropy, Divergence, Schedule, Trained, TrainingOrder
 from undercroft.optimize.training.running import ENVIRONMENT, train
+from undercroft.optimize.training.telling import CurveTeller
 from undercroft.optimize.training.tensor_files import TensorFile
 from undercroft.storage.blobs import digest_file
 
 _TOLD_PACKAGES = ("torch", "transformers", "safetensors")
 _BESIDE_BYTES = 1024**3  # torch with its libraries
 _LEAST_WINDOW, _ROUND = 512, 64
-_SHOWN_LOSSES = 40
 _STUDENT, _TEACHER, _RESULT = "student", "teacher", "result"
 _TOKENIZER = "tokenizer.ggml."
 _KINDS: dict[str, WeightKind] = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
@@ -106,7 +105,7 @@ class DistillStep:
         if self._settings.method == "logits":
             assert self._teacher.path is not None  # the recipe has made sure of it
             _open_once(self._teacher.path, folder / _TEACHER)
-        told = _Told(report, work.folder / REPORT, self._teacher.name)
+        told = CurveTeller(report, work.folder / REPORT, f"Loss, taught by {self._teacher.name}")
         trained = train(self._order(work, folder, material), self._environment, told.tell)
         told.keep(trained.curve)
         _check_learnt(trained, material)
@@ -206,26 +205,6 @@ class DistillStep:
             "same_top_before_ratio": first.same_top_ratio,
             "same_top_after_ratio": second.same_top_ratio,
         }
-
-
-class _Told:
-    """Hands progress on with the loss, and keeps the curve for people."""
-
-    def __init__(self, report: Callable[[Progress], None], folder: Path, teacher: str) -> None:
-        self._report, self._folder, self._teacher = report, folder, teacher
-
-    def tell(self, progress: Progress, curve: Curve) -> None:
-        losses = tuple(point.loss for point in thinned(curve.training, _SHOWN_LOSSES))
-        self._report(Progress(progress.done, progress.total, progress.unit, progress.note, losses))
-
-    def keep(self, curve: Curve) -> None:
-        self._folder.mkdir(exist_ok=True)
-        (self._folder / "loss.csv").write_text(curve_table(curve), encoding="utf-8")
-        if curve.training:
-            last = curve.validation[-1].loss if curve.validation else curve.training[-1].loss
-            lines = [f"{len(curve.training):,} steps; {'validation' if curve.validation else 'training'}: {last:.3f}"]
-            picture = curve_picture(curve, f"Loss, taught by {self._teacher}", lines)
-            (self._folder / "loss.svg").write_text(picture, encoding="utf-8")
 
 
 def prepare_distill(

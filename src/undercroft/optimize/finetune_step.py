@@ -24,7 +24,6 @@ from undercroft.optimize.training.adapters import CONFIG, read_pairs, write_adap
 from undercroft.optimize.training.checking import Agreement, check_result
 from undercroft.optimize.training.closing import WeightKind, result_bytes, write_merged, write_trained
 from undercroft.optimize.training.conversations import Lesson, load_conversations, load_preferences, load_questions
-from undercroft.optimize.training.curves import curve_picture, curve_table, thinned
 from undercroft.optimize.training.lessons import (
     Lessons,
     Material,
@@ -36,7 +35,6 @@ from undercroft.optimize.training.lessons import (
 from undercroft.optimize.training.opening import PLAIN, Opened, look_into, open_model
 from undercroft.optimize.training.orders import (
     CrossEntropy,
-    Curve,
     Lora,
     Preference,
     Schedule,
@@ -45,13 +43,13 @@ from undercroft.optimize.training.orders import (
 )
 from undercroft.optimize.training.running import ENVIRONMENT, train
 from undercroft.optimize.training.settings import Finetune
+from undercroft.optimize.training.telling import CurveTeller
 from undercroft.optimize.training.tensor_files import TensorFile
 from undercroft.storage.blobs import digest_file
 
 _TOLD_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors")
 _BESIDE_BYTES = 1024**3  # torch with its libraries
 _LEAST_WINDOW, _ROUND = 512, 64
-_SHOWN_LOSSES = 40
 _BASE, _RESULT = "base", "result"
 
 
@@ -103,7 +101,7 @@ class FinetuneStep:
             report(Progress(0, 0, "steps", "opening the model"))
             open_model(work.source, folder / _BASE)
         order = self._order(work, folder, lessons)
-        told = _Told(report, work.folder / REPORT, self._name)
+        told = CurveTeller(report, work.folder / REPORT, f"Loss of {self._name}")
         trained = train(order, self._environment, told.tell)
         told.keep(trained.curve)
         report(Progress(0, 0, "steps", "comparing with torch"))
@@ -169,26 +167,6 @@ class FinetuneStep:
             kind=kind,
             threads=work.threads,
         )
-
-
-class _Told:
-    """Hands progress on with the loss, and keeps the curve for people."""
-
-    def __init__(self, report: Callable[[Progress], None], folder: Path, name: str) -> None:
-        self._report, self._folder, self._name = report, folder, name
-
-    def tell(self, progress: Progress, curve: Curve) -> None:
-        losses = tuple(point.loss for point in thinned(curve.training, _SHOWN_LOSSES))
-        self._report(Progress(progress.done, progress.total, progress.unit, progress.note, losses))
-
-    def keep(self, curve: Curve) -> None:
-        self._folder.mkdir(exist_ok=True)
-        (self._folder / "loss.csv").write_text(curve_table(curve), encoding="utf-8")
-        if curve.training:
-            last = curve.validation[-1].loss if curve.validation else curve.training[-1].loss
-            lines = [f"{len(curve.training):,} steps; {'validation' if curve.validation else 'training'}: {last:.3f}"]
-            picture = curve_picture(curve, f"Loss of {self._name}", lines)
-            (self._folder / "loss.svg").write_text(picture, encoding="utf-8")
 
 
 _KINDS: dict[str, WeightKind] = {"f32": "F32", "f16": "F16", "bf16": "BF16"}

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,14 +91,7 @@ def load_conversations(path: Path) -> list[Conversation]:
         UnavailableError: It cannot be read.
         InvalidError: ``bad-conversations``: every bad line with its number.
     """
-    problems: list[str] = []
-    found = []
-    for line, document in json_lines(read_bounded(path, _LIMIT_BYTES), problems):
-        try:
-            found.append(_conversation(line, document))
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    return _checked(path, found, problems)
+    return _loaded(path, _conversation)
 
 
 def load_preferences(path: Path) -> list[Preferred]:
@@ -109,14 +102,7 @@ def load_preferences(path: Path) -> list[Preferred]:
         UnavailableError: It cannot be read.
         InvalidError: ``bad-conversations``: every bad line with its number.
     """
-    problems: list[str] = []
-    found = []
-    for line, document in json_lines(read_bounded(path, _LIMIT_BYTES), problems):
-        try:
-            found.append(_preferred(line, document))
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    return _checked(path, found, problems)
+    return _loaded(path, _preferred)
 
 
 def load_questions(path: Path) -> list[Conversation]:
@@ -127,14 +113,7 @@ def load_questions(path: Path) -> list[Conversation]:
         UnavailableError: It cannot be read.
         InvalidError: ``bad-conversations``: every bad line with its number.
     """
-    problems: list[str] = []
-    found = []
-    for line, document in json_lines(read_bounded(path, _LIMIT_BYTES), problems):
-        try:
-            found.append(_question(line, document))
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    return _checked(path, found, problems)
+    return _loaded(path, _question)
 
 
 def split_off(lines: Sequence[Lesson], share: float, seed: int) -> tuple[list[Lesson], list[Lesson]]:
@@ -261,7 +240,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _checked(path: Path, found: list[One], problems: list[str]) -> list[One]:
+def _loaded(path: Path, read: Callable[[int, Any], One]) -> list[One]:
+    problems: list[str] = []
+    found: list[One] = []
+    for line, document in json_lines(read_bounded(path, _LIMIT_BYTES), problems):
+        try:
+            found.append(read(line, document))
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
     if not found and not problems:
         problems = ["line 1: expected conversations, the file is empty"]
     if problems:
