@@ -27,7 +27,7 @@ def devices(
             ["=device", ">memory", ">GB/s", ">fp16 TFLOP/s", ">watts", ">price"], devices_table(known), empty=""
         )
         typer.echo("\nFigures of the makers, dense. One with its sources: undercroft plan devices NAME")
-        typer.echo(f"Classes to plan for before one is chosen: {', '.join(machine_classes())}")
+        typer.echo(f"Classes to plan for: {', '.join(machine_classes())}")
         return
     device = find_device(known, name)
     print_json(asdict(device)) if as_json else typer.echo("\n".join(describe_device(device)))
