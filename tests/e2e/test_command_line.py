@@ -73,6 +73,7 @@ def test_listings_break_no_word(cellar: Cellar, tmp_path: Path, width: int) -> N
         cellar.run("model", "pull", model, "--name", name, "--because", "a reason that needs more than one line")
     address = "https://inference.example.com:8000"
     external = ("--engine", "external", "--url", address)
+    cellar.environment["UNDERCROFT_ENGINES__EXTERNAL_HOSTS"] = "inference.example.com"
     cellar.run("deployment", "create", "ext", *external)
     cellar.run("deployment", "create", "tiny", "--name", long_name)
     key = cellar.json("key", "create", "frontend", "--model", long_name, "--model", "ext")

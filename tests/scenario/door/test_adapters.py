@@ -132,7 +132,7 @@ def test_usage_is_counted_by_the_name(base: DoorProcess) -> None:
     active = base.control.wait(
         lambda events: [e for e in events if e["type"] == "activity" and e["deployments"].get("bot", 0) >= before - 1]
     )
-    assert "polite" not in active[0]["deployments"]
+    assert active[0]["deployments"].get("polite", 0) < before - 1
     assert 'deployment="polite"' in base.get("/metrics").text
 
 

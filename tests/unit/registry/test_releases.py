@@ -175,7 +175,7 @@ def test_a_tagged_release_and_a_used_model_stay(database: Database) -> None:
             "sampling.temperature: expected a finite number",
         ),
         ({"model": "Tiny!"}, "model: expected a name"),
-        ({"model": "tiny", "engine": "lama"}, "engine: .*lama"),
+        ({"model": "tiny", "engine": "lama"}, "engine: expected 'llama.cpp'"),
         ({"model": "tiny", "settings": {"dtype": "float16"}}, "dtype belongs to the engine vllm, llama.cpp has none"),
         ({"model": "tiny", "settings": {"url": "http://x"}}, "belong to an external engine"),
         ({"engine": "external", "settings": {}}, "needs settings.url"),

@@ -58,6 +58,7 @@ class Server:
         assert scope["type"] == "http"
         headers = dict(scope["headers"])
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._authorization):
+            await _ignored(receive)
             await _respond(send, 401, _error("wrong or missing key", "authentication_error"))
             return
         try:
@@ -79,12 +80,13 @@ class Server:
         if method == "GET":
             return self._look(path)
         task = asked.ROUTES.get(path)
+        content = await _body(receive)
         if task is None or method != "POST":
             return 404, _error(f"there is nothing at {path[:80]}", "not_found_error")
         if task != self._encoder.task:
             return 400, _error(f"the model is one for {self._encoder.task}, not for {task}", "invalid_request_error")
         try:
-            body = orjson.loads(await _body(receive))
+            body = orjson.loads(content)
         except orjson.JSONDecodeError as error:
             raise InvalidError("bad-request", f"the body is not JSON: {error}") from error
         request = asked.read_request(task, body)
@@ -148,6 +150,12 @@ async def _unless_gone(future: Future[Floats], receive: Receive) -> Floats:
 
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _ignored(receive: Receive) -> None:
+    """Reads the rest of a request that is refused: who is still sending would see a broken pipe, and no answer."""
+    while (await receive()).get("more_body", False):
         pass
 
 

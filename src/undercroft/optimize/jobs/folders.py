@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from undercroft.core.files import write_atomically
 from undercroft.core.home import Home
@@ -118,9 +119,9 @@ class HowFar:
 def read_progress(folder: JobFolder) -> HowFar | None:
     """How far a job is; None where it does not say."""
     try:
-        found: Mapping[str, object] = json.loads(folder.progress.read_bytes())
-        return HowFar(**found)  # type: ignore[arg-type]  # another version's fields are caught with it
-    except (OSError, ValueError, TypeError):
+        found: Mapping[str, Any] = json.loads(folder.progress.read_bytes())
+        return HowFar(**{**found, "losses": tuple(found.get("losses", ()))})  # another version's fields: TypeError
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
