@@ -123,17 +123,19 @@ def test_rights_are_those_of_the_name(door: DoorProcess, engine: Upstream) -> No
     assert door.get("/v1/models/terse", key=of_polite).status == 403
 
 
-def test_usage_is_counted_by_the_name(base: DoorProcess) -> None:
+def test_usage_is_counted_by_the_name(door: DoorProcess, engine: Upstream) -> None:
     """What an adapter answered is metered under its own name, and keeps its base from being unloaded as idle."""
+    own = replica(socket_path=str(engine.socket_path), adapters=("metered",))
+    door.reset(door.snapshot(deployment("bot", own, adapters=("metered",))))
     before = time.time()
-    reply = chat(base, "polite")
-    assert base.control is not None
-    assert base.control.usage(reply.request_id)["deployment"] == "polite"
-    active = base.control.wait(
+    reply = chat(door, "metered")
+    assert door.control is not None
+    assert door.control.usage(reply.request_id)["deployment"] == "metered"
+    active = door.control.wait(
         lambda events: [e for e in events if e["type"] == "activity" and e["deployments"].get("bot", 0) >= before - 1]
     )
-    assert active[0]["deployments"].get("polite", 0) < before - 1
-    assert 'deployment="polite"' in base.get("/metrics").text
+    assert all("metered" not in event["deployments"] for event in active)
+    assert 'deployment="metered"' in door.get("/metrics").text
 
 
 def test_a_replica_that_lacks_the_adapter_is_not_asked(door: DoorProcess, engine: Upstream) -> None:
