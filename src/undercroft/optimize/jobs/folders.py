@@ -83,7 +83,9 @@ class JobFolder:
     def clear(self) -> None:
         """Removes what the job has in hand; log and card stay."""
         shutil.rmtree(self.work, ignore_errors=True)
-        self.progress.unlink(missing_ok=True)
+        # Also those that a kill left before they had their name.
+        for path in (self.progress, *self.root.glob(f".{self.progress.name}.*")):
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

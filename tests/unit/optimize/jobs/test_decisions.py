@@ -75,6 +75,15 @@ def test_progress_is_written_now_and_then(folder: JobFolder) -> None:
     assert (found.ratio, found.left_seconds) == (1.0, 0.0)
 
 
+def test_what_a_kill_left_of_the_progress_goes_with_it(folder: JobFolder) -> None:
+    """A file that was not named yet stays behind where its writer is killed; the log is left."""
+    folder.log.write_text("x", encoding="utf-8")
+    ProgressWriter(folder, 0, 1, now_seconds=0.0).write(Progress(0, 100, "bytes", "quantizing"), 0.0)
+    folder.progress.with_name(".progress.json.p3rxflii").write_text("{", encoding="utf-8")
+    folder.clear()
+    assert [path.name for path in folder.root.iterdir()] == ["log.txt"]
+
+
 def test_another_thing_to_do_begins_its_own_time(folder: JobFolder) -> None:
     """Reading texts and writing weights have speeds of their own; the change is written at once."""
     writer = ProgressWriter(folder, 0, 1, now_seconds=0.0)
