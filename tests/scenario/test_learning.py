@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import sizing_files
+from sqlalchemy import func, select
 
 from tests.support import fake_llama_server
 from tests.support.server import Server, wait_for
@@ -19,6 +20,7 @@ from undercroft.hardware.measurements import Measurement, store
 from undercroft.planning.calibration import Pair, Quantity
 from undercroft.serving.accuracy import read_pairs
 from undercroft.storage.database import Database
+from undercroft.storage.tables import usage
 
 # 104 million weights of two bytes at 3 GB/s: about 14 tokens a second are forecast. The fake gives five.
 SHAPE = llama(12, 768, 12, 4, 3072, 1000)
@@ -46,8 +48,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def _serve(server: Server) -> None:
-    """Streamed answers of seventeen words to several clients, then an end, at which the server looks back."""
+    """Streamed answers of seventeen words to several clients, then an end, at which the server looks back on what the
+    door has told it by then."""
     server.wait_ready("bot")
+    before = _answered(server)
     client = server.client()
 
     def ask(_number: int) -> str:
@@ -56,7 +60,13 @@ def _serve(server: Server) -> None:
 
     with ThreadPoolExecutor(REQUESTS) as pool:
         assert [answer.split() for answer in pool.map(ask, range(REQUESTS))] == [WORDS.split()] * REQUESTS
+    wait_for(lambda: _answered(server) == before + REQUESTS, "all to be counted")
     server.run("deployment", "stop", "bot")
+
+
+def _answered(server: Server) -> int:
+    with Database(Home(server.home).database_file).read() as connection:
+        return connection.execute(select(func.count()).select_from(usage)).scalar_one()
 
 
 def _speeds(server: Server) -> list[Pair]:
