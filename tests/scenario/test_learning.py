@@ -89,7 +89,7 @@ def test_the_second_forecast_of_a_deployment_is_closer(server: Server) -> None:
     first, second = _speeds(server)
     assert first.forecast == first.plain
     assert first.plain > 2 * first.measured
-    assert second.plain == pytest.approx(first.plain, rel=0.2)  # as many at once, or one fewer
+    assert second.plain == pytest.approx(first.plain, rel=0.4)  # not corrected; as many at once, or a few fewer
     assert _error(second.forecast, second.measured) < _error(first.forecast, first.measured) / 2
     (told,) = [one for one in server.json("plan", "accuracy") if one["quantity"] == "decode_tokens"]
     assert told["pairs"] == 2
