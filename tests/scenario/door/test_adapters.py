@@ -148,6 +148,17 @@ def test_a_replica_that_lacks_the_adapter_is_not_asked(door: DoorProcess, engine
     assert chat(door, "polite").status == 200
 
 
+def test_of_two_replicas_the_one_that_has_it_is_asked(door: DoorProcess, engine: Upstream) -> None:
+    """While new replicas take the place of old ones, the new adapter answers from the first that is ready."""
+    address = str(engine.socket_path)
+    old = replica("rep_000000000001", socket_path=address)
+    new = replica("rep_000000000002", socket_path=address, adapters=ADAPTERS)
+    door.reset(door.snapshot(deployment("bot", old, new, adapters=ADAPTERS)))
+    replies = [chat(door, "polite") for _ in range(6)]
+    assert {(reply.status, reply.headers.get("x-undercroft-replica")) for reply in replies} == {(200, new.id)}
+    assert chat(door, "bot").headers["x-undercroft-replica"] == old.id  # which was given less so far
+
+
 def test_a_request_for_an_adapter_waits_until_its_base_is_loaded(door: DoorProcess, engine: Upstream) -> None:
     """An adapter of a base that is not loaded is known, and asking for it loads the base."""
     door.reset(door.snapshot(deployment("bot", state="unloaded", adapters=ADAPTERS)))

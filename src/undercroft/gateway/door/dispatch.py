@@ -219,7 +219,7 @@ class Dispatcher:
         deployment.last_active = time.time()
         queue = deployment.background if trace.is_background else deployment.waiting
         if not deployment.waiting and not queue:
-            replica = deployment.take(began)
+            replica = deployment.take(began, trace.adapter)
             if replica is not None:
                 return replica
         entry = deployment.entry

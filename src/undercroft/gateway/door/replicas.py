@@ -100,9 +100,13 @@ class Deployment:
         self.last_active = 0.0
         self.input_seen_at = 0.0
 
-    def take(self, now: float) -> Replica | None:
-        """A replica with room, which then counts one request more."""
-        load = balance.choose([replica.load for replica in self.replicas.values()], now)
+    def take(self, now: float, adapter: str | None = None) -> Replica | None:
+        """A replica with room, which then counts one request more; of those with the adapter, where there are any."""
+        replicas = list(self.replicas.values())
+        if adapter is not None:
+            # While new ones take their place, some have it and some do not.
+            replicas = [replica for replica in replicas if adapter in replica.entry.adapters] or replicas
+        load = balance.choose([replica.load for replica in replicas], now)
         if load is None:
             return None
         load.in_flight += 1
