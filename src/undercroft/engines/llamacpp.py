@@ -15,23 +15,19 @@ from undercroft.core.environment import clean_environment
 from undercroft.core.errors import InvalidError
 from undercroft.core.files import write_atomically
 from undercroft.core.settings import EngineSettings
-from undercroft.engines import llamacpp_options, own_process, spawning, wire
+from undercroft.engines import llamacpp_options, own_process, wire
 from undercroft.engines.contract import (
     Capabilities,
-    EngineFigures,
-    EngineMemory,
     EngineRecord,
     EngineSpec,
     Health,
     Task,
     WarmUp,
 )
-from undercroft.engines.figures import read_figures
 from undercroft.engines.first_request import ROUTES, first_request
 from undercroft.engines.launcher import LaunchOrder
-from undercroft.engines.memory import used_memory
 from undercroft.engines.openmp import with_library
-from undercroft.engines.own_process import Place, ask, is_alive
+from undercroft.engines.own_process import OwnProcess, Place, ask, is_alive, launch_order
 from undercroft.hardware.processors import compute_threads
 
 _OPTIONS_FILE, _TEMPLATE_FILE = "llamacpp.json", "template.jinja"
@@ -40,14 +36,15 @@ _WARM_UP_TOKENS = 8
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
-class LlamaCpp:
-    """See `undercroft.engines.contract.Engine`.
+class LlamaCpp(OwnProcess):
+    """See `undercroft.engines.contract.Engine`. ``/slots`` is answered by the loop that computes, ``/health`` is not.
 
     Args:
         settings: ``llama_server`` says which program; the rest of a replica's settings is in its spec.
     """
 
     name = "llama.cpp"
+    health_route = "/slots"
 
     def __init__(self, settings: EngineSettings) -> None:
         self._binary = settings.llama_server
@@ -63,19 +60,9 @@ class LlamaCpp:
             )
         return own_process.start(spec, engine=self.name, order=lambda place: self._order(spec, place))
 
-    def look(self, record: EngineRecord, *, timeout_seconds: float) -> Health:
-        """See the contract. ``/slots`` is answered by the loop that computes, ``/health`` is not."""
-        if not is_alive(record):
-            return Health.DEAD
-        try:
-            answer = wire.request(wire.endpoint_of(record), "GET", "/slots", timeout_seconds=timeout_seconds)
-        except TimeoutError:
-            return Health.SILENT
-        except (OSError, http.client.HTTPException):
-            return Health.LOADING if is_alive(record) else Health.DEAD
-        if answer.status == 200:
-            return Health.HEALTHY
-        return Health.LOADING if answer.status == 503 else Health.SILENT
+    def health(self, status: int) -> Health:
+        """It says 503 while its model is loading."""
+        return Health.LOADING if status == 503 else super().health(status)
 
     def capabilities(self, record: EngineRecord, spec: EngineSpec) -> Capabilities:
         """See the contract."""
@@ -100,15 +87,6 @@ class LlamaCpp:
         rate = (answer.get("timings") or {}).get("predicted_per_second") if spec.task is Task.GENERATE else None
         return WarmUp(seconds, float(rate) if rate else None)
 
-    def figures(self, record: EngineRecord) -> EngineFigures | None:
-        """See the contract."""
-        return read_figures(record)
-
-    def memory(self, record: EngineRecord) -> EngineMemory | None:
-        """See the contract."""
-        process = record.process
-        return used_memory(process) if process is not None else None
-
     def is_busy(self, record: EngineRecord) -> bool:
         """See the contract."""
         try:
@@ -118,14 +96,6 @@ class LlamaCpp:
             return is_alive(record)  # it computes, or it is stuck, which the stop that follows ends
         except (OSError, ValueError, http.client.HTTPException):
             return False
-
-    def failure(self, record: EngineRecord) -> str | None:
-        """See the contract."""
-        return own_process.failure(record)
-
-    def stop(self, record: EngineRecord, *, grace_seconds: float) -> None:
-        """See the contract."""
-        own_process.stop(record, grace_seconds=grace_seconds)
 
     def _order(self, spec: EngineSpec, place: Place) -> LaunchOrder:
         threads = spec.threads or compute_threads()
@@ -145,23 +115,15 @@ class LlamaCpp:
                 key_file=place.key_file,
                 template_file=_write_template(spec),
             )
-        files = [*model_files(spec.model_path), *(adapter.path for adapter in spec.adapters)]
-        return LaunchOrder(
-            replica_id=spec.replica_id,
+        # What a program keeps for itself (compiled GPU kernels, say) lies in the one folder that it may write.
+        own = {"HOME": str(spec.run_dir), "TMPDIR": str(spec.run_dir)}
+        return launch_order(
+            spec,
+            place,
+            program=program,
             arguments=arguments,
-            # What a program keeps for itself (compiled GPU kernels, say) lies in the one folder that it may write.
-            environment={
-                **with_library(clean_environment(), spec.run_dir),
-                "HOME": str(spec.run_dir),
-                "TMPDIR": str(spec.run_dir),
-            },
-            run_dir=str(spec.run_dir),
-            log_path=str(spec.log_path),
-            readable=spawning.readable_paths(program, files),
-            devices=spawning.devices(),
-            memory_limit_bytes=spec.memory_limit_bytes,
-            seal_required=spec.seal_required,
-            needs_loopback=place.port != 0,
+            environment={**with_library(clean_environment(), spec.run_dir), **own},
+            files=[*model_files(spec.model_path), *(adapter.path for adapter in spec.adapters)],
         )
 
 

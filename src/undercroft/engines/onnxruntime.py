@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
 from pathlib import Path
@@ -10,23 +9,17 @@ from pathlib import Path
 from undercroft.core.environment import clean_environment
 from undercroft.core.errors import InvalidError
 from undercroft.core.files import write_atomically
-from undercroft.core.settings import EngineSettings
-from undercroft.engines import encoder, own_process, spawning, wire
+from undercroft.engines import encoder, own_process
 from undercroft.engines.contract import (
     Capabilities,
-    EngineFigures,
-    EngineMemory,
     EngineRecord,
     EngineSpec,
-    Health,
     Task,
     WarmUp,
 )
-from undercroft.engines.figures import read_figures
 from undercroft.engines.first_request import ROUTES, first_request
 from undercroft.engines.launcher import LaunchOrder
-from undercroft.engines.memory import used_memory
-from undercroft.engines.own_process import Place, ask, is_alive
+from undercroft.engines.own_process import OwnProcess, Place, ask, launch_order
 from undercroft.hardware.processors import compute_threads
 
 _PROGRAM = Path(encoder.__file__).with_name("program.py")
@@ -37,34 +30,15 @@ _BATCH_TOKENS = 512
 _PADDING_RATIO = 0.2
 
 
-class OnnxRuntime:
-    """See `undercroft.engines.contract.Engine`.
-
-    Args:
-        settings: Not used: what a replica needs is in its spec.
-    """
+class OnnxRuntime(OwnProcess):
+    """See `undercroft.engines.contract.Engine`. It listens once its model is loaded."""
 
     name = "onnxruntime"
-
-    def __init__(self, settings: EngineSettings) -> None:
-        del settings
 
     def start(self, spec: EngineSpec) -> EngineRecord:
         """See the contract."""
         environment = _checked(spec)
         return own_process.start(spec, engine=self.name, order=lambda place: _order(spec, place, environment))
-
-    def look(self, record: EngineRecord, *, timeout_seconds: float) -> Health:
-        """See the contract. It listens once its model is loaded."""
-        if not is_alive(record):
-            return Health.DEAD
-        try:
-            answer = wire.request(wire.endpoint_of(record), "GET", "/health", timeout_seconds=timeout_seconds)
-        except TimeoutError:
-            return Health.SILENT
-        except (OSError, http.client.HTTPException):
-            return Health.LOADING if is_alive(record) else Health.DEAD
-        return Health.HEALTHY if answer.status == 200 else Health.SILENT
 
     def capabilities(self, record: EngineRecord, spec: EngineSpec) -> Capabilities:
         """See the contract. Its context is what the model itself takes, where that is less than was asked for."""
@@ -83,28 +57,6 @@ class OnnxRuntime:
         path, body = first_request(spec.task, spec.answers_as, max_tokens=1)
         ask(record, "POST", path, body, timeout_seconds=timeout_seconds)
         return WarmUp(time.monotonic() - begun, None)
-
-    def figures(self, record: EngineRecord) -> EngineFigures | None:
-        """See the contract."""
-        return read_figures(record)
-
-    def memory(self, record: EngineRecord) -> EngineMemory | None:
-        """See the contract."""
-        process = record.process
-        return used_memory(process) if process is not None else None
-
-    def is_busy(self, record: EngineRecord) -> bool:
-        """See the contract."""
-        found = read_figures(record)
-        return found is not None and bool(found.running)
-
-    def failure(self, record: EngineRecord) -> str | None:
-        """See the contract."""
-        return own_process.failure(record)
-
-    def stop(self, record: EngineRecord, *, grace_seconds: float) -> None:
-        """See the contract."""
-        own_process.stop(record, grace_seconds=grace_seconds)
 
 
 def _checked(spec: EngineSpec) -> Path:
@@ -168,17 +120,13 @@ def _order(spec: EngineSpec, place: Place, environment: Path) -> LaunchOrder:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
     }
-    return LaunchOrder(
-        replica_id=spec.replica_id,
+    return launch_order(
+        spec,
+        place,
+        program=python,
         arguments=[str(python), "-P", str(_PROGRAM), str(spec.run_dir)],
         environment={**clean_environment(), **own},
-        run_dir=str(spec.run_dir),
-        log_path=str(spec.log_path),
-        readable=spawning.readable_paths(python, [environment, spec.model_path, *_stored(spec.model_path)]),
-        devices=spawning.devices(),
-        memory_limit_bytes=spec.memory_limit_bytes,
-        seal_required=spec.seal_required,
-        needs_loopback=place.port != 0,
+        files=[environment, spec.model_path, *_stored(spec.model_path)],
     )
 
 

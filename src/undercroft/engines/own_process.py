@@ -25,9 +25,12 @@ from undercroft.core.clock import to_iso, utc_now
 from undercroft.core.errors import UnavailableError
 from undercroft.core.files import write_atomically
 from undercroft.core.processes import ProcessIdentity, identify
+from undercroft.core.settings import EngineSettings
 from undercroft.engines import failures, outputs, records, spawning, wire
-from undercroft.engines.contract import EngineRecord, EngineSpec
+from undercroft.engines.contract import EngineFigures, EngineMemory, EngineRecord, EngineSpec, Health
+from undercroft.engines.figures import read_figures
 from undercroft.engines.launcher import ENDING_FILE, LaunchOrder
+from undercroft.engines.memory import used_memory
 from undercroft.engines.sealing import namespaces
 
 KEY_FILE = "key"
@@ -50,6 +53,59 @@ class Place:
     host: str
     port: int
     key_file: Path
+
+
+class OwnProcess:
+    """The part of `undercroft.engines.contract.Engine` that is the same for each of them.
+
+    What is left to an engine: ``name``, ``start``, ``capabilities`` and ``warm_up``.
+
+    Args:
+        settings: Not used where an engine does not say so: what a replica needs is in its spec.
+    """
+
+    health_route = "/health"
+
+    def __init__(self, settings: EngineSettings) -> None:
+        del settings
+
+    def look(self, record: EngineRecord, *, timeout_seconds: float) -> Health:
+        """See the contract."""
+        if not is_alive(record):
+            return Health.DEAD
+        try:
+            answer = wire.request(wire.endpoint_of(record), "GET", self.health_route, timeout_seconds=timeout_seconds)
+        except TimeoutError:
+            return Health.SILENT
+        except (OSError, http.client.HTTPException):
+            return Health.LOADING if is_alive(record) else Health.DEAD
+        return self.health(answer.status)
+
+    def health(self, status: int) -> Health:
+        """What an HTTP status of the health route means."""
+        return Health.HEALTHY if status == 200 else Health.SILENT
+
+    def figures(self, record: EngineRecord) -> EngineFigures | None:
+        """See the contract."""
+        return read_figures(record)
+
+    def memory(self, record: EngineRecord) -> EngineMemory | None:
+        """See the contract. Files that several of its processes map count once each."""
+        process = record.process
+        return used_memory(process) if process is not None else None
+
+    def is_busy(self, record: EngineRecord) -> bool:
+        """See the contract."""
+        found = read_figures(record)
+        return found is not None and bool(found.running or found.waiting)
+
+    def failure(self, record: EngineRecord) -> str | None:
+        """See the contract."""
+        return failure(record)
+
+    def stop(self, record: EngineRecord, *, grace_seconds: float) -> None:
+        """See the contract."""
+        stop(record, grace_seconds=grace_seconds)
 
 
 def start(
@@ -115,6 +171,40 @@ def _start_in(
         records.write(record, spec.run_dir)
         launched.go()
     return record
+
+
+def launch_order(
+    spec: EngineSpec,
+    place: Place,
+    *,
+    program: Path,
+    arguments: list[str],
+    environment: dict[str, str],
+    files: list[Path],
+    has_parts: bool = False,
+) -> LaunchOrder:
+    """What to start, for a program that writes into the replica's folder only.
+
+    Args:
+        program: What is run.
+        arguments: Command line, the program first.
+        environment: All that it gets.
+        files: That it reads beside what the program itself needs.
+        has_parts: It starts processes of its own.
+    """
+    return LaunchOrder(
+        replica_id=spec.replica_id,
+        arguments=arguments,
+        environment=environment,
+        run_dir=str(spec.run_dir),
+        log_path=str(spec.log_path),
+        readable=spawning.readable_paths(program, files),
+        devices=spawning.devices(),
+        memory_limit_bytes=spec.memory_limit_bytes,
+        seal_required=spec.seal_required,
+        needs_loopback=place.port != 0,
+        has_parts=has_parts,
+    )
 
 
 def failure(record: EngineRecord) -> str | None:

@@ -9,41 +9,31 @@ from pathlib import Path
 from undercroft.core.environment import clean_environment
 from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.core.files import write_atomically
-from undercroft.core.settings import EngineSettings
-from undercroft.engines import chat_stream, own_process, spawning, vllm_options, wire
+from undercroft.engines import chat_stream, own_process, vllm_options, wire
 from undercroft.engines.contract import (
     Capabilities,
-    EngineFigures,
-    EngineMemory,
     EngineRecord,
     EngineSpec,
-    Health,
     Task,
     WarmUp,
 )
 from undercroft.engines.external import listed_context
-from undercroft.engines.figures import read_figures
 from undercroft.engines.first_request import ROUTES, first_request
 from undercroft.engines.launcher import LaunchOrder
-from undercroft.engines.memory import used_memory
-from undercroft.engines.own_process import Place, ask, is_alive
+from undercroft.engines.own_process import OwnProcess, Place, ask, launch_order
 from undercroft.hardware.processors import compute_threads
 
 _TEMPLATE_FILE = "template.jinja"
 _WARM_UP_TOKENS = 8
 
 
-class Vllm:
+class Vllm(OwnProcess):
     """See `undercroft.engines.contract.Engine`.
 
-    Args:
-        settings: Not used: what a replica needs is in its spec.
+    ``/health`` is 503 once one of its processes has ended; the main one then ends, too.
     """
 
     name = "vllm"
-
-    def __init__(self, settings: EngineSettings) -> None:
-        del settings
 
     def start(self, spec: EngineSpec) -> EngineRecord:
         """See the contract."""
@@ -57,18 +47,6 @@ class Vllm:
             order=lambda place: _order(spec, place, environment),
             upstream_model=spec.answers_as,
         )
-
-    def look(self, record: EngineRecord, *, timeout_seconds: float) -> Health:
-        """See the contract. ``/health`` is 503 once one of its processes has ended; the main one then ends, too."""
-        if not is_alive(record):
-            return Health.DEAD
-        try:
-            answer = wire.request(wire.endpoint_of(record), "GET", "/health", timeout_seconds=timeout_seconds)
-        except TimeoutError:
-            return Health.SILENT
-        except (OSError, http.client.HTTPException):
-            return Health.LOADING if is_alive(record) else Health.DEAD
-        return Health.HEALTHY if answer.status == 200 else Health.SILENT
 
     def capabilities(self, record: EngineRecord, spec: EngineSpec) -> Capabilities:
         """See the contract. Tools need a parser for each family of models, which is not chosen here."""
@@ -95,28 +73,6 @@ class Vllm:
         answer = _streamed(record, path, body, begun, timeout_seconds=timeout_seconds)
         return WarmUp(answer.total_seconds, answer.tokens_per_second)
 
-    def figures(self, record: EngineRecord) -> EngineFigures | None:
-        """See the contract."""
-        return read_figures(record)
-
-    def memory(self, record: EngineRecord) -> EngineMemory | None:
-        """See the contract. Files that several of its processes map count once each."""
-        process = record.process
-        return used_memory(process) if process is not None else None
-
-    def is_busy(self, record: EngineRecord) -> bool:
-        """See the contract."""
-        found = read_figures(record)
-        return found is not None and bool(found.running or found.waiting)
-
-    def failure(self, record: EngineRecord) -> str | None:
-        """See the contract."""
-        return own_process.failure(record)
-
-    def stop(self, record: EngineRecord, *, grace_seconds: float) -> None:
-        """See the contract."""
-        own_process.stop(record, grace_seconds=grace_seconds)
-
 
 def _order(spec: EngineSpec, place: Place, environment: Path) -> LaunchOrder:
     template_file = None
@@ -127,19 +83,15 @@ def _order(spec: EngineSpec, place: Place, environment: Path) -> LaunchOrder:
     files = [environment, *([spec.model_path] if spec.model_path else []), *(one.path for one in spec.adapters)]
     key = place.key_file.read_text(encoding="ascii")
     threads = spec.threads or compute_threads()
-    return LaunchOrder(
-        replica_id=spec.replica_id,
+    return launch_order(
+        spec,
+        place,
+        program=python,
         arguments=vllm_options.arguments(
             spec, python=python, host=place.host, port=place.port, template_file=template_file
         ),
         environment=vllm_options.environment(spec, clean_environment(), key=key, threads=threads),
-        run_dir=str(spec.run_dir),
-        log_path=str(spec.log_path),
-        readable=spawning.readable_paths(python, files),
-        devices=spawning.devices(),
-        memory_limit_bytes=spec.memory_limit_bytes,
-        seal_required=spec.seal_required,
-        needs_loopback=place.port != 0,
+        files=files,
         has_parts=True,
     )
 
