@@ -15,9 +15,8 @@ from undercroft.core.errors import RefusedError
 from undercroft.core.files import write_atomically
 from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
-from undercroft.hardware.processors import read_processor
-from undercroft.optimize.cards.card import Card, Circumstances, Point, make_card
-from undercroft.optimize.cards.measuring import Wanted
+from undercroft.optimize.cards.card import Card, Point, make_card
+from undercroft.optimize.cards.measuring import Wanted, circumstances
 from undercroft.optimize.evaluation.evaluating import common_context
 from undercroft.optimize.evaluation.figures import Measure, figures_of
 from undercroft.optimize.evaluation.gate_rules import GateRules
@@ -128,7 +127,7 @@ class RightsizeStep:
             replace(run, subject=subject),
             replace(parent, subject=order.parent.subject),
             self._rules,
-            _circumstances(order),
+            circumstances(order.tasks, order.texts, order.setup),
             _points(outcome),
         )
 
@@ -347,19 +346,3 @@ def _points(outcome: Outcome) -> list[Point]:
 
 def _score(run: Run | None) -> Any:
     return None if run is None else figures_of(run).whole.get(Measure.SCORE)
-
-
-def _circumstances(order: SearchOrder) -> Circumstances:
-    tasks, texts, setup = order.tasks, order.texts, order.setup
-    return Circumstances(
-        made_at=to_iso(utc_now()),
-        machine=read_processor().name or "a processor without a name",
-        tasks={} if tasks is None else {"name": tasks.name, "digest": tasks.digest, "count": len(tasks.tasks)},
-        texts={} if texts is None else {"name": texts.name, "digest": texts.digest, "count": len(texts.texts)},
-        settings={
-            "context_tokens": setup.context_tokens,
-            "slots": setup.slots,
-            "threads": setup.threads,
-            "answer_tokens": setup.answer_tokens,
-        },
-    )

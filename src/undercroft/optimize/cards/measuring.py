@@ -79,7 +79,9 @@ def measure(candidate: Found, parent: Found | None, wanted: Wanted, settings: En
     if wanted.texts is not None:
         read = read_texts(candidate, parent, wanted.texts, threads=setup.threads, told=told)
         runs = [replace(run, texts=records) for run, records in zip(runs, read, strict=False)]
-    return make_card(runs[0], runs[1] if parent is not None else None, wanted.rules, _circumstances(wanted, setup))
+    return make_card(
+        runs[0], runs[1] if parent is not None else None, wanted.rules, circumstances(wanted.tasks, wanted.texts, setup)
+    )
 
 
 def check_wanted(wanted: Wanted, *, has_parent: bool) -> None:
@@ -137,8 +139,8 @@ def contents_of(card: Card) -> dict[str, str]:
     }
 
 
-def _circumstances(wanted: Wanted, setup: Setup) -> Circumstances:
-    tasks, texts = wanted.tasks, wanted.texts
+def circumstances(tasks: TaskSet | None, texts: TextSet | None, setup: Setup) -> Circumstances:
+    """What a card says of the measuring itself: here, now, with these questions and texts."""
     return Circumstances(
         made_at=to_iso(utc_now()),
         machine=read_processor().name or "a processor without a name",
