@@ -7,7 +7,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,19 +29,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="Run tests marked `long` at full size: pytest -m long --full")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scenarios are long, all of them; at full size a long test takes as long as it takes.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+    """Scenarios are long, all of them, which is said before ``-m`` chooses; at full size a long test takes as long as
+    it takes.
 
     Several processes take what is long first, so that none of them waits for another in the end.
     """
-    if hasattr(config, "workerinput"):  # one of several processes
-        items.sort(key=lambda item: not ({_SCENARIOS, _COMMANDS} & {*item.path.parents}))
     for item in items:
         if _SCENARIOS in item.path.parents:
             item.add_marker(pytest.mark.long)
         if config.getoption("--full") and item.get_closest_marker("long") is not None:
             item.add_marker(pytest.mark.timeout(0))
+    yield
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=lambda item: not ({_SCENARIOS, _COMMANDS} & {*item.path.parents}))
 
 
 def pytest_runtest_logfinish() -> None:

@@ -106,3 +106,12 @@ def test_the_readme_is_short_and_its_commands_are_marked() -> None:
     assert "<!-- test command -->" in text
     assert "pip install -e '.[test]' && pytest" in text
     assert "pip install . && undercroft up" in text
+
+
+def test_scenarios_are_long() -> None:
+    """The everyday suite leaves them out before it chooses: 5 is pytest's word for no test found."""
+    file = ROOT / "tests" / "scenario" / "test_edge.py"
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-m", "not long", str(file)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 5, found.stdout
+    assert "2 deselected" in found.stdout
