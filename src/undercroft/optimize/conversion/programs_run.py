@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +24,15 @@ PROGRAMS = Path(__file__).with_name("programs")
 SEALED = "undercroft.optimize.sealed_program"
 _PERCENT = re.compile(rb"Writing:\s+(\d+)%")
 _TOLD_LINES = 6
-_SIGNAL_KILL = -9
+_END_BYTES = 16 * 1024
+_TEMPORARY = "temporary"
+# What libraries of C, Rust and Python say where a disk, a quota or a limit lets no more be written.
+_FULL = {
+    errno.ENOSPC: re.compile(r"no space left on device|os error 28\b", re.IGNORECASE),
+    errno.EDQUOT: re.compile(r"disk quota exceeded|os error 122\b", re.IGNORECASE),
+    errno.EFBIG: re.compile(r"file too large|os error 27\b", re.IGNORECASE),
+}
+_LEAST_FREE_BYTES = 1024**2  # with less, what failed has failed for that, whatever it says
 
 Percent = Callable[[int], None]
 Hear = Callable[[dict[str, Any]], None]
@@ -52,20 +64,19 @@ def run_program(
 
     Raises:
         UnavailableError: ``program-failed``: it ended in an error, was killed, or answered nothing.
+        OSError: The disk is full.
     """
-    log = folder / f"{program}.log"
+    told = _Told(folder / f"{program}.log")
+    (folder / _TEMPORARY).mkdir(exist_ok=True)
     command = [sys.executable, "-P", "-m", SEALED, str(environment.python), "-P", str(programs / f"{program}.py")]
-    with (
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(folder),
-            cwd=folder,
-        ) as process,
-        open(log, "wb") as told,
-    ):
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(folder),
+        cwd=folder,
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -82,9 +93,12 @@ def run_program(
             raise
         finally:
             reader.join()
+            told.close()
+            free_bytes = shutil.disk_usage(folder).free
+            shutil.rmtree(folder / _TEMPORARY, ignore_errors=True)
     if process.returncode == 0 and said is not None:
         return said
-    raise _failed(program, process.returncode, log)
+    raise failed(program, process.returncode, told.end, free_bytes=free_bytes)
 
 
 def _heard(stream: IO[bytes], hear: Hear) -> dict[str, Any] | None:
@@ -107,6 +121,7 @@ def _environment(folder: Path) -> dict[str, str]:
     return {
         **clean_environment(),
         "HOME": str(folder),
+        "TMPDIR": str(folder / _TEMPORARY),
         "HF_HOME": str(folder / "hub"),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -117,24 +132,64 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _follow(stream: IO[bytes], log: IO[bytes], percent: Percent) -> None:
-    """Copies what a program says into its log, and reads its progress bar."""
+class _Told:
+    """What a program says: all of it in a file as far as the disk has room, the end of it here.
+
+    Args:
+        path: Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115  (closed by `close`)
+        self.end = b""
+
+    def add(self, piece: bytes) -> None:
+        """A full disk ends the file, and not the reading, for which the program would wait."""
+        self.end = (self.end + piece)[-_END_BYTES:]
+        with contextlib.suppress(OSError):
+            self._file.write(piece)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _follow(stream: IO[bytes], told: _Told, percent: Percent) -> None:
+    """Keeps what a program says, and reads its progress bar."""
     shown = -1
     while piece := stream.read1(65536):  # type: ignore[attr-defined]  # a pipe's stream is buffered
-        log.write(piece)
+        told.add(piece)
         found = _PERCENT.findall(piece)
         if found and int(found[-1]) != shown:
             shown = int(found[-1])
             percent(shown)
 
 
-def _failed(program: str, status: int, log: Path) -> UnavailableError:
-    if status == _SIGNAL_KILL:
+def failed(program: str, status: int, said: bytes, *, free_bytes: int) -> Exception:
+    """Why a program has failed. Pure.
+
+    Args:
+        program: Its name.
+        status: Its exit status, or the negative number of the signal that ended it.
+        said: The end of what it said.
+        free_bytes: Of the disk that it wrote to, when it had ended.
+
+    Returns:
+        An `OSError` where the disk was full, else ``program-failed``.
+    """
+    text = said.decode("utf-8", errors="replace")
+    full = next((number for number, words in _FULL.items() if words.search(text)), None)
+    if status == -signal.SIGXFSZ:
+        full = errno.EFBIG
+    elif full is None and free_bytes < _LEAST_FREE_BYTES:
+        full = errno.ENOSPC
+    if full is not None:
+        return OSError(full, os.strerror(full), program)
+    if status == -signal.SIGKILL:
         return UnavailableError(
             "program-failed",
             f"{program} was killed, as the kernel does where memory runs out",
             hint="undercroft hardware shows what this machine has; choose a smaller model or a larger machine",
         )
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    told = "\n  ".join(lines[-_TOLD_LINES:])
-    return UnavailableError("program-failed", f"{program} ended with status {status}:\n  {told or 'it said nothing'}")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    shown = "\n  ".join(lines[-_TOLD_LINES:])
+    return UnavailableError("program-failed", f"{program} ended with status {status}:\n  {shown or 'it said nothing'}")

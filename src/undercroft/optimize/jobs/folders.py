@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from undercroft.core.ids import check_name
 from undercroft.optimize.steps import Progress
 
 _WRITE_EVERY_SECONDS = 0.5
+_BLOCK_BYTES = 512  # of which `stat` counts, whatever the file system's own are
 
 
 class JobFolder:
@@ -80,10 +82,18 @@ class JobFolder:
         self.root.mkdir(mode=0o700, exist_ok=True)
         self.work.mkdir(mode=0o700, exist_ok=True)
 
+    def kept_bytes(self) -> int:
+        """What the job has in hand takes on the disk; models that it only refers to are not its own."""
+        found = [path.lstat() for path in self.work.rglob("*")]
+        return sum(one.st_blocks * _BLOCK_BYTES for one in found if stat.S_ISREG(one.st_mode))
+
     def clear(self) -> None:
         """Removes what the job has in hand; log and card stay."""
         shutil.rmtree(self.work, ignore_errors=True)
-        # Also those that a kill left before they had their name.
+        self.clear_progress()
+
+    def clear_progress(self) -> None:
+        """Removes how far it is, also what a kill has left before it had its name."""
         for path in (self.progress, *self.root.glob(f".{self.progress.name}.*")):
             path.unlink(missing_ok=True)
 

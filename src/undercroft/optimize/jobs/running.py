@@ -25,7 +25,7 @@ from undercroft.optimize.cards.card import Card
 from undercroft.optimize.cards.measuring import write_card
 from undercroft.optimize.jobs import store
 from undercroft.optimize.jobs.folders import JobFolder, ProgressWriter
-from undercroft.optimize.jobs.room import check_room
+from undercroft.optimize.jobs.room import check_room, told_room
 from undercroft.optimize.jobs.store import Job
 from undercroft.optimize.judging import check_gate, judge
 from undercroft.optimize.lineage import inherited_licence, inherited_use, lineage_of
@@ -63,11 +63,12 @@ def run_job(home: Home, database: Database, job: Job, *, tell: Callable[[str], N
         with database.read() as connection:
             prepared = prepare(home, connection, recipe_of(job))
         check_unchanged(prepared.sources, [(parent.name, parent.digest) for parent in job.parents], job=job.id)
+    with explained(job.id, job.result, lambda: _told_room(home, folder, prepared)):
         last = folder.step(len(prepared.steps) - 1)
         if last.exists() and not is_whole(last):
             _begin_again(folder, prepared)
         if not last.exists():
-            ensure_room(home, prepared)
+            ensure_room(home, prepared, kept_bytes=folder.kept_bytes())
         source = prepared.sources[0].path
         for number, step in enumerate(prepared.steps):
             if not folder.step(number).exists():
@@ -98,8 +99,13 @@ def recipe_of(job: Job) -> Recipe:
         ) from error
 
 
-def ensure_room(home: Home, prepared: Prepared) -> None:
+def ensure_room(home: Home, prepared: Prepared, *, kept_bytes: int = 0) -> None:
     """Looks whether disk and memory have room now.
+
+    Args:
+        home: That is written to.
+        prepared: What takes room.
+        kept_bytes: Of that, those that an earlier attempt has left.
 
     Raises:
         UnavailableError: ``disk-full`` or ``not-enough-memory``.
@@ -110,16 +116,27 @@ def ensure_room(home: Home, prepared: Prepared) -> None:
         where=str(home.jobs),
         free_bytes=shutil.disk_usage(home.jobs).free,
         available_bytes=read_memory().available_bytes,
+        kept_bytes=kept_bytes,
+    )
+
+
+def _told_room(home: Home, folder: JobFolder, prepared: Prepared) -> str:
+    return told_room(
+        prepared.forecast,
+        where=str(home.jobs),
+        free_bytes=shutil.disk_usage(home.jobs).free,
+        kept_bytes=folder.kept_bytes(),
     )
 
 
 @contextmanager
-def explained(job: str, result: str) -> Iterator[None]:
+def explained(job: str, result: str, told: Callable[[], str] = lambda: "") -> Iterator[None]:
     """A block in which what the operating system refuses becomes an error that says what to do.
 
     Args:
         job: The id of the job.
         result: The name of its model.
+        told: Says how much room is missing, where that is known; asked for when the disk is full.
 
     Raises:
         UnavailableError: ``out-of-memory``, ``disk-full`` or ``file-unusable``.
@@ -135,9 +152,11 @@ def explained(job: str, result: str) -> Iterator[None]:
         ) from error
     except OSError as error:
         if error.errno in _FULL:
+            room = told()
             raise UnavailableError(
                 "disk-full",
-                f"the disk became full while model {result!r} was made; nothing half of it was kept",
+                f"the disk became full while model {result!r} was made; nothing half of it was kept"
+                + (f"; {room}" if room else ""),
                 hint=f"make room (undercroft model gc), then: {again}",
             ) from error
         where = str(error.filename or "a file")

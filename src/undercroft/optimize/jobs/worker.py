@@ -26,7 +26,7 @@ from undercroft.core.ids import NAME_PATTERN
 from undercroft.core.processes import identify
 from undercroft.optimize.jobs import store
 from undercroft.optimize.jobs.folders import JobFolder
-from undercroft.optimize.jobs.running import run_job
+from undercroft.optimize.jobs.running import explained, run_job
 from undercroft.optimize.jobs.starting import start_worker
 from undercroft.optimize.jobs.states import State
 from undercroft.optimize.jobs.store import Job
@@ -91,8 +91,9 @@ def _attempt(home: Home, database: Database, job: Job) -> bool:
     folder = JobFolder(home, job.id)
     try:
         try:
-            folder.prepare()
-            _log_to(folder.log)
+            with explained(job.id, job.result):
+                folder.prepare()
+                _log_to(folder.log)
             _tell(f"attempt {job.attempts}: {job.kind} for model {job.result}, process {os.getpid()}")
             run_job(home, database, job, tell=_tell)
         except UndercroftError as error:
@@ -119,7 +120,7 @@ def _attempt(home: Home, database: Database, job: Job) -> bool:
 def _note_failure(database: Database, folder: JobFolder, job: Job, error: UndercroftError) -> None:
     """Writes down why; steps that are whole stay for the next attempt."""
     _tell(str(error))
-    folder.progress.unlink(missing_ok=True)
+    folder.clear_progress()
     try:
         with database.write() as connection:
             store.fail(connection, job, error)

@@ -19,7 +19,6 @@ from undercroft.core.errors import InvalidError, NotFoundError, UnavailableError
 from undercroft.engines import spawning
 from undercroft.engines.failures import explain, is_out_of_memory
 from undercroft.engines.llamacpp import model_files
-from undercroft.engines.openmp import with_library
 from undercroft.optimize.llama_library.messages import Message, receive
 from undercroft.optimize.llama_library.orders import Order
 
@@ -51,33 +50,32 @@ def answers(order: Order) -> Generator[Message, None, None]:
             raise NotFoundError("model-not-found", f"there is no model file {path}")
     files = [piece for path in paths for piece in model_files(path)]
     adapter = Path(order.adapter).resolve() if order.adapter is not None else None
-    with tempfile.TemporaryDirectory(prefix="undercroft-llama-") as folder, tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said:
         filled_in = replace(
             order,
             model=str(paths[0]),
             parent=str(paths[1]) if order.parent is not None else None,
             adapter=str(adapter) if adapter is not None else None,
             readable=spawning.readable_paths(
-                Path(sys.executable), [*files, *([adapter] if adapter is not None else []), Path(folder)]
+                Path(sys.executable), [*files, *([adapter] if adapter is not None else [])]
             ),
             devices=spawning.devices(),
         )
         line = _line(filled_in)
-        worker = _start(Path(folder), said)
+        worker = _start(said)
         try:
             yield from _talk(worker, line, order, said)
         finally:
             _end(worker)
 
 
-def _start(folder: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
-    """The folder holds the link to a library where the system has none, and nothing else."""
+def _start(said: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-P", "-m", _WORKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
-        env={**with_library(clean_environment(), folder), "OPENBLAS_NUM_THREADS": "1"},  # numpy multiplies nothing here
+        env={**clean_environment(), "OPENBLAS_NUM_THREADS": "1"},  # numpy multiplies nothing here
         cwd="/",
     )
 

@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
+from undercroft.engines.openmp import load_carried
 from undercroft.engines.sealing import kernel, landlock, namespaces, seccomp
 from undercroft.optimize.llama_library.orders import Order, order_of
 
@@ -67,6 +68,7 @@ def _work_and_end() -> NoReturn:
         line = sys.stdin.buffer.readline()
         if line:
             order = order_of(json.loads(line))
+            load_carried()
             _shut_in(order)
             threading.Thread(target=_end_with_caller, daemon=True).start()
             # Only now: numpy and the library start threads, and what shuts a thread in does not reach older ones.

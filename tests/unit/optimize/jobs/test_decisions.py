@@ -9,7 +9,7 @@ import pytest
 from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.optimize.jobs.folders import HowFar, JobFolder, ProgressWriter, left_seconds, read_progress
-from undercroft.optimize.jobs.room import Forecast, check_room
+from undercroft.optimize.jobs.room import Forecast, check_room, told_room
 from undercroft.optimize.jobs.states import State, check_can_cancel, check_can_resume, seen
 from undercroft.optimize.steps import Progress
 
@@ -51,6 +51,27 @@ def test_room_is_the_forecast_and_a_twentieth_of_it() -> None:
         checked(disk_bytes=enough - 1, memory_bytes=2 * GIB)
     with pytest.raises(UnavailableError, match=r"not-enough-memory.*needs 2\.0 GiB, this machine has 1\.0 GiB"):
         checked(disk_bytes=enough, memory_bytes=GIB)
+
+
+def test_what_is_there_from_before_needs_no_room() -> None:
+    """A job that goes on is refused for what is missing of the rest only, and says how much that is."""
+    forecast = Forecast(result_bytes=10 * GIB, disk_bytes=10 * GIB, memory_bytes=1)
+    for kept_bytes, missing in ((0, "8.5 GiB are missing"), (4 * GIB, "4.5 GiB are missing")):
+        with pytest.raises(UnavailableError, match=missing):
+            check_room(forecast, what="a", where="/home", free_bytes=2 * GIB, available_bytes=1, kept_bytes=kept_bytes)
+    check_room(forecast, what="a", where="/home", free_bytes=2 * GIB, available_bytes=1, kept_bytes=9 * GIB)
+
+
+def test_a_full_disk_says_how_much_is_missing() -> None:
+    """Or that it is not the disk itself that had no more room."""
+    forecast = Forecast(result_bytes=10 * GIB, disk_bytes=10 * GIB, memory_bytes=1)
+    assert told_room(forecast, where="/home", free_bytes=2 * GIB, kept_bytes=4 * GIB) == (
+        "it needs 6.5 GiB more in /home, which has 2.0 GiB free: 4.5 GiB are missing"
+    )
+    assert told_room(forecast, where="/home", free_bytes=20 * GIB, kept_bytes=0) == (
+        "it needs 10.5 GiB more in /home, which has 20.0 GiB free now, so a quota, a limit on the size of files or "
+        "another program was in its way"
+    )
 
 
 @pytest.fixture
@@ -119,6 +140,16 @@ def test_no_speed_no_time() -> None:
     assert left_seconds(1, 10, 0) is None
     assert left_seconds(5, 10, 1) == 2.0
     assert HowFar(0, 1, 5, 0, "bytes", "", None).ratio == 0.0
+
+
+def test_what_a_job_has_in_hand_is_counted_without_what_it_refers_to(folder: JobFolder, tmp_path: Path) -> None:
+    """A link to a model is no copy of it."""
+    (tmp_path / "model").write_bytes(b"x" * 1_000_000)
+    folder.unfinished_step(0).mkdir()
+    (folder.unfinished_step(0) / "link").symlink_to(tmp_path / "model")
+    assert folder.kept_bytes() == 0
+    (folder.unfinished_step(0) / "file").write_bytes(b"x" * 100_000)
+    assert 100_000 <= folder.kept_bytes() < 200_000
 
 
 def test_clearing_keeps_log_and_card(folder: JobFolder) -> None:

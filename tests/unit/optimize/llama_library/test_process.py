@@ -115,9 +115,16 @@ def test_nobody_is_left_when_the_caller_stops_asking(model: Path) -> None:
     assert psutil.wait_procs(started, timeout=30)[1] == []
 
 
-def test_nobody_is_left_when_the_caller_is_killed(model: Path) -> None:
-    """kill -9 of the caller ends the worker: its stdin has ended."""
-    with subprocess.Popen([sys.executable, "-c", CALLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as caller:
+def test_nobody_and_nothing_is_left_when_the_caller_is_killed(model: Path, tmp_path: Path) -> None:
+    """kill -9 of the caller ends the worker, for its stdin has ended; no temporary file is left."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", CALLER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    ) as caller:
         assert caller.stdin is not None
         assert caller.stdout is not None
         caller.stdin.write(json.dumps(long_order(model).header()).encode() + b"\n")
@@ -127,6 +134,7 @@ def test_nobody_is_left_when_the_caller_is_killed(model: Path) -> None:
         assert len(started) == 3
         caller.kill()
         assert psutil.wait_procs(started, timeout=30)[1] == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_memory_that_is_not_there_is_told(model: Path) -> None:
