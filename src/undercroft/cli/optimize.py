@@ -10,7 +10,7 @@ import typer
 from undercroft.cli.optimize_distill import distill
 from undercroft.cli.optimize_evaluate import evaluate
 from undercroft.cli.optimize_finetune import finetune
-from undercroft.cli.optimize_job import Detach, DryRun, do_recipe, suggested_name
+from undercroft.cli.optimize_job import Detach, DryRun, NewName, do_recipe, given, suggested_name
 from undercroft.cli.optimize_prune import prune
 from undercroft.cli.optimize_quantize import quantize
 from undercroft.cli.optimize_rightsize import rightsize
@@ -31,18 +31,17 @@ def convert(
     kept: Annotated[
         str | None, typer.Option("--type", help="gguf: f32, f16, bf16, q8_0; for devices: f32, int8.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the new model; else made of MODEL and the format.")] = None,
+    name: NewName = None,
     dry_run: DryRun = False,
     detach: Detach = False,
     because: Reason = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring a published model into a form that an engine here runs, and prove that it says the same."""
-    settings = {"to": to, **({"type": kept} if kept is not None else {})}
     values = {
         "from": model,
         "to": name or suggested_name(model, f"{to}-int8" if kept == "int8" else to),
-        "steps": [{"convert": settings}],
+        "steps": [{"convert": given(to=to, type=kept)}],
     }
     do_recipe(make_recipe(values), dry_run, detach, because, as_json)
 

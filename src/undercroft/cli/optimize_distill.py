@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from undercroft.cli.optimize_job import Detach, DryRun, do_recipe, suggested_name
+from undercroft.cli.optimize_job import Detach, DryRun, Epochs, NewName, do_recipe, given, suggested_name
 from undercroft.cli.output import AsJson, Reason
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.recipes import make_recipe
@@ -38,29 +38,27 @@ def distill(
         float | None, typer.Option("--share", help="Of the teacher; the rest is the data itself; 1.")
     ] = None,
     rate: Annotated[float | None, typer.Option("--rate", help="Highest learning rate; 2e-5.")] = None,
-    epochs: Annotated[float | None, typer.Option("--epochs", help="How often all is read; 3.")] = None,
-    name: Annotated[str | None, typer.Option(help="Of the new model; else made of STUDENT.")] = None,
+    epochs: Epochs = None,
+    name: NewName = None,
     dry_run: DryRun = False,
     detach: Detach = False,
     because: Reason = None,
     as_json: AsJson = False,
 ) -> None:
     """Teach a small model what a large one expects, or what it answers; needs: undercroft engine install train."""
-    given = {
-        "teacher": teacher,
-        "method": method or ("answers" if served is not None else None),
-        "temperature": temperature,
-        "share": share,
-        "rate": rate,
-        "epochs": epochs,
-    }
-    settings: dict[str, Any] = {"data": data, **{key: value for key, value in given.items() if value is not None}}
+    settings = given(
+        data=data,
+        teacher=teacher,
+        method=method or ("answers" if served is not None else None),
+        temperature=temperature,
+        share=share,
+        rate=rate,
+        epochs=epochs,
+    )
     if served is not None:
         if served_model is None:
             raise InvalidError("no-served-model", "expected the name of the teacher there", hint="--served-model NAME")
-        settings["served"] = {"url": served, "model": served_model}
-        if key_file is not None:
-            settings["served"]["key_file"] = key_file
+        settings["served"] = given(url=served, model=served_model, key_file=key_file)
     elif served_model is not None or key_file is not None:
         raise InvalidError("no-server", "expected the address of the server, too", hint="--served URL")
     values = {"from": student, "to": name or suggested_name(student, "distilled"), "steps": [{"distill": settings}]}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from undercroft.cli.optimize_job import Detach, DryRun, do_recipe
+from undercroft.cli.optimize_job import Detach, DryRun, Epochs, do_recipe, given
 from undercroft.cli.output import AsJson, Reason
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.recipes import make_recipe
@@ -28,7 +28,7 @@ def finetune(
     rate: Annotated[
         float | None, typer.Option("--rate", help="Learning rate; 2e-4, with full 2e-5, with dpo 5e-6.")
     ] = None,
-    epochs: Annotated[float | None, typer.Option("--epochs", help="How often all is read; 3.")] = None,
+    epochs: Epochs = None,
     batch_tokens: Annotated[
         int | None, typer.Option("--batch-tokens", help="That a step learns from, about; 2048.")
     ] = None,
@@ -58,24 +58,24 @@ def finetune(
     as_json: AsJson = False,
 ) -> None:
     """Teach a model from conversations or preferences: an adapter for it, or a whole new model."""
-    given = {
-        "method": method,
-        "merge": merge or None,
-        "type": kept,
-        "rank": rank,
-        "alpha": alpha,
-        "dropout": dropout,
-        "rate": rate,
-        "epochs": epochs,
-        "batch_tokens": batch_tokens,
-        "weight_decay": weight_decay,
-        "validation": validation,
-        "validation_share": validation_share,
-        "patience": patience,
-        "beta": beta,
-        "rehearse": _rehearse(rehearse, rehearse_from),
-    }
-    settings = {"data": data, **{field: value for field, value in given.items() if value is not None}}
+    settings = given(
+        data=data,
+        method=method,
+        merge=merge or None,
+        type=kept,
+        rank=rank,
+        alpha=alpha,
+        dropout=dropout,
+        rate=rate,
+        epochs=epochs,
+        batch_tokens=batch_tokens,
+        weight_decay=weight_decay,
+        validation=validation,
+        validation_share=validation_share,
+        patience=patience,
+        beta=beta,
+        rehearse=_rehearse(rehearse, rehearse_from),
+    )
     recipe = make_recipe({"from": model, "to": name, "steps": [{"finetune": settings}], "seed": seed})
     do_recipe(recipe, dry_run, detach, because, as_json)
 

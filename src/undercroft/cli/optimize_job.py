@@ -34,6 +34,8 @@ ImportanceFile = Annotated[
     Path | None,
     typer.Option("--importance", metavar="FILE", help="A matrix that was collected before: llama-imatrix's GGUF."),
 ]
+Epochs = Annotated[float | None, typer.Option("--epochs", help="How often all is read; 3.")]
+NewName = Annotated[str | None, typer.Option("--name", help="Of the new model; else made of its source's.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would take: size, memory, time.")]
 Detach = Annotated[
     bool, typer.Option("--detach/--wait", help="Come back at once; else show how it goes. Ctrl-C detaches, too.")
@@ -51,10 +53,18 @@ def suggested_name(model: str, scheme: str) -> str:
     return check_name(f"{stem[: 62 - len(end)]}-{end}" if end else stem, what="model")
 
 
+def given(**options: Any) -> dict[str, Any]:
+    """What a recipe gets of options: those that were given; the rest is the recipe's own default.
+
+    Args:
+        options: Field → value; None was not given.
+    """
+    return {field: value for field, value in options.items() if value is not None}
+
+
 def importance_of(texts: Path | None, file: Path | None) -> dict[str, Any] | None:
     """What a recipe says of the importance matrix, by the options; None where nothing was given."""
-    given = {name: path for name, path in (("texts", texts), ("file", file)) if path is not None}
-    return given or None
+    return given(texts=texts, file=file) or None
 
 
 def do_recipe(recipe: Recipe, dry_run: bool, detach: bool, because: str | None, as_json: bool) -> None:

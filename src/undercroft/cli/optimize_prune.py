@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from undercroft.cli.optimize_job import Detach, DryRun, do_recipe, suggested_name
+from undercroft.cli.optimize_job import Detach, DryRun, NewName, do_recipe, given, suggested_name
 from undercroft.cli.output import AsJson, Reason
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.recipes import make_recipe
@@ -27,7 +27,7 @@ def prune(
     sparsity: Annotated[
         str | None, typer.Option("--sparsity", metavar="SHARE", help="Zeros: 2:4, or a share of each row such as 0.5.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the new model; else made of MODEL.")] = None,
+    name: NewName = None,
     allow_requantize: Annotated[
         bool, typer.Option("--allow-requantize", help="Take quantized matrices apart; they become F16.")
     ] = False,
@@ -45,21 +45,18 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Cut away the blocks, heads or channels that your texts miss least, and measure what that costs and saves."""
-    settings: dict[str, Any] = {"texts": texts}
-    if depth is not None:
-        settings["depth"] = depth
-    if width is not None:
-        settings["width"] = shares_of(width)
-    if sparsity is not None:
-        settings["sparsity"] = sparsity
-    if allow_requantize:
-        settings["allow_requantize"] = True
+    settings = given(
+        texts=texts,
+        depth=depth,
+        width=shares_of(width) if width is not None else None,
+        sparsity=sparsity,
+        allow_requantize=allow_requantize or None,
+    )
     steps: list[dict[str, Any]] = [{"prune": settings}]
-    given = {"epochs": epochs, "rate": rate}
+    repairing = given(epochs=epochs, rate=rate)
     if repair:
-        chosen = {key: value for key, value in given.items() if value is not None}
-        steps.append({"distill": {"data": repair_data or texts, **chosen}})
-    elif repair_data is not None or any(value is not None for value in given.values()):
+        steps.append({"distill": {"data": repair_data or texts, **repairing}})
+    elif repair_data is not None or repairing:
         raise InvalidError("no-repair", "expected --repair beside what says how it is done", hint="--repair")
     values = {"from": model, "to": name or suggested_name(model, "pruned"), "steps": steps}
     do_recipe(make_recipe(values), dry_run, detach, because, as_json)

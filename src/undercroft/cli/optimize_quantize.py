@@ -12,7 +12,9 @@ from undercroft.cli.optimize_job import (
     Detach,
     DryRun,
     ImportanceFile,
+    NewName,
     do_recipe,
+    given,
     importance_of,
     suggested_name,
 )
@@ -30,7 +32,7 @@ def quantize(
         str, typer.Argument(metavar="MODEL", help="A registered GGUF or published model, best in F16 or BF16.")
     ],
     to: Annotated[str, typer.Option("--to", metavar="SCHEME", help=_TO)],
-    name: Annotated[str | None, typer.Option(help="Of the new model; else made of MODEL and SCHEME.")] = None,
+    name: NewName = None,
     importance_texts: Annotated[
         Path | None,
         typer.Option("--importance-texts", metavar="FILE", help="GGUF: keep what matters to texts of your own, UTF-8."),
@@ -66,24 +68,20 @@ def quantize(
     """Make a model smaller, by fewer bits a weight: a GGUF for llama.cpp, a published model (safetensors) for vLLM, an
     encoder (ONNX) for onnxruntime."""
     scheme = find_scheme(to).name
-    settings: dict[str, Any] = {"scheme": scheme}
-    if (matrix := importance_of(importance_texts, importance)) is not None:
-        settings["importance"] = matrix
-    if allow_requantize:
-        settings["allow_requantize"] = True
-    if (calibration := _calibration(calibration_texts, samples, sample_tokens)) is not None:
-        settings["calibration"] = calibration
-    if group_size is not None:
-        settings["group_size"] = group_size
-    if smoothing is not None:
-        settings["smoothing"] = smoothing
+    settings = given(
+        scheme=scheme,
+        importance=importance_of(importance_texts, importance),
+        allow_requantize=allow_requantize or None,
+        calibration=_calibration(calibration_texts, samples, sample_tokens),
+        group_size=group_size,
+        smoothing=smoothing,
+    )
     values = {"from": model, "to": name or suggested_name(model, scheme), "steps": [{"quantize": settings}]}
     do_recipe(make_recipe(values), dry_run, detach, because, as_json)
 
 
 def _calibration(texts: Path | None, samples: int | None, sample_tokens: int | None) -> dict[str, Any] | None:
-    given = {"samples": samples, "sample_tokens": sample_tokens}
-    chosen = {key: value for key, value in given.items() if value is not None}
+    chosen = given(samples=samples, sample_tokens=sample_tokens)
     if texts is not None:
         return {"texts": texts, **chosen}
     if chosen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from undercroft.cli.optimize_job import (
     Detach,
     DryRun,
     ImportanceFile,
+    NewName,
     do_recipe,
+    given,
     importance_of,
     suggested_name,
 )
@@ -92,26 +94,25 @@ def rightsize(
     importance: ImportanceFile = None,
     allow_requantize: AllowRequantize = False,
     measure_all: MeasureAll = False,
-    name: Annotated[str | None, typer.Option(help="Of the new model; else made of MODEL.")] = None,
+    name: NewName = None,
     dry_run: DryRun = False,
     detach: Detach = False,
     because: Reason = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the smallest model that still does its work on a machine, and prove it."""
-    settings: dict[str, Any] = {
-        "max_quality_loss_percent": percent_of(max_quality_loss),
-        "fit": fit,
-        "min_tokens_per_second": min_tps,
-        "users": users,
-        "context_tokens": context,
-        "schemes": schemes.split(",") if schemes is not None else None,
-        "importance": importance_of(importance_texts, importance),
-        "allow_requantize": allow_requantize,
-        "measure_all": measure_all,
-    }
-    given = {key: value for key, value in settings.items() if value not in (None, False)}
-    evaluation = {key: path for key, path in (("tasks", tasks), ("texts", texts)) if path is not None}
+    settings = given(
+        max_quality_loss_percent=percent_of(max_quality_loss),
+        fit=fit,
+        min_tokens_per_second=min_tps,
+        users=users,
+        context_tokens=context,
+        schemes=schemes.split(",") if schemes is not None else None,
+        importance=importance_of(importance_texts, importance),
+        allow_requantize=allow_requantize or None,
+        measure_all=measure_all or None,
+    )
+    evaluation = given(tasks=tasks, texts=texts)
     if not evaluation:
         raise InvalidError(
             "nothing-to-measure", "expected tasks, texts or both to judge by", hint="give --tasks, --texts or both"
@@ -119,7 +120,7 @@ def rightsize(
     values = {
         "from": model,
         "to": name or suggested_name(model, "rightsized"),
-        "steps": [{"rightsize": given}],
+        "steps": [{"rightsize": settings}],
         "evaluation": evaluation,
     }
     do_recipe(make_recipe(values), dry_run, detach, because, as_json)
