@@ -106,3 +106,11 @@ def test_a_root_outside(tmp_path: Path, root: int, size_bytes: int) -> None:
 def test_a_manifest_is_read_as_it_was_written() -> None:
     """What is written as JSON comes back the same."""
     assert read_manifest(json.loads(json.dumps(_MANIFEST.to_dict())), "edge.json") == _MANIFEST
+
+
+def test_a_task_that_no_runtime_does_is_refused() -> None:
+    """Programs of LiteRT make vectors only, so that none that would write text is ever registered or run."""
+    changed = {**json.loads(json.dumps(_MANIFEST.to_dict())), "runtime": "litert", "task": "generate"}
+    with pytest.raises(InvalidError, match="task: expected embed for litert, got generate") as caught:
+        read_manifest(changed, "edge.json")
+    assert caught.value.code == "bad-edge-manifest"

@@ -20,6 +20,7 @@ from undercroft.registry.inspection.reading import BoundedReader, refuse
 MANIFEST = "edge.json"
 _HEADER_BYTES = 64
 _SMALLEST_BYTES = 64
+_TASKS = {"executorch": ("embed", "generate"), "litert": ("embed",)}  # what a program of each can be run for
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ def read_manifest(document: Any, name: str) -> EdgeManifest:
         _fail(name, f"program: expected the plain name of a file beside it, got {found.program[:80]!r}")
     if not found.lengths or min(found.lengths) < 1 or max(found.lengths) != found.most_tokens:
         _fail(name, "lengths: expected counts of tokens of which the largest is most_tokens")
+    if found.task not in _TASKS[found.runtime]:
+        _fail(name, f"task: expected {' or '.join(_TASKS[found.runtime])} for {found.runtime}, got {found.task}")
     return found
 
 

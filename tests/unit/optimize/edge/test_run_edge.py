@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,17 @@ def test_a_device_without_the_folder_is_told(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "there is no edge.json in" in done.stderr
+
+
+@pytest.mark.parametrize("said", [["--text", "x"], []])
+def test_what_a_runtime_does_not_do_is_told_before_it_is_loaded(tmp_path: Path, said: list[str]) -> None:
+    """A manifest that somebody changed asks LiteRT to write text: a sentence, without any runtime here."""
+    manifest = {"task": "generate", "runtime": "litert", "program": "model.tflite", "tokenizer": "tokenizer.json"}
+    (tmp_path / "edge.json").write_text(json.dumps(manifest), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-I", str(PROGRAMS / "run_edge.py"), str(tmp_path), *said], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "edge.json says generate in litert: expected embed in executorch or litert, or generate in executorch\n"
+    )

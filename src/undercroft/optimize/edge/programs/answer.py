@@ -1,6 +1,7 @@
 """What a model that was made for a device says, and how fast, by the very program that a device runs.
 
-Order on stdin, JSON: ``folder`` (of the model), ``task`` and ``threads``; the last line on stdout is JSON:
+Order on stdin, JSON: ``folder`` (of the model), ``task`` (what the model is for, or ``time``) and ``threads``; the last
+line on stdout is JSON:
 
     embed     ``texts``: ``embedded``, a vector of each
     generate  ``texts``, ``new_tokens``: ``generated``, of each ``prompt`` (ids), ``tokens`` (ids), ``logprobs`` (nats)
@@ -28,8 +29,8 @@ def main() -> None:
     if order["task"] == "time":
         print(json.dumps(run_edge.time_model(folder, rounds=order["rounds"], threads=threads)), flush=True)
         return
-    model = run_edge.EdgeModel(folder, threads)
-    if order["task"] == "embed":
+    model = run_edge.open_model(folder, threads)
+    if isinstance(model, run_edge.EmbeddingModel):
         print(json.dumps({"embedded": [model.embed(text) for text in order["texts"]]}), flush=True)
         return
     said = []

@@ -33,18 +33,26 @@ WORDS = _SAMPLE.split()
 _PACKAGES = {"executorch": "executorch", "litert": "ai-edge-litert"}
 
 
-class Network(Protocol):
-    """A program that a runtime has loaded."""
+class WrongManifestError(Exception):
+    """``edge.json`` asks for something that no runtime here does."""
+
+
+class Embedder(Protocol):
+    """A program that a runtime has loaded, which makes vectors."""
 
     def vector(self, ids: Sequence[int]) -> list[float]:
         """The vector of a text."""
+
+
+class Writer(Protocol):
+    """A program that a runtime has loaded, which goes on with a text."""
 
     def logits(self, token: int, position: int) -> list[float]:
         """What follows a token at a position of the cache, of every token of the vocabulary."""
 
 
 class ExecuTorchNetwork:
-    """A ``.pte`` in ExecuTorch.
+    """A ``.pte`` in ExecuTorch: its inputs say which of both it is.
 
     Args:
         folder: Of the model.
@@ -106,42 +114,59 @@ class LiteRtNetwork:
         (found,) = self._runners[length](**given).values()
         return list(found[0].tolist())
 
-    def logits(self, token: int, position: int) -> list[float]:
-        raise NotImplementedError("models that write text are made for ExecuTorch only")
+
+_EMBEDDERS: dict[str, Callable[[Path, dict[str, Any], int], Embedder]] = {
+    "executorch": ExecuTorchNetwork,
+    "litert": LiteRtNetwork,
+}
+_WRITERS: dict[str, Callable[[Path, dict[str, Any], int], Writer]] = {"executorch": ExecuTorchNetwork}
 
 
-class EdgeModel:
-    """A model of a folder, with its tokenizer.
+class EmbeddingModel:
+    """A model of a folder that makes vectors, with its tokenizer.
 
     Args:
         folder: With ``edge.json``, the program and ``tokenizer.json``.
+        manifest: Its ``edge.json``.
         threads: Processors; 0 leaves it to the runtime.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
-        from tokenizers import Tokenizer  # noqa: PLC0415  (there where this is run)
-
-        self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        self._tokenizer = Tokenizer.from_file(str(folder / self.manifest["tokenizer"]))
-        kinds: dict[str, Callable[[Path, dict[str, Any], int], Network]] = {
-            "executorch": ExecuTorchNetwork,
-            "litert": LiteRtNetwork,
-        }
-        self.network = kinds[self.manifest["runtime"]](folder, self.manifest, threads)
-        if self.manifest["task"] == "embed":
-            self._tokenizer.enable_truncation(self.manifest["most_tokens"])
+    def __init__(self, folder: Path, manifest: dict[str, Any], threads: int = 0) -> None:
+        self.manifest = manifest
+        self._tokenizer = _tokenizer(folder, manifest)
+        self._tokenizer.enable_truncation(manifest["most_tokens"])
+        self._network = _EMBEDDERS[manifest["runtime"]](folder, manifest, threads)
 
     def ids(self, text: str) -> list[int]:
-        """Token ids, special ones with them; an encoder's are cut to what it takes."""
+        """Token ids, special ones with them, cut to what the program takes."""
+        return list(self._tokenizer.encode(text).ids)
+
+    def embed(self, text: str) -> list[float]:
+        """The vector of a text, of length 1."""
+        return self._network.vector(self.ids(text))
+
+
+class WritingModel:
+    """A model of a folder that goes on with a text, with its tokenizer.
+
+    Args:
+        folder: With ``edge.json``, the program and ``tokenizer.json``.
+        manifest: Its ``edge.json``.
+        threads: Processors; 0 leaves it to the runtime.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], threads: int = 0) -> None:
+        self.manifest = manifest
+        self._tokenizer = _tokenizer(folder, manifest)
+        self.network = _WRITERS[manifest["runtime"]](folder, manifest, threads)
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids, special ones with them."""
         return list(self._tokenizer.encode(text).ids)
 
     def text(self, ids: Sequence[int]) -> str:
         """What token ids say."""
         return str(self._tokenizer.decode(list(ids)))
-
-    def embed(self, text: str) -> list[float]:
-        """The vector of a text, of length 1."""
-        return self.network.vector(self.ids(text))
 
     def go_on(self, prompt: Sequence[int], tokens: int) -> tuple[list[int], list[float]]:
         """The likeliest tokens after a prompt, one after the other.
@@ -165,6 +190,37 @@ class EdgeModel:
             if len(written) < tokens:
                 row = self.network.logits(best, position)
         return written, logprobs
+
+
+def open_model(folder: Path, threads: int = 0) -> EmbeddingModel | WritingModel:
+    """Loads the model of a folder into its runtime.
+
+    Args:
+        folder: With ``edge.json``, the program and ``tokenizer.json``.
+        threads: Processors; 0 leaves it to the runtime.
+
+    Raises:
+        WrongManifestError: Its runtime is none that does its task.
+    """
+    manifest = _manifest(folder)
+    return (EmbeddingModel if manifest["task"] == "embed" else WritingModel)(folder, manifest, threads)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    task, runtime = found["task"], found["runtime"]
+    if runtime not in {"embed": [*_EMBEDDERS], "generate": [*_WRITERS]}.get(task, []):
+        raise WrongManifestError(
+            f"{MANIFEST} says {task} in {runtime}: expected embed in {' or '.join(_EMBEDDERS)}, or generate in "
+            f"{' or '.join(_WRITERS)}"
+        )
+    return found
+
+
+def _tokenizer(folder: Path, manifest: dict[str, Any]) -> Any:
+    from tokenizers import Tokenizer  # noqa: PLC0415  (there where this is run)
+
+    return Tokenizer.from_file(str(folder / manifest["tokenizer"]))
 
 
 def fitting_length(tokens: int, lengths: Sequence[int]) -> int:
@@ -192,11 +248,11 @@ def time_model(folder: Path, *, rounds: int = 100, threads: int = 0) -> dict[str
     _import_runtime(folder)
     before = _resident_bytes()
     begin = time.perf_counter()
-    model = EdgeModel(folder, threads)
+    model = open_model(folder, threads)
     loaded = time.perf_counter() - begin
     manifest = model.manifest
     timed: dict[str, Any]
-    if manifest["task"] == "embed":
+    if isinstance(model, EmbeddingModel):
         lengths = sorted({min(length, manifest["most_tokens"]) for length in LENGTHS})
         timed = {"lengths": [_time_length(model, length, rounds) for length in lengths]}
     else:
@@ -218,15 +274,16 @@ def time_model(folder: Path, *, rounds: int = 100, threads: int = 0) -> dict[str
 
 def _import_runtime(folder: Path) -> None:
     """Imports what loading would, so that what comes after is the model's."""
+    runtime = _manifest(folder)["runtime"]
     import tokenizers  # noqa: F401, PLC0415
 
-    if json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["runtime"] == "executorch":
+    if runtime == "executorch":
         import executorch.runtime  # noqa: F401, PLC0415
     else:
         import ai_edge_litert.interpreter  # noqa: F401, PLC0415
 
 
-def _time_length(model: EdgeModel, tokens: int, rounds: int) -> dict[str, Any]:
+def _time_length(model: EmbeddingModel, tokens: int, rounds: int) -> dict[str, Any]:
     words: list[str] = []
     while len(model.ids(" ".join(words))) < tokens:
         words += [WORDS[len(words) % len(WORDS)]]
@@ -242,7 +299,7 @@ def _time_length(model: EdgeModel, tokens: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def _time_answer(model: EdgeModel, rounds: int) -> dict[str, Any]:
+def _time_answer(model: WritingModel, rounds: int) -> dict[str, Any]:
     fits = model.manifest["most_tokens"]
     read = min(_READ_TOKENS, fits // 2)
     written = min(_WRITTEN_TOKENS, fits - read)
@@ -353,6 +410,13 @@ def _times(one: dict[str, Any]) -> str:
     return "".join(f"{one[name]:11,.2f}" for name in ("p50_ms", "p90_ms", "p99_ms"))
 
 
+def _said(model: EmbeddingModel | WritingModel, text: str) -> str:
+    """What comes of a text."""
+    if isinstance(model, EmbeddingModel):
+        return json.dumps(model.embed(text))
+    return model.text(model.go_on(model.ids(text), _WRITTEN_TOKENS)[0])
+
+
 def main() -> None:
     """Reads the command line of a device."""
     parser = argparse.ArgumentParser(description="Runs and times a model that was made for a device.")
@@ -364,16 +428,13 @@ def main() -> None:
     given = parser.parse_args()
     if not (given.folder / MANIFEST).is_file():
         sys.exit(f"there is no {MANIFEST} in {given.folder}: give the folder that was copied to this device")
-    if given.text is not None:
-        model = EdgeModel(given.folder, given.threads)
-        is_encoder = model.manifest["task"] == "embed"
-        print(
-            json.dumps(model.embed(given.text))
-            if is_encoder
-            else model.text(model.go_on(model.ids(given.text), _WRITTEN_TOKENS)[0])
-        )
-        return
-    found = time_model(given.folder, rounds=max(1, given.rounds), threads=max(0, given.threads))
+    try:
+        if given.text is not None:
+            print(_said(open_model(given.folder, given.threads), given.text))
+            return
+        found = time_model(given.folder, rounds=max(1, given.rounds), threads=max(0, given.threads))
+    except WrongManifestError as error:
+        sys.exit(str(error))
     print(json.dumps(found) if given.json else "\n".join(describe(found)))
 
 
