@@ -19,7 +19,7 @@ from undercroft.optimize.judging import prepare_evaluation
 from undercroft.optimize.onnx.schemes import OnnxScheme
 from undercroft.optimize.onnx_steps import prepare_int8, prepare_to_onnx
 from undercroft.optimize.prepared import Prepared, PreparedStep
-from undercroft.optimize.prune_step import prepare_prune
+from undercroft.optimize.prune_step import prepare_prune, shape_left
 from undercroft.optimize.quantize_step import prepare_quantize
 from undercroft.optimize.recipes import Recipe, StepEntry
 from undercroft.optimize.rightsize_step import prepare_rightsize
@@ -95,7 +95,12 @@ def _prepare_steps(
 ) -> list[PreparedStep]:
     """Steps that follow each other; teachers that they name are added to the sources."""
     steps = []
+    shape = None  # what steps that prune have left
     for before, entry in zip((None, *entries), entries, strict=False):
+        if entry.prune is not None:
+            steps.append(prepare_prune(entry.prune, source, shape))
+            shape = shape_left(entry.prune, source, shape)
+            continue
         if entry.distill is None:
             steps.append(_prepare_step(home, recipe, entry, source))
             continue
@@ -113,9 +118,5 @@ def _prepare_step(home: Home, recipe: Recipe, entry: StepEntry, source: Source) 
     if entry.finetune is not None:
         engines = load_settings(home.config_file).settings.engines
         return prepare_finetune(entry.finetune, source, home, engines, name=recipe.to, seed=recipe.seed)
-    if entry.prune is not None:
-        return prepare_prune(entry.prune, source)
-    assert (
-        entry.quantize is not None
-    )  # a step that converts or rightsizes stands alone, which the recipe has made sure of
+    assert entry.quantize is not None  # what converts or rightsizes stands alone, as the recipe has made sure
     return prepare_quantize(entry.quantize, source, threads=usable_processors())

@@ -13,7 +13,7 @@ from undercroft.core.errors import ConflictError
 from undercroft.optimize.evaluation.texts import TextSet, load_texts
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.prepared import PreparedStep
-from undercroft.optimize.pruning.changes import Changes, Indices, kept_channels, kept_groups
+from undercroft.optimize.pruning.changes import Changes, Indices, kept_channels, kept_groups, shape_after
 from undercroft.optimize.pruning.choosing import DroppedBlock, choose_blocks, choose_width, collect
 from undercroft.optimize.pruning.measuring import check_computes, measure_quality, measure_speed, split_texts
 from undercroft.optimize.pruning.pruning import check_can_prune, planned_bytes, prune_file
@@ -111,12 +111,25 @@ class PruneStep:
         return _Choice(changes, matrix)
 
 
-def prepare_prune(settings: Prune, source: Source) -> PreparedStep:
+def shape_left(settings: Prune, source: Source, shape: Shape | None) -> Shape:
+    """The shape that a step leaves, for those that follow.
+
+    Args:
+        settings: What the recipe says.
+        source: The model.
+        shape: That it has before the step, where it is not its own any more.
+    """
+    before = shape or shape_of(source.header)
+    return shape_after(before, _as_many(settings, before))
+
+
+def prepare_prune(settings: Prune, source: Source, shape: Shape | None = None) -> PreparedStep:
     """Looks whether a model can be pruned so, and what that takes.
 
     Args:
         settings: What the recipe says.
         source: The model.
+        shape: That it has by then, where a step before it prunes, too; else its own.
 
     Raises:
         InvalidError: Its architecture is none that can be pruned, the texts cannot be read, or nothing would change.
@@ -124,10 +137,11 @@ def prepare_prune(settings: Prune, source: Source) -> PreparedStep:
         ConflictError: ``texts-changed``.
     """
     texts = read_texts(settings)
-    shape = shape_of(source.header)
-    changes = _as_many(settings, shape)
-    check_can_prune(source.header, changes)
-    size = planned_bytes(source.path, shape, changes, allow_requantize=settings.allow_requantize)
+    own = shape_of(source.header)
+    changes = _as_many(settings, shape or own)
+    check_can_prune(source.header, changes, shape)
+    # Of what earlier steps leave there is no file yet; it is smaller than the source, and so is what is made of it.
+    size = planned_bytes(source.path, own, changes, allow_requantize=settings.allow_requantize)
     told = settings.model_dump(mode="json", exclude_none=True)
     return PreparedStep(
         kind="prune",

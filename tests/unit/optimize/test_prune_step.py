@@ -103,6 +103,25 @@ def test_what_would_change_nothing_or_garble_is_refused(
         prepared(database, home, texts, depth=1, texts_digest="sha256:" + "0" * 64)
 
 
+@pytest.mark.parametrize(
+    ("steps", "what"),
+    [
+        ([{"depth": 1}, {"depth": 3}], "has 3 blocks left, of which 3 cannot be dropped"),
+        ([{"depth": 2}, {"depth": 1}, {"depth": 1}], "has 1 blocks left, of which 1 cannot be dropped"),
+        ([{"width": {"heads": 0.5}}, {"width": {"heads": 0.5}}], "0.5 of 1 key/value heads are all of them"),
+        ([{"depth": 3}, {"width": {"ffn": 0.999}}], "are all of them"),
+    ],
+)
+def test_what_earlier_steps_leave_too_little_for_is_refused_before_any_begins(
+    database: Database, home: Home, model: Path, texts: Path, steps: list[dict[str, object]], what: str
+) -> None:
+    """Two steps that are possible each, and not one after the other."""
+    entries = [{"prune": {"texts": texts, **settings}} for settings in steps]
+    with pytest.raises(InvalidError, match=what):
+        asking.look_at(home, database, make_recipe({"from": "tiny", "to": "new", "steps": entries}))
+    assert asking.look_at(home, database, make_recipe({"from": "tiny", "to": "new", "steps": entries[:1]}))
+
+
 def test_a_recipe_says_what_is_wrong_with_it(texts: Path, tmp_path: Path) -> None:
     """Each mistake with its line and what was expected; zeros are never put in without a repair."""
     recipe = tmp_path / "recipe.yaml"

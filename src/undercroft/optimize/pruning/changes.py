@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,23 @@ class Changes:
     channels: Mapping[int, Indices] = field(default_factory=dict)
     groups: Mapping[int, Indices] = field(default_factory=dict)
     sparsity: Sparsity | None = None
+
+
+def shape_after(shape: Shape, changes: Changes) -> Shape:
+    """The shape that a model has once something is cut.
+
+    Args:
+        shape: Before.
+        changes: What is cut; as many of each kind, whichever.
+    """
+    groups = len(next(iter(changes.groups.values()))) if changes.groups else shape.kv_heads
+    return replace(
+        shape,
+        blocks=shape.blocks - len(changes.dropped),
+        kv_heads=groups,
+        heads=groups * shape.heads_a_group,
+        channels=len(next(iter(changes.channels.values()))) if changes.channels else shape.channels,
+    )
 
 
 def muted_by(changes: Changes, shape: Shape) -> Muted:

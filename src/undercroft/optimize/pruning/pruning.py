@@ -25,24 +25,26 @@ from undercroft.optimize.quantization.source import Source
 from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
 
 
-def check_can_prune(header: GgufHeader, changes: Changes) -> Shape:
+def check_can_prune(header: GgufHeader, changes: Changes, shape: Shape | None = None) -> Shape:
     """Whether a model can be changed so; what of it changes, and not which of its kind, decides.
 
     Args:
         header: Of its file.
         changes: Of the kind that is meant.
+        shape: That it has by then, where other steps change it before; else its own.
 
     Raises:
         InvalidError: Its architecture, its blocks or its rows are of another form.
     """
-    shape = shape_of(header)
+    left = " left" if shape is not None else ""
+    shape = shape or shape_of(header)
     names = [tensor.name for tensor in header.tensors]
     if changes.dropped:
         check_depth(names, header.name)
         if len(changes.dropped) >= shape.blocks:
             raise InvalidError(
                 "nothing-left",
-                f"{header.name} has {shape.blocks} blocks, of which {len(changes.dropped)} cannot be dropped",
+                f"{header.name} has {shape.blocks} blocks{left}, of which {len(changes.dropped)} cannot be dropped",
                 hint=f"depth: 1 to {shape.blocks - 1}" if shape.blocks > 1 else "make it narrower instead: width",
             )
     if changes.channels or changes.groups:
