@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line needs the words and not, at each start, the library
@@ -15,14 +17,14 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "float_parsing": "a number",
     "float_type": "a number",
-    "greater_than": "more than {gt:g}",
-    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
     "int_parsing_size": "a whole number that is not that large",
     "int_type": "a whole number",
-    "less_than": "less than {lt:g}",
-    "less_than_equal": "at most {le:g}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
     "list_type": "a list",
     "dict_type": "a table",
     "model_type": "a table",
@@ -91,9 +93,23 @@ def problem_of(found: Mapping[str, Any], *, is_yaml: bool = False) -> str:
     expected = (_IN_YAML.get(kind) if is_yaml else None) or _EXPECTED.get(kind)
     if expected is None:
         return f"has a value that cannot be used, {given}"
-    return f"expected {expected.format(**_with_numbers(found.get('ctx') or {}))}, got {given}"
+    context = _with_numbers(found.get("ctx") or {})
+    choices = _choices(context) if kind in ("literal_error", "enum") else []
+    near = get_close_matches(found["input"], choices, n=1) if isinstance(found["input"], str) else []
+    nearest = f" (nearest is {near[0]!r})" if near else ""
+    return f"expected {expected.format(**context)}{nearest}, got {given}"
+
+
+def _choices(context: Mapping[str, Any]) -> list[str]:
+    """The texts of a field that has a few: ``'gguf', 'onnx' or 'litert'``."""
+    expected = context.get("expected")
+    return re.findall(r"'([^']*)'", expected) if isinstance(expected, str) else []
 
 
 def _with_numbers(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Bounds as numbers, which the library gives as whatever type they were declared with."""
-    return {name: float(value) if name in ("gt", "ge", "lt", "le") else value for name, value in context.items()}
+    """Bounds as people write them, which the library gives as whatever type they were declared with."""
+    return {name: _number(value) if name in ("gt", "ge", "lt", "le") else value for name, value in context.items()}
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{float(value):g}"

@@ -13,12 +13,14 @@ from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
 from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
+from undercroft.optimize.conversion.architectures import check_architecture, known_architectures
 from undercroft.optimize.conversion.converting import WEIGHT_TYPES, ConversionOrder, WeightType, convert_to_gguf
 from undercroft.optimize.conversion.settings import Convert
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.prepared import PreparedStep
 from undercroft.optimize.sources import PublishedSource
 from undercroft.optimize.steps import Progress, Workspace
+from undercroft.registry.inspection.json_files import read_json
 
 _ENVIRONMENT = "convert"
 _TOLD_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
@@ -75,7 +77,8 @@ def prepare_convert(settings: Convert, source: PublishedSource, home: Home, engi
         engines: How the engine is run that the result is tried in.
 
     Raises:
-        InvalidError: It is for a task that a converted model cannot be compared in.
+        InvalidError: It is for a task that a converted model cannot be compared in, or a network that the converter
+            does not know.
         UnavailableError: ``no-environment``.
     """
     model = source.model
@@ -87,6 +90,8 @@ def prepare_convert(settings: Convert, source: PublishedSource, home: Home, engi
         )
     recipe = find(_ENVIRONMENT)
     environment = needed(home, recipe)
+    config = read_json(source.path, "config.json")
+    check_architecture(config if isinstance(config, dict) else {}, known_architectures(environment.sources))
     wanted = next((one for one in WEIGHT_TYPES if one == settings.type), None)
     weight_type: WeightType = wanted or ("bf16" if model.facts.quantization == "BF16" else "f16")
     parameters = model.facts.parameters or 0

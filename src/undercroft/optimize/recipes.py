@@ -446,6 +446,8 @@ def _problems(error: ValidationError, place_of: Callable[[Sequence[Step]], str])
 
 def _problem(item: dict[str, Any]) -> str:
     location = item["loc"]
+    if item["type"] == "invalid_key":
+        return f"expected fields with names, got {item['input']!r} as one"
     if item["type"] != "extra_forbidden":
         return problem_of(item, is_yaml=True)
     name, known = str(location[-1]), _fields_at(location[:-1])

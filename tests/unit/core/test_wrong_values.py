@@ -31,6 +31,7 @@ class Given(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     whole: int = Field(1, ge=1, le=9)
+    large: int = Field(1, le=9_999)
     number: float = Field(0.5, gt=0, lt=1, allow_inf_nan=False)
     flag: bool = False
     text: Annotated[str, Field(min_length=2, max_length=4)] = "ab"
@@ -64,6 +65,8 @@ class Given(BaseModel):
         ({"texts": "x"}, "expected a list, got 'x'"),
         ({"path": 3}, "expected a path, got 3"),
         ({"one_of": "q4"}, "expected 'f16' or 'q8_0', got 'q4'"),
+        ({"one_of": "q8"}, "expected 'f16' or 'q8_0' (nearest is 'q8_0'), got 'q8'"),
+        ({"large": 10_000}, "expected at most 9,999, got 10000"),
         ({"at": "2026-01-01T00:00:00"}, "expected a time with its zone, got '2026-01-01T00:00:00'"),
         ({"at": "soon"}, "expected an ISO 8601 time, got 'soon'"),
         ({"day": "soon"}, "expected a date such as 2026-01-31, got 'soon'"),

@@ -212,3 +212,114 @@ def test_a_conversion_stands_alone(tmp_path: Path) -> None:
         make_recipe({"from": "a", "to": "b", "steps": [convert], "evaluation": {"texts": texts}})
     with pytest.raises(InvalidError, match="'litert', got 'pickle'"):
         make_recipe({"from": "a", "to": "b", "steps": [{"convert": {"to": "pickle"}}]})
+
+
+JUDGED = "evaluation: {texts: texts.txt}\n"
+RIGHTSIZED = "rightsize: {max_quality_loss_percent: 1, "
+
+
+@pytest.mark.parametrize(
+    ("step", "more", "problem"),
+    [
+        (
+            "quantize: {scheme: Q8_0}",
+            "evaluate: {}\n",
+            "line 5: evaluate: there is no such field; nearest is 'evaluation'",
+        ),
+        (
+            "quantize: {scheme: Q8_0}",
+            "evaluation: {task: x}\n",
+            "evaluation.task: there is no such field; nearest is 'tas",
+        ),
+        (
+            "quantize: {scheme: Q8_0}",
+            JUDGED + "gate: {max_lk: 1}\n",
+            "gate.max_lk: there is no such rule; nearest is 'max_kl'",
+        ),
+        (
+            "quantize: {scheme: Q8_0, allow_requantise: true}",
+            "",
+            "allow_requantise: there is no such field; nearest is 'allow_req",
+        ),
+        (
+            "quantize: {scheme: Q8_0, importance: {text: x}}",
+            "",
+            "importance.text: there is no such field; nearest is 'texts'",
+        ),
+        (
+            "quantize: {scheme: gptq, calibration: {texts: texts.txt, sampels: 3}}",
+            "",
+            "sampels: there is no such field; nearest is 'samp",
+        ),
+        ("convert: {to: gguf, tipe: f16}", "", "convert.tipe: there is no such field; nearest is 'type'"),
+        (
+            "convert: {to: ggfu}",
+            "",
+            "convert.to: expected 'gguf', 'onnx', 'executorch' or 'litert' (nearest is 'gguf')",
+        ),
+        (
+            "convert: {to: gguf, type: fp16}",
+            "",
+            "convert.type: expected 'f32', 'f16', 'bf16', 'q8_0' or 'int8' (nearest is 'f16')",
+        ),
+        ("prune: {texts: texts.txt, depht: 1}", "", "prune.depht: there is no such field; nearest is 'depth'"),
+        ("prune: {texts: texts.txt, width: {fnn: 1}}", "", "prune.width.fnn: there is no such field; nearest is 'ffn'"),
+        ("finetune: {data: texts.txt, epoch: 3}", "", "finetune.epoch: there is no such field; nearest is 'epochs'"),
+        ("finetune: {data: texts.txt, method: qlroa}", "", "'lora', 'qlora', 'full' or 'dpo' (nearest is 'qlora')"),
+        (
+            "finetune: {data: texts.txt, rehearse: {question: x}}",
+            "",
+            "rehearse.question: there is no such field; nearest is 'questions'",
+        ),
+        ("distill: {data: texts.txt, teachr: x}", "", "distill.teachr: there is no such field; nearest is 'teacher'"),
+        (
+            "distill: {data: texts.txt, method: logit}",
+            "",
+            "distill.method: expected 'logits' or 'answers' (nearest is 'logits')",
+        ),
+        ("distill: {data: texts.txt, served: {uri: x}}", "", "served.uri: there is no such field; nearest is 'url'"),
+        (RIGHTSIZED + "fitt: x}", JUDGED, "rightsize.fitt: there is no such field; nearest is 'fit'"),
+        (RIGHTSIZED + "schemes: [Q4_KM]}", JUDGED, "rightsize.schemes[1]: expected a scheme of llama.cpp: "),
+        (RIGHTSIZED + "variants: [{nam: v}]}", JUDGED, "variants[1].nam: there is no such field; nearest is 'name'"),
+        (
+            RIGHTSIZED + "variants: [{name: v, steps: [{prun: {}}]}]}",
+            JUDGED,
+            "steps[1].prun: there is no such field; nearest is 'prune'",
+        ),
+    ],
+)
+def test_a_word_that_nobody_knows_is_told_with_the_nearest(tmp_path: Path, step: str, more: str, problem: str) -> None:
+    """At every level of a recipe, with its line."""
+    found = problems(tmp_path, one_step(step) + more)
+    (said,) = [one for one in found if problem in one]
+    assert said.startswith(("line 4: ", "line 5: ", "line 6: "))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("from: &a x\nto: *a\nsteps: []\n", "line 2: aliases such as *name cannot be used here"),
+        (one_step("quantize: {scheme: Q8_0, scheme: Q4_0}"), "line 4: scheme stands twice"),
+        (one_step("quantize: {scheme: Q8_0}") + "---\nfrom: c\n", "line 6: expected one document, here begins another"),
+        (one_step("quantize: !!python/object:os.system {}"), "it is not YAML: could not determine a constructor"),
+        (one_step("quantize: " + "[" * 60 + "]" * 60), "line 4: it is nested deeper than 40"),
+        (one_step("quantize: {1: Q8_0}"), "line 4: steps[1].quantize.scheme: is missing"),
+        (one_step("quantize: [Q8_0]"), "line 4: steps[1].quantize: expected a mapping, got ['Q8_0']"),
+        ("from: 3\nto: [b]\nsteps: quantize\n", "line 1: from: expected a text, got 3"),
+        (
+            one_step("quantize: {scheme: Q8_0}") + "seed: 99999999999\n",
+            "line 5: seed: expected at most 4,294,967,295, got",
+        ),
+        ("from: a\n\tto: b\n", "it is not YAML: "),
+        ("from: a\0b\n", "it is not YAML: "),
+    ],
+)
+def test_what_is_no_plain_document_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    """What grows, stands twice, runs code or is of another kind, before anything is made of it."""
+    assert problems(tmp_path, text)[0].startswith(problem)
+
+
+def test_what_is_too_large_for_a_recipe_is_not_read(tmp_path: Path) -> None:
+    """Ten megabytes of a comment before a good recipe."""
+    with pytest.raises(InvalidError, match="file-too-large"):
+        load_recipe(written(tmp_path, "# " + "x" * 10_000_000 + "\n" + one_step("quantize: {scheme: Q8_0}")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import gguf
 from undercroft.core.errors import InvalidError
 from undercroft.core.settings import EngineSettings
 from undercroft.environments.installed import Environment
+from undercroft.optimize.conversion.architectures import unsupported
 from undercroft.optimize.conversion.comparing import Agreement, Continuation
 from undercroft.optimize.conversion.pre_tokenizers import choose
 from undercroft.optimize.conversion.programs_run import run_program
@@ -26,7 +26,6 @@ WEIGHT_TYPES: tuple[WeightType, ...] = ("f32", "f16", "bf16", "q8_0")
 
 _NEW_TOKENS = 16
 _PRE_TOKENIZER = "tokenizer.ggml.pre"
-_KNOWN_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def _convert(
         percent=lambda done: report(Progress(done, 100, "percent", "converting")),
     )
     if said["outcome"] == "unsupported":
-        raise _unsupported(said["detail"]["architecture"], said["detail"]["known"])
+        raise unsupported(said["detail"]["architecture"], said["detail"]["known"])
     return said
 
 
@@ -198,13 +197,3 @@ def _verify(order: ConversionOrder, reference: dict[str, Any], settings: EngineS
         for one in reference["generated"]
     ]
     return verify_generation(order.target, PROMPTS, source, order.weight_type)
-
-
-def _unsupported(architecture: str, known: Sequence[str]) -> InvalidError:
-    near = difflib.get_close_matches(architecture, known, n=_KNOWN_SHOWN, cutoff=0.6)
-    nearest = f"; nearest are {', '.join(near)}" if near else ""
-    return InvalidError(
-        "unsupported-architecture",
-        f"llama.cpp's converter does not know the architecture {architecture[:80]!r}{nearest}",
-        hint="see 'architectures' in the model's config.json",
-    )
