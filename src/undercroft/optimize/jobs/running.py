@@ -150,21 +150,28 @@ def explained(job: str, result: str, told: Callable[[], str] = lambda: "") -> It
             f"the memory ran out while model {result!r} was made; nothing of it was kept",
             hint=f"free some, then: {again}",
         ) from error
+    except UnavailableError as error:
+        if error.code == "disk-full" and isinstance(error.__cause__, OSError):  # a writer's own words of its file
+            raise _disk_full(result, told(), again) from error
+        raise
     except OSError as error:
         if error.errno in _FULL:
-            room = told()
-            raise UnavailableError(
-                "disk-full",
-                f"the disk became full while model {result!r} was made; nothing half of it was kept"
-                + (f"; {room}" if room else ""),
-                hint=f"make room (undercroft model gc), then: {again}",
-            ) from error
+            raise _disk_full(result, told(), again) from error
         where = str(error.filename or "a file")
         raise UnavailableError(
             "file-unusable",
             f"cannot read or write {where[-200:]!r} for job {job}: {error.strerror or error}",
             hint=f"mend that, then: {again}",
         ) from error
+
+
+def _disk_full(result: str, room: str, again: str) -> UnavailableError:
+    return UnavailableError(
+        "disk-full",
+        f"the disk became full while model {result!r} was made; nothing half of it was kept"
+        + (f"; {room}" if room else ""),
+        hint=f"make room (undercroft model gc), then: {again}",
+    )
 
 
 def _run_step(folder: JobFolder, prepared: Prepared, number: int, step: PreparedStep, source: Path) -> None:

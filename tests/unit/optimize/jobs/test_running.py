@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.support.ggufs import write_chat_model
-from undercroft.core.errors import ConflictError, UndercroftError
+from undercroft.core.errors import ConflictError, UnavailableError, UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.processes import identify
 from undercroft.optimize.jobs import asking, store
@@ -195,6 +195,25 @@ def test_what_the_system_refuses_is_explained(error: Exception, code: str) -> No
         raise error
     assert caught.value.code == code
     assert str(caught.value.hint).endswith("undercroft job resume job_1")
+
+
+def test_a_full_disk_says_what_is_missing_whoever_found_it_full() -> None:
+    """The system's own error, or that of a writer which has found it and speaks of its file."""
+
+    def refuse() -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as error:
+            raise UnavailableError("disk-full", "the disk became full while writing model.gguf") from error
+
+    with pytest.raises(UnavailableError) as caught, explained("job_1", "small", lambda: "it needs 1.0 GiB more"):
+        refuse()
+    assert caught.value.message.endswith("'small' was made; nothing half of it was kept; it needs 1.0 GiB more")
+    assert str(caught.value.hint).endswith("undercroft job resume job_1")
+    before = UnavailableError("disk-full", "no room for model 'small'")
+    with pytest.raises(UnavailableError) as caught, explained("job_1", "small", lambda: "it needs 1.0 GiB more"):
+        raise before
+    assert caught.value is before
 
 
 def test_leftovers_of_ended_jobs_are_swept(database: Database, home: Home, source: models.Model) -> None:
