@@ -35,6 +35,12 @@ _NAMES: Mapping[str, str] = {
     "sglang:num_running_reqs": "running",
     "sglang:num_queue_reqs": "waiting",
     "sglang:token_usage": "cache_ratio",
+    "decoder:requests_running": "running",
+    "decoder:requests_waiting": "waiting",
+    "decoder:prompt_tokens_total": "prompt_tokens",
+    "decoder:answer_tokens_total": "answer_tokens",
+    "decoder:prefix_asked_tokens_total": "prefix_asked_tokens",
+    "decoder:prefix_found_tokens_total": "prefix_found_tokens",
     "sglang:prompt_tokens_total": "prompt_tokens",
     "sglang:generation_tokens_total": "answer_tokens",
 }
