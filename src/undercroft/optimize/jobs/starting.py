@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 from undercroft.core.home import Home
 
@@ -21,4 +22,5 @@ def start_worker(home: Home) -> None:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
         )
-    process.returncode = 0  # it goes on without us; Popen must not complain that nobody waited for it
+    # It goes on without us. Where we go on longer than it, somebody has to take note of its end.
+    threading.Thread(target=process.wait, name="job-worker", daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -55,8 +56,12 @@ def half_done(model: Path) -> Iterator[Generator[Message, None, None]]:
 
 def workers(of: int) -> list[psutil.Process]:
     """Warden, first and worker below a process, in this order."""
-    found = psutil.Process(of).children(recursive=True)
-    return [process for process in found if any("llama_library.worker" in word for word in process.cmdline())]
+    found = []
+    for process in psutil.Process(of).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # another test's, which has ended
+            if any("llama_library.worker" in word for word in process.cmdline()):
+                found.append(process)
+    return found
 
 
 def test_a_worker_that_is_killed_is_an_error(half_done: Iterator[Message]) -> None:
