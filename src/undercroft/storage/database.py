@@ -19,6 +19,9 @@ from undercroft.storage.upgrading import Upgrade, forget_old_copies, keep_copy, 
 SCHEMA_REVISION = "0010"
 
 
+_DISK_IS_FULL = "disk is full"  # in SQLite's own words
+
+
 class Database:
     """A database that is open.
 
@@ -80,6 +83,12 @@ class Database:
         forget_old_copies(self.file)
 
     def _unusable(self, error: DatabaseError) -> UnavailableError:
+        if _DISK_IS_FULL in str(error.orig):
+            return UnavailableError(
+                "disk-full",
+                f"the disk became full while writing the database {self.file}; it is as it was before",
+                hint="undercroft model gc, or make room on that disk",
+            )
         return UnavailableError(
             "database-unusable",
             f"cannot use the database {self.file}: {error.orig}",

@@ -60,6 +60,17 @@ def test_a_damaged_database_is_refused_with_a_sentence(tmp_path: Path) -> None:
         Database(file)
 
 
+def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    """Where the file cannot grow, the sentence says so, and what was there stays."""
+    database = Database(tmp_path / "x.db")
+    row = {"size_bytes": 1, "inode": 1, "modified_ns": 1, "verified_at": "x" * 100_000}
+    with pytest.raises(UnavailableError, match="disk-full: the disk became full while"), database.write() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # no more than it has
+        connection.execute(insert(blobs).values(digest="d", **row))
+    with database.read() as connection:
+        assert connection.execute(select(blobs.c.digest)).all() == []
+
+
 def test_writers_wait_for_each_other(tmp_path: Path) -> None:
     """Threads that read, then write, in one transaction lose nothing and none fails."""
     database = Database(tmp_path / "x.db")

@@ -17,6 +17,7 @@ from undercroft.core.ids import check_name
 from undercroft.optimize.steps import Progress
 
 _WRITE_EVERY_SECONDS = 0.5
+_RESERVED_BYTES = 256 * 1024  # some pages of the database, a few times over
 _BLOCK_BYTES = 512  # of which `stat` counts, whatever the file system's own are
 
 
@@ -81,6 +82,23 @@ class JobFolder:
         """
         self.root.mkdir(mode=0o700, exist_ok=True)
         self.work.mkdir(mode=0o700, exist_ok=True)
+
+    def reserve_room(self) -> None:
+        """Takes as much of the disk as it needs to write down that the disk is full.
+
+        Raises:
+            OSError: Not even that much is left.
+        """
+        if not self._reserve.exists() or self._reserve.stat().st_size < _RESERVED_BYTES:
+            self._reserve.write_bytes(bytes(_RESERVED_BYTES))
+
+    def release_room(self) -> None:
+        """Gives it back, right before that is written."""
+        self._reserve.unlink(missing_ok=True)
+
+    @property
+    def _reserve(self) -> Path:
+        return self.work / "reserve"
 
     def kept_bytes(self) -> int:
         """What the job has in hand takes on the disk; models that it only refers to are not its own."""

@@ -151,7 +151,7 @@ def explained(job: str, result: str, told: Callable[[], str] = lambda: "") -> It
             hint=f"free some, then: {again}",
         ) from error
     except UnavailableError as error:
-        if error.code == "disk-full" and isinstance(error.__cause__, OSError):  # a writer's own words of its file
+        if error.code == "disk-full" and error.__cause__ is not None:  # a writer's own words of its file
             raise _disk_full(result, told(), again) from error
         raise
     except OSError as error:

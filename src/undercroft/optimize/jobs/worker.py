@@ -94,6 +94,7 @@ def _attempt(home: Home, database: Database, job: Job) -> bool:
             with explained(job.id, job.result):
                 folder.prepare()
                 _log_to(folder.log)
+                folder.reserve_room()
             _tell(f"attempt {job.attempts}: {job.kind} for model {job.result}, process {os.getpid()}")
             run_job(home, database, job, tell=_tell)
         except UndercroftError as error:
@@ -119,6 +120,7 @@ def _attempt(home: Home, database: Database, job: Job) -> bool:
 
 def _note_failure(database: Database, folder: JobFolder, job: Job, error: UndercroftError) -> None:
     """Writes down why; steps that are whole stay for the next attempt."""
+    folder.release_room()
     _tell(str(error))
     folder.clear_progress()
     try:

@@ -152,6 +152,17 @@ def test_what_a_job_has_in_hand_is_counted_without_what_it_refers_to(folder: Job
     assert 100_000 <= folder.kept_bytes() < 200_000
 
 
+def test_room_for_the_last_words_is_taken_before_work_begins(folder: JobFolder) -> None:
+    """Real bytes, taken once, and given back when there is something to write down."""
+    folder.reserve_room()
+    folder.reserve_room()
+    taken = folder.kept_bytes()
+    assert taken >= 256 * 1024
+    folder.release_room()
+    folder.release_room()
+    assert folder.kept_bytes() == 0
+
+
 def test_clearing_keeps_log_and_card(folder: JobFolder) -> None:
     """What people may want to read later stays."""
     for kept in (folder.log, folder.card / "card.json", folder.step(0) / "model.gguf", folder.progress):
