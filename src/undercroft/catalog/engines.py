@@ -7,10 +7,12 @@ from typing import Literal, get_args
 
 from undercroft.core.errors import InvalidError
 
-EngineName = Literal["llama.cpp", "vllm", "onnxruntime", "external"]
+EngineName = Literal["llama.cpp", "vllm", "onnxruntime", "triton", "tensorrt-llm", "external"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
+# Servers that somebody else runs: they are attached by URL, and take no model of ours.
+ATTACHED: frozenset[EngineName] = frozenset({"triton", "tensorrt-llm", "external"})
 
-# The engine of a format, where nobody names one. A format has one engine, `external` runs what it was given elsewhere.
+# The engine of a format, where nobody names one. A format has one; what is attached runs what it was given elsewhere.
 ENGINE_OF_FORMAT: Mapping[str, EngineName] = {"gguf": "llama.cpp", "safetensors": "vllm", "onnx": "onnxruntime"}
 
 
@@ -41,6 +43,12 @@ def engine_of(model: str, model_format: str) -> EngineName:
         InvalidError: ``not-servable``: no engine here runs the format.
     """
     found = ENGINE_OF_FORMAT.get(model_format)
+    if model_format == "triton":
+        raise InvalidError(
+            "not-servable",
+            f"model {model!r} is a Triton model repository, which a Triton server serves and no engine here",
+            hint=f"undercroft model export {model} FOLDER, and attach what serves it: undercroft engine list",
+        )
     if found is None:
         known = " or ".join(ENGINE_OF_FORMAT)
         raise InvalidError(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from undercroft.catalog.engines import find_engine
+from undercroft.catalog.engines import ATTACHED, find_engine
 from undercroft.cli.actor import current_actor
 from undercroft.cli.adapter_options import Adapters, RemovedAdapters, changed_adapters, given_adapters
 from undercroft.cli.opening import open_database, settings_of
@@ -59,6 +59,13 @@ _SETTINGS: dict[str, tuple[str, Any]] = {
         "memory_limit_bytes",
         Annotated[int | None, typer.Option(min=0, help="Most private memory of a replica, bytes.")],
     ),
+    "metrics_port": (
+        "metrics_port",
+        Annotated[
+            int | None,
+            typer.Option("--metrics-port", min=0, max=65535, help="triton: port of its metrics; 0 is its own, 8002."),
+        ],
+    ),
     "priority": (
         "priority",
         Annotated[int | None, typer.Option(min=-100, max=100, help="Who gets the memory first; larger first.")],
@@ -103,14 +110,16 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @_with_settings
 def create(
-    model: Annotated[str | None, typer.Argument(help="A registered model; not for --engine external.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A registered model; none for an attached engine.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; default: the model's name.")] = None,
     engine: Annotated[
         str | None,
         typer.Option(help="As in `engine list`; default: what runs the model's format."),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Base URL of an external engine, without /v1.")] = None,
-    upstream_model: Annotated[str | None, typer.Option(help="What the external engine calls the model.")] = None,
+    url: Annotated[str | None, typer.Option(help="Base URL of an attached engine, without /v1.")] = None,
+    upstream_model: Annotated[str | None, typer.Option(help="What the attached engine calls the model.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="File with the external engine's key.")] = None,
     ca_file: Annotated[
         Path | None, typer.Option(help="Certificates that the external engine is trusted by, PEM.")
@@ -126,7 +135,7 @@ def create(
 ) -> None:
     """Serve a model whose licence covers what models here are used for (registry.use)."""
     chosen = find_engine(engine) if engine is not None else None
-    if chosen == "external" and model is not None and name is None:
+    if chosen in ATTACHED and model is not None and name is None:
         name, model = model, None
     own: dict[str, Any] = {"task": task, "url": url, "upstream_model": upstream_model}
     own["key_file"] = key_file.absolute() if key_file else None

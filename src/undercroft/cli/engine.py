@@ -19,6 +19,12 @@ from undercroft.environments.recipes import EnvironmentRecipe, find, recipes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
+_ATTACHED = {
+    "triton": "a Triton server that runs already: its encoders, or its OpenAI frontend",
+    "tensorrt-llm": "a trtllm-serve that runs already: generation on NVIDIA's GPUs",
+    "external": "any OpenAI-compatible server that runs already",
+}
+
 Name = Annotated[str, typer.Argument(help="As `undercroft engine list` shows it.")]
 IndexUrl = Annotated[str | None, typer.Option(help="Package index in place of pip's own.")]
 ExtraIndexUrl = Annotated[
@@ -47,6 +53,8 @@ def list_engines(as_json: AsJson = False) -> None:
         ],
         empty="There is no engine.",
     )
+    for command in (row["attach"] for row in rows if row.get("attach")):
+        typer.echo(f"To attach: {command}")
     for command in (row["install"] for row in rows if row["install"]):
         typer.echo(f"To install: {command}")
 
@@ -123,16 +131,21 @@ def _built_in() -> list[dict[str, Any]]:
             "size_bytes": None,
             "install": None,
         },
-        {
-            "name": "external",
-            "kind": "engine",
-            "purpose": "an OpenAI-compatible server that runs elsewhere, attached by its URL",
-            "state": "built in",
-            "version": None,
-            "size_bytes": None,
-            "install": None,
-        },
+        *(_attached(name, purpose) for name, purpose in _ATTACHED.items()),
     ]
+
+
+def _attached(name: str, purpose: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": "engine",
+        "purpose": purpose,
+        "state": "by URL",
+        "version": None,
+        "size_bytes": None,
+        "install": None,
+        "attach": f"undercroft deployment create NAME --engine {name} --url URL",
+    }
 
 
 def _row(home: Home, recipe: EnvironmentRecipe) -> dict[str, Any]:

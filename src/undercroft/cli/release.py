@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from undercroft.catalog.engines import engine_of, find_engine
+from undercroft.catalog.engines import ATTACHED, engine_of, find_engine
 from undercroft.cli.actor import current_actor
 from undercroft.cli.adapter_options import Adapters, RemovedAdapters, given_adapters
 from undercroft.cli.opening import open_database, settings_of
@@ -121,7 +121,7 @@ def create(
     if begin_with is not None:
         with database.read() as connection:
             base = store.resolve(connection, wanted_release(begin_with)).content
-    elif model is None and engine != "external":
+    elif model is None and engine not in ATTACHED:
         raise InvalidError(
             "no-model",
             "a release needs something that answers, and nothing was named",

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from undercroft.catalog.engines import ATTACHED
 from undercroft.cli.adapter_options import changed_adapters
 from undercroft.cli.encoding import typed
 from undercroft.core.clock import parse_period
@@ -151,9 +152,9 @@ def content_from(base: ReleaseContent | None, given: Given) -> ReleaseContent:
     engine = given.engine or plain.get("engine", "llama.cpp")
     settings = {**plain.get("settings", {}), **given.settings}
     model = given.model if given.model is not None else plain.get("model")
-    if engine == "external":
+    if engine in ATTACHED:
         model = given.model
-    elif base is not None and base.engine == "external":
+    elif base is not None and base.engine in ATTACHED:
         settings = {
             name: value for name, value in settings.items() if name not in _OF_EXTERNAL or name in given.settings
         }

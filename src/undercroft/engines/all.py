@@ -9,10 +9,12 @@ from undercroft.engines.contract import Engine
 from undercroft.engines.external import External
 from undercroft.engines.llamacpp import LlamaCpp
 from undercroft.engines.onnxruntime import OnnxRuntime
+from undercroft.engines.tensorrt_llm import TensorRtLlm
+from undercroft.engines.triton import Triton
 from undercroft.engines.vllm import Vllm
 
 ENGINES: Mapping[str, Callable[[EngineSettings], Engine]] = {
-    one.name: one for one in (LlamaCpp, Vllm, OnnxRuntime, External)
+    one.name: one for one in (LlamaCpp, Vllm, OnnxRuntime, Triton, TensorRtLlm, External)
 }
 
 

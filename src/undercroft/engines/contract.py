@@ -72,6 +72,29 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class KserveModel:
+    """How a model is asked that speaks KServe's protocol, version 2, in place of OpenAI's.
+
+    Args:
+        name: What the server calls it.
+        texts: Inputs that take texts: one, or the query and the document.
+        answer: Output with a row for each input.
+        tokens: Output with the tokens of each input, before any was cut; None where it gives none.
+        most_inputs: Of one request; count.
+        most_tokens: Longest input, which the server cuts longer ones to; 0 where that is not known.
+        labels: Of a classifier, by the number of its output; empty where it names none.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    answer: str
+    tokens: str | None
+    most_inputs: int
+    most_tokens: int
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """Everything an engine needs to start one replica. The same for every engine; each takes what it knows.
 
@@ -101,6 +124,7 @@ class EngineSpec:
         upstream_model: What an ``external`` engine calls the model; None means ``name``.
         key_file: File with the key of an ``external`` engine; None sends none.
         ca_file: Certificates that an ``external`` engine is trusted by, PEM; None is the system's.
+        metrics_port: Where ``triton`` tells its metrics, on the host of ``url``; 0 is Triton's own, 8002.
     """
 
     replica_id: str
@@ -127,6 +151,7 @@ class EngineSpec:
     upstream_model: str | None = None
     key_file: Path | None = None
     ca_file: Path | None = None
+    metrics_port: int = 0
     digest: str = ""
 
     @property
@@ -156,6 +181,8 @@ class EngineRecord:
         run_dir: The replica's own folder.
         log_path: File that its output goes to; None for ``external``.
         ca_file: Certificates that it is trusted by; None is the system's.
+        interface: What ``triton`` is asked through: its OpenAI frontend, or KServe's protocol.
+        metrics_port: Where it tells its metrics, on the host of ``base_url``; None is where it answers.
     """
 
     replica_id: str
@@ -174,6 +201,8 @@ class EngineRecord:
     run_dir: str | None = None
     log_path: str | None = None
     ca_file: str | None = None
+    interface: Literal["openai", "kserve"] = "openai"
+    metrics_port: int | None = None
 
     @property
     def process(self) -> ProcessIdentity | None:
@@ -198,6 +227,7 @@ class Capabilities:
         slots: Requests computed at the same time.
         adapters: Names of adapters in the order of their ids; requests to llama.cpp must always name each with a scale.
         protocol: ``llama.cpp`` speaks llama.cpp's dialect (timings, ``lora``), ``openai`` only what OpenAI documents.
+        kserve: How it is asked where it speaks KServe's protocol; None elsewhere.
     """
 
     tasks: frozenset[str]
@@ -206,6 +236,7 @@ class Capabilities:
     slots: int
     adapters: tuple[str, ...] = ()
     protocol: Literal["llama.cpp", "openai"] = "openai"
+    kserve: KserveModel | None = None
 
 
 @dataclass(frozen=True, slots=True)

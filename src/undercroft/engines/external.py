@@ -39,6 +39,8 @@ class External:
     """
 
     name = "external"
+    health_path = "/v1/models"
+    metrics_path = "/metrics"
 
     def __init__(self, settings: EngineSettings) -> None:
         self._allowed_hosts = settings.external_hosts
@@ -77,22 +79,40 @@ class External:
             run_dir=str(spec.run_dir),
             ca_file=None if spec.ca_file is None else str(spec.ca_file),
         )
+        record = self._described(record, spec)
         records.write(record, spec.run_dir)
+        return record
+
+    def _described(self, record: EngineRecord, spec: EngineSpec) -> EngineRecord:
+        """What else its record says."""
+        del spec
         return record
 
     def look(self, record: EngineRecord, *, timeout_seconds: float) -> Health:
         """See the contract. Any answer but 5xx shows that somebody is there; whether it serves, the warm-up shows."""
         try:
-            answer = wire.request(wire.endpoint_of(record), "GET", "/v1/models", timeout_seconds=timeout_seconds)
+            status = self._look(record, timeout_seconds=timeout_seconds).status
         except TimeoutError:
             return Health.SILENT
         except (OSError, http.client.HTTPException):
             return Health.DEAD
-        return Health.LOADING if answer.status >= 500 else Health.HEALTHY
+        return Health.LOADING if self._is_loading(record, status) else Health.HEALTHY
+
+    def _health_path(self, record: EngineRecord) -> str:
+        del record
+        return self.health_path
+
+    def _is_loading(self, record: EngineRecord, status: int) -> bool:
+        del record
+        return status >= 500
+
+    def _look(self, record: EngineRecord, *, timeout_seconds: float) -> wire.Answer:
+        path = self._health_path(record)
+        return wire.request(wire.endpoint_of(record), "GET", path, timeout_seconds=timeout_seconds)
 
     def capabilities(self, record: EngineRecord, spec: EngineSpec) -> Capabilities:
         """See the contract. What it serves is configured; its context is known where its list of models says so."""
-        listed = _ask(record, "GET", "/v1/models", None, timeout_seconds=30.0, may_be_missing=True).get("data")
+        listed = ask_server(record, "GET", "/v1/models", None, timeout_seconds=30.0, may_be_missing=True).get("data")
         entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         entry = next((entry for entry in entries if entry.get("id") == record.upstream_model), {})
         return Capabilities(
@@ -107,12 +127,12 @@ class External:
         """See the contract. One token, as it may cost money."""
         begun = time.monotonic()
         path, body = first_request(spec.task, record.upstream_model or spec.name, max_tokens=1)
-        _ask(record, "POST", path, body, timeout_seconds=timeout_seconds)
+        ask_server(record, "POST", path, body, timeout_seconds=timeout_seconds)
         return WarmUp(time.monotonic() - begun, None)
 
     def figures(self, record: EngineRecord) -> EngineFigures | None:
         """See the contract."""
-        return read_figures(record)
+        return read_figures(record, path=self.metrics_path)
 
     def memory(self, record: EngineRecord) -> EngineMemory | None:
         """Always None: it is another machine's matter."""
@@ -127,10 +147,10 @@ class External:
     def failure(self, record: EngineRecord) -> str | None:
         """See the contract. It asks once more, as there is no log to read."""
         try:
-            answer = wire.request(wire.endpoint_of(record), "GET", "/v1/models", timeout_seconds=_LOOK_SECONDS)
+            answer = self._look(record, timeout_seconds=_LOOK_SECONDS)
         except (OSError, http.client.HTTPException) as error:
             return _trouble(error, record)
-        return None if answer.status == 200 else _refusal(answer, record, "/v1/models")
+        return None if answer.status == 200 else _refusal(answer, record, self._health_path(record))
 
     def stop(self, record: EngineRecord, *, grace_seconds: float) -> None:
         """The server stays as it is; the folder here goes."""
@@ -227,7 +247,7 @@ def listed_context(entry: dict[str, Any]) -> int:
     return 0
 
 
-def _ask(
+def ask_server(
     record: EngineRecord,
     method: str,
     path: str,
@@ -236,6 +256,19 @@ def _ask(
     timeout_seconds: float,
     may_be_missing: bool = False,
 ) -> dict[str, Any]:
+    """One request to another's server, and the JSON object that it answers; empty for another kind of JSON.
+
+    Args:
+        record: Of the replica.
+        method: ``GET`` or ``POST``.
+        path: Beginning with ``/``.
+        body: Sent as JSON; None sends none.
+        timeout_seconds: For all of it.
+        may_be_missing: An answer that there is no such path is an empty object.
+
+    Raises:
+        UnavailableError: ``external-silent`` or ``external-error``.
+    """
     try:
         answer = wire.request(wire.endpoint_of(record), method, path, body, timeout_seconds=timeout_seconds)
     except (OSError, http.client.HTTPException) as error:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from undercroft.catalog.engines import EngineName, check_runs, engine_of
+from undercroft.catalog.engines import ATTACHED, EngineName, check_runs, engine_of
 from undercroft.core.clock import from_iso, to_iso, utc_now
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.core.ids import check_name
@@ -60,6 +60,7 @@ class DeploymentSettings(BaseModel):
     upstream_model: str | None = Field(None, description="What the external engine calls the model.")
     key_file: Path | None = Field(None, description="File with the external engine's key.")
     ca_file: Path | None = Field(None, description="Certificates that the external engine is trusted by, PEM.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="triton: port of its metrics; 0 is Triton's own, 8002.")
     adapters: dict[str, str] = Field({}, max_length=32, description="LoRAs: what each is called → registered adapter.")
 
 
@@ -190,9 +191,12 @@ def _engine_for(connection: Connection, model: str | None) -> EngineName:
 def _check_shape(name: str, engine: EngineName, model: str | None, settings: DeploymentSettings, replicas: int) -> None:
     if not 1 <= replicas <= 64:
         raise InvalidError("bad-replicas", f"deployment {name!r}: expected 1 to 64 replicas, got {replicas}")
-    if engine == "external":
+    if engine in ATTACHED:
         if model is not None or settings.url is None:
-            raise InvalidError("bad-deployment", f"external deployment {name!r} needs --url and takes no model")
+            raise InvalidError(
+                "bad-deployment",
+                f"deployment {name!r}: engine {engine!r} is a server that runs already: it needs --url, takes no model",
+            )
         check_url(settings.url, deployment=name)
         if settings.key_file is not None and not settings.key_file.is_file():
             raise InvalidError("no-key-file", f"deployment {name!r}: there is no file {settings.key_file}")

@@ -109,4 +109,5 @@ def _replica(view: ReplicaView) -> ReplicaEntry:
         upstream_model=record.upstream_model,
         adapters=capabilities.adapters,
         ca_file=record.ca_file,
+        kserve=capabilities.kserve,
     )

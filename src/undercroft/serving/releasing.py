@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from undercroft.catalog.engines import ATTACHED
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.engines.external import check_authorities, check_url
 from undercroft.registry.licences import LicenceGate
@@ -76,7 +77,7 @@ def check_servable(name: str, content: ReleaseContent) -> None:
         raise InvalidError(
             "name-taken", f"release of {name!r}: an adapter needs another name than its base, got {name!r}"
         )
-    if content.engine != "external":
+    if content.engine not in ATTACHED:
         return
     check_url(content.settings.url, deployment=name)
     file = content.settings.key_file

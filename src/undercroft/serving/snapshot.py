@@ -23,6 +23,8 @@ from typing import Any, Literal
 
 import orjson
 
+from undercroft.engines.contract import KserveModel
+
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
@@ -57,6 +59,7 @@ class ReplicaEntry:
         upstream_model: Name to put into the request's ``model``; None leaves it.
         ca_file: Certificates that it is trusted by, PEM; None is the system's.
         adapters: Names of adapters in the order of their ids.
+        kserve: How it is asked where it speaks KServe's protocol; None elsewhere.
     """
 
     id: str
@@ -68,6 +71,7 @@ class ReplicaEntry:
     upstream_model: str | None = None
     adapters: tuple[str, ...] = ()
     ca_file: str | None = None
+    kserve: KserveModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +208,15 @@ def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
 
 
 def _deployment(entry: dict[str, Any]) -> DeploymentEntry:
-    replicas = tuple(ReplicaEntry(**{**r, "adapters": tuple(r["adapters"])}) for r in entry["replicas"])
+    replicas = tuple(_replica(replica) for replica in entry["replicas"])
     lists = {name: tuple(entry.get(name, ())) for name in ("tasks", "adapters")}
     return DeploymentEntry(**{**entry, **lists, "replicas": replicas})
+
+
+def _replica(entry: dict[str, Any]) -> ReplicaEntry:
+    given = entry.get("kserve")
+    kserve = KserveModel(**{**given, **{n: tuple(given[n]) for n in ("texts", "labels")}}) if given else None
+    return ReplicaEntry(**{**entry, "adapters": tuple(entry["adapters"]), "kserve": kserve})
 
 
 def _name(entry: dict[str, Any]) -> NameEntry:

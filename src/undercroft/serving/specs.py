@@ -28,7 +28,7 @@ _ENCODER_SLOTS = 64
 # What a process of vLLM's may take beside weights and cache: several times what was seen with a model of no size.
 _VLLM_SPARE_BYTES = 4 * 1024**3
 # What was not there when replicas that still run were started does not make them others.
-_LATER = frozenset({"environment", "dtype", "gpus", "gpu_memory_ratio", "cache_bytes", "ca_file"})
+_LATER = frozenset({"environment", "dtype", "gpus", "gpu_memory_ratio", "cache_bytes", "ca_file", "metrics_port"})
 _LATER_FIELDS = [field for field in fields(EngineSpec) if field.name in _LATER]
 
 
@@ -68,7 +68,10 @@ def template_for(
     """
     own = deployment.settings
     context_tokens = _context_tokens(deployment, model, settings.context_tokens)
-    slots = own.slots or (_ENCODER_SLOTS if deployment.engine == "onnxruntime" else settings.slots)
+    is_batched = deployment.engine == "onnxruntime" or (
+        deployment.engine == "triton" and own.task not in (None, Task.GENERATE)
+    )
+    slots = own.slots or (_ENCODER_SLOTS if is_batched else settings.slots)
     spec = EngineSpec(
         replica_id="",
         name=deployment.name,
@@ -88,6 +91,7 @@ def template_for(
         upstream_model=own.upstream_model,
         key_file=own.key_file,
         ca_file=own.ca_file,
+        metrics_port=own.metrics_port,
         adapters=tuple(adapter.loaded for adapter in adapters),
     )
     if model is not None and spec.memory_limit_bytes is None and own.gpu_layers <= 0 and deployment.engine != "vllm":

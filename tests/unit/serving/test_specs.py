@@ -127,7 +127,7 @@ def test_vllm_is_placed_by_its_plan() -> None:
 def test_digest_is_that_of_earlier_versions() -> None:
     """A llama.cpp replica that an earlier version started is not replaced for fields that came later."""
     content = asdict(template().spec)
-    later = {"environment", "dtype", "gpus", "gpu_memory_ratio", "cache_bytes", "ca_file"}
+    later = {"environment", "dtype", "gpus", "gpu_memory_ratio", "cache_bytes", "ca_file", "metrics_port"}
     for name in ("replica_id", "run_dir", "log_path", "digest", *later):
         del content[name]
     content["model_digest"] = model().digest

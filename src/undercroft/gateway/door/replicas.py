@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from undercroft.engines.kserve import path_of
 from undercroft.gateway.door import balance
 from undercroft.gateway.door.pool import Pool, target_of
 from undercroft.gateway.door.upstream import UpstreamConnection
@@ -28,6 +29,7 @@ class Call:
         payload: The body for a given replica.
         check: Raises `DoorError` where the deployment, now that it is loaded, cannot do it after all.
         content_field: The client's field that holds what may be too long for the model.
+        translate: Makes OpenAI's answer of the whole one that a given replica gave; it raises `DoorError`.
     """
 
     route: str
@@ -35,6 +37,7 @@ class Call:
     payload: Callable[[ReplicaEntry], bytes]
     check: Callable[[], None]
     content_field: str
+    translate: Callable[[ReplicaEntry, bytes], bytes] = lambda entry, body: body
 
 
 class Replica:
@@ -57,8 +60,9 @@ class Replica:
         if head is None:
             key = f"authorization: Bearer {self.entry.key}\r\n" if self.entry.key else ""
             target = self.pool.target
+            path = route if self.entry.kserve is None else path_of(self.entry.kserve.name, "infer")
             head = self.heads[route] = (
-                f"POST {target.prefix}{route} HTTP/1.1\r\nhost: {target.host_header}\r\n{key}"
+                f"POST {target.prefix}{path} HTTP/1.1\r\nhost: {target.host_header}\r\n{key}"
                 "accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n"
             ).encode()
         return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (

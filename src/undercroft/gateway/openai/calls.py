@@ -233,6 +233,7 @@ async def ask(
             raise engine_errors.from_answer(connection.status, connection.headers, body, call.content_field)
         if not body.lstrip().startswith(b"{"):
             raise DoorError(502, "engine-error", "the engine answered with something that is not JSON", source="engine")
+        body = call.translate(lease.replica.entry, body)
         trace.prompt_tokens, trace.completion_tokens = token_counts(body) or (None, None)
         return body, lease.replica.entry
     finally:

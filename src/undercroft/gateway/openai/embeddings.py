@@ -9,12 +9,12 @@ import orjson
 
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
-from undercroft.gateway.door.replicas import Call, Deployment
+from undercroft.gateway.door.replicas import Deployment
 from undercroft.gateway.errors import invalid
 from undercroft.gateway.openai.answers import renamed
-from undercroft.gateway.openai.calls import answer_by_release, ask, check_task, quarantine_body
+from undercroft.gateway.openai.calls import answer_by_release
+from undercroft.gateway.openai.encoders import ask_rows
 from undercroft.gateway.openai.fields import EMBEDDINGS, read
-from undercroft.gateway.openai.payload import payload_for
 from undercroft.serving.snapshot import ReleaseEntry
 
 _FLOAT_BYTES = 4
@@ -25,15 +25,9 @@ async def embeddings(dispatcher: Dispatcher, exchange: Exchange) -> None:
     data = read(EMBEDDINGS, exchange.body)
 
     async def ask_release(deployment: Deployment, _release: ReleaseEntry | None) -> bytes:
-        call = Call(
-            exchange.path,
-            quarantine_body(exchange, exchange.body),
-            payload_for(EMBEDDINGS, data, exchange.body),
-            lambda: check_task(deployment.entry, "embeddings"),
-            "input",
+        return await ask_rows(
+            dispatcher, exchange, deployment, EMBEDDINGS, data, exchange.body, route=exchange.path, task="embeddings"
         )
-        body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
-        return body
 
     body = await answer_by_release(dispatcher, exchange, data, "embeddings", ask_release)
     wanted = data.get("dimensions")

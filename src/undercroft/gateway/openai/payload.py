@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from undercroft.gateway.errors import DoorError, invalid
+from undercroft.gateway.openai import kserve
 from undercroft.gateway.openai.fields import MESSAGE, forwarded
 from undercroft.gateway.openai.kinds import Record
 from undercroft.serving.snapshot import ReplicaEntry
@@ -33,6 +34,8 @@ def payload_for(
     common = _common(table, data)
 
     def payload(entry: ReplicaEntry) -> bytes:
+        if entry.kserve is not None:
+            return kserve.request_body(data, entry.kserve)
         if adapter is not None and adapter not in entry.adapters:
             raise _not_loaded(adapter)
         is_llama_cpp = entry.protocol == "llama.cpp"

@@ -8,11 +8,11 @@ import orjson
 
 from undercroft.gateway.door.dispatch import Dispatcher
 from undercroft.gateway.door.exchange import Exchange
-from undercroft.gateway.door.replicas import Call, Deployment
+from undercroft.gateway.door.replicas import Deployment
 from undercroft.gateway.errors import DoorError
-from undercroft.gateway.openai.calls import answer_by_release, ask, check_task, quarantine_body
+from undercroft.gateway.openai.calls import answer_by_release
+from undercroft.gateway.openai.encoders import ask_rows
 from undercroft.gateway.openai.fields import RERANK, read
-from undercroft.gateway.openai.payload import payload_for
 from undercroft.serving.snapshot import ReleaseEntry
 
 _ENGINE_ROUTE = "/v1/rerank"
@@ -27,15 +27,9 @@ async def rerank(dispatcher: Dispatcher, exchange: Exchange) -> None:
         plain["truncate"] = True
 
     async def ask_release(deployment: Deployment, _release: ReleaseEntry | None) -> bytes:
-        call = Call(
-            _ENGINE_ROUTE,
-            quarantine_body(exchange, exchange.body),
-            payload_for(RERANK, plain, orjson.dumps(plain)),
-            lambda: check_task(deployment.entry, "rerank"),
-            "documents",
+        return await ask_rows(
+            dispatcher, exchange, deployment, RERANK, plain, orjson.dumps(plain), route=_ENGINE_ROUTE, task="rerank"
         )
-        body, _ = await ask(dispatcher, exchange, deployment, call, exchange.trace)
-        return body
 
     body = await answer_by_release(dispatcher, exchange, data, "rerank", ask_release)
     results = ranked(orjson.loads(body), texts, data.get("top_n"), has_documents=bool(data.get("return_documents")))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from undercroft.catalog.engines import EngineName
+from undercroft.catalog.engines import ATTACHED, EngineName
 from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form
 from undercroft.core.ids import NAME_PATTERN
@@ -101,14 +101,14 @@ class ReleaseContent(BaseModel):
             raise ValueError(f"adapters: the engine {self.engine} serves none, {ADAPTER_ENGINE} does")
         if self.adapters and self.settings.task not in (None, "generate"):
             raise ValueError(f"adapters: expected the task generate, got {self.settings.task}")
-        if self.engine == "external":
+        if self.engine in ATTACHED:
             if self.model is not None or self.settings.url is None:
-                raise ValueError("an external engine needs settings.url and takes no model")
+                raise ValueError("an engine that is attached needs settings.url and takes no model")
         elif self.model is None:
             raise ValueError("model: is missing")
         elif any((self.settings.url, self.settings.upstream_model, self.settings.key_file, self.settings.ca_file)):
             raise ValueError(
-                f"settings: url, upstream_model, key_file and ca_file belong to an external engine, {self.engine} has "
+                f"settings: url, upstream_model, key_file and ca_file belong to an attached engine, {self.engine} has "
                 "none"
             )
         if self.settings.dtype is not None and self.engine != "vllm":

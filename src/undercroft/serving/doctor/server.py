@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from undercroft.catalog.engines import ATTACHED
 from undercroft.core.home import Home
 from undercroft.serving.doctor.findings import Check, Verdict, fail, fine, warn
 from undercroft.serving.doctor.scene import Scene
@@ -88,7 +89,7 @@ def judge_deployments(deployments: Sequence[Mapping[str, Any]], home: Home) -> l
         if deployment["state"] == "failed":
             verdicts.append(fail(f"{name} failed: {deployment['note']}", f"tail {home.logs}/engine-{name}.log"))
         for replica in deployment["replicas"]:
-            if replica["is_sealed"] is False and deployment["engine"] != "external":
+            if replica["is_sealed"] is False and deployment["engine"] not in ATTACHED:
                 note = str(replica["seal_note"]).replace("not sealed", "NOT SEALED", 1)
                 why = "An engine with a hole in it could send prompts somewhere."
                 verdicts.append(warn(f"{name}: {note}", "undercroft doctor --all, line 'sealing'", why=why))
