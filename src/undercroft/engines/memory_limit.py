@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 GIB = 1024**3
-KV_BYTES_PER_VALUE = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+KV_BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 
 
 def default_memory_limit(
@@ -29,7 +29,7 @@ def default_memory_limit(
         layers: Blocks that keep a cache; None where the file does not say.
         kv_heads: Key/value heads; None where the file does not say.
         head_dim: Width of one head; None where the file does not say.
-        cache_type: ``f16``, ``q8_0`` or ``q4_0``.
+        cache_type: ``f32``, ``f16``, ``q8_0`` or ``q4_0``.
 
     Returns:
         Bytes. Where the shape is not known, three times the file and 2 GiB.

@@ -22,8 +22,8 @@ from undercroft.optimize.prepared import PreparedStep
 from undercroft.optimize.sources import PublishedSource
 from undercroft.optimize.steps import Progress, Workspace
 
-_EXPORTER, _RUNNER = "onnx", "onnxruntime"
-_TOLD_PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxscript", "onnxruntime")
+EXPORTER, RUNNER = "onnx", "onnxruntime"
+_TOLD_PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxscript", "onnxruntime", "onnxruntime-genai")
 _BESIDE_BYTES = 1024**3  # torch with its exporter, and what it computes
 _FILE_BYTES = 2 * 1024**3
 _TASKS = ("embed", "rerank", "classify")
@@ -84,10 +84,11 @@ class Int8Step:
         work.findings.write_text(json.dumps(told), encoding="utf-8")
 
 
-def prepare_to_onnx(source: PublishedSource, home: Home, engines: EngineSettings) -> PreparedStep:
-    """Looks whether a model can be converted to ONNX, and what that takes.
+def prepare_to_onnx(kept: str | None, source: PublishedSource, home: Home, engines: EngineSettings) -> PreparedStep:
+    """Looks whether an encoder can be converted to ONNX, and what that takes.
 
     Args:
+        kept: What the weights are to be kept in; None is F32.
         source: The model, in safetensors.
         home: Where environments lie.
         engines: Whether the engine that the result is tried in has to be sealed.
@@ -97,7 +98,13 @@ def prepare_to_onnx(source: PublishedSource, home: Home, engines: EngineSettings
         UnavailableError: ``no-environment``.
     """
     encoder = _encoder_of(source)
-    exporter, runner = needed(home, find(_EXPORTER)), needed(home, find(_RUNNER))
+    if kept not in (None, "f32"):
+        raise InvalidError(
+            "wrong-type",
+            f"model {source.model.name!r} is an encoder, which becomes ONNX in f32: expected no --type {kept}",
+            hint=f"undercroft optimize convert {source.model.name} --to onnx, then quantize what it makes --to int8",
+        )
+    exporter, runner = needed(home, find(EXPORTER)), needed(home, find(RUNNER))
     weights = 4 * (source.model.facts.parameters or 0)
     check_size(source, weights)
     others = sum(file.size_bytes for file in source.model.files if not file.path.endswith(".safetensors"))
@@ -106,7 +113,7 @@ def prepare_to_onnx(source: PublishedSource, home: Home, engines: EngineSettings
         step=ToOnnxStep(source, encoder, exporter, runner, engines),
         # While it is exported the weights are there twice: as torch's, and as the graph's that is being written.
         forecast=Forecast(weights + others, weights + others, 3 * weights + _BESIDE_BYTES),
-        told={"settings": {"to": "onnx", "type": "f32"}, "environments": _told(exporter, runner)},
+        told={"settings": {"to": "onnx", "type": "f32"}, "environments": told_of(exporter, runner)},
     )
 
 
@@ -129,7 +136,7 @@ def prepare_int8(source: PublishedSource, home: Home, engines: EngineSettings) -
             f"model {source.model.name!r} is in 8 bits already",
             hint=f"undercroft model show {source.model.name}",
         )
-    runner = needed(home, find(_RUNNER))
+    runner = needed(home, find(RUNNER))
     size = source.model.size_bytes
     check_size(source, size)
     return PreparedStep(
@@ -139,7 +146,7 @@ def prepare_int8(source: PublishedSource, home: Home, engines: EngineSettings) -
         forecast=Forecast(size, 2 * size, 3 * size + _BESIDE_BYTES // 2),
         told={
             "settings": {"scheme": INT8.name, "operators": ["MatMul"], "is_per_channel": True, "is_dynamic": True},
-            "environments": _told(runner),
+            "environments": told_of(runner),
         },
     )
 
@@ -187,7 +194,7 @@ def _clean(order: Order) -> None:
     shutil.rmtree(order.folder)
 
 
-def _told(*environments: Environment) -> dict[str, Any]:
+def told_of(*environments: Environment) -> dict[str, Any]:
     """Versions of what works in each environment, and the digest of what it was made of."""
     told = {}
     for environment in environments:

@@ -17,6 +17,7 @@ from undercroft.optimize.edge_step import prepare_edge
 from undercroft.optimize.finetune_step import prepare_finetune
 from undercroft.optimize.judging import prepare_evaluation
 from undercroft.optimize.onnx.schemes import OnnxScheme
+from undercroft.optimize.onnx_decoder_step import prepare_to_decoder
 from undercroft.optimize.onnx_steps import prepare_int8, prepare_to_onnx
 from undercroft.optimize.prepared import Prepared, PreparedStep
 from undercroft.optimize.prune_step import prepare_prune, shape_left
@@ -50,7 +51,10 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
             made_for = prepare_edge(first.to, "int8" if first.type == "int8" else "f32", published, home)
             return Prepared(recipe, (published,), (made_for,))
         if first.to == "onnx":
-            return Prepared(recipe, (published,), (prepare_to_onnx(published, home, engines),))
+            if published.model.facts.task == "generate":
+                made_to_generate = prepare_to_decoder(first.type, published, home, engines)
+                return Prepared(recipe, (published,), (made_to_generate,))
+            return Prepared(recipe, (published,), (prepare_to_onnx(first.type, published, home, engines),))
         return Prepared(recipe, (published,), (prepare_convert(first, published, home, engines),))
     if (smaller := recipe.steps[0].quantize) is not None:
         scheme = find_scheme(smaller.scheme)

@@ -31,7 +31,7 @@ _NOT_WEIGHTS = re.compile(r"mmproj|imatrix", re.IGNORECASE)
 _CONFIG = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template|"
     r"preprocessor_config|modules|sentence_bert_config|config_sentence_transformers|quantize_config|quant_config|"
-    r"ort_config|edge|model\.safetensors\.index)\.json|\d_[A-Z][A-Za-z]*/config\.json"
+    r"ort_config|genai_config|edge|model\.safetensors\.index)\.json|\d_[A-Z][A-Za-z]*/config\.json"
 )
 _TOKENIZER = re.compile(
     r"(tokenizer|spiece|sentencepiece(\.bpe)?)\.(model|spm)|(vocab|merges)\.txt|chat_template\.jinja"

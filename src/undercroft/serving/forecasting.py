@@ -23,6 +23,7 @@ from undercroft.hardware.machine import Machine
 from undercroft.planning.calibration import Quantity
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.memory import forecast_memory
+from undercroft.planning.memory_onnx import VALUE_BYTES
 from undercroft.planning.memory_vllm import LINEAR_BITS
 from undercroft.planning.speed import decode_forecast, forecast_speed, kind_of
 from undercroft.planning.targets import Target
@@ -226,17 +227,23 @@ def workload_of(template: Template, *, has_gpu_engine: bool, stored: str) -> Wor
             more.
     """
     spec = template.spec
-    is_vllm = template.engine == "vllm"
+    is_vllm, is_onnx = template.engine == "vllm", template.engine == "onnxruntime"
+    is_batched = is_onnx and spec.task is not Task.GENERATE
     return Workload(
         engine=template.engine,
-        quantization=_vllm_type(stored, spec.dtype) if is_vllm else "",
+        quantization=_vllm_type(stored, spec.dtype) if is_vllm else _onnx_type(stored) if is_onnx else "",
         context_tokens=spec.context_tokens,
-        slots=inputs_at_once(spec) if template.engine == "onnxruntime" else spec.slots,
+        slots=inputs_at_once(spec) if is_batched else spec.slots,
         cache_type=spec.cache_type,
         gpu_layers=-1 if is_vllm else spec.gpu_layers if has_gpu_engine else 0,
         is_embedding=spec.task is not Task.GENERATE,
         adapters_bytes=sum(adapter.path.stat().st_size for adapter in spec.adapters if adapter.path.exists()),
     )
+
+
+def _onnx_type(stored: str) -> str:
+    name = stored.upper()
+    return name if name in VALUE_BYTES else ""
 
 
 def _vllm_type(stored: str, dtype: str) -> str:

@@ -68,14 +68,13 @@ def template_for(
     """
     own = deployment.settings
     context_tokens = _context_tokens(deployment, model, settings.context_tokens)
-    is_batched = deployment.engine == "onnxruntime" or (
-        deployment.engine == "triton" and own.task not in (None, Task.GENERATE)
-    )
+    task = Task(own.task or (model.facts.task if model else None) or Task.GENERATE)
+    is_batched = deployment.engine in ("onnxruntime", "triton") and task is not Task.GENERATE
     slots = own.slots or (_ENCODER_SLOTS if is_batched else settings.slots)
     spec = EngineSpec(
         replica_id="",
         name=deployment.name,
-        task=own.task or (Task(model.facts.task) if model and model.facts.task else Task.GENERATE),
+        task=task,
         run_dir=Path(),
         log_path=Path(),
         model_path=model_path,
@@ -96,7 +95,8 @@ def template_for(
     )
     if model is not None and spec.memory_limit_bytes is None and own.gpu_layers <= 0 and deployment.engine != "vllm":
         sizes = sum(adapter.model.size_bytes for adapter in adapters)
-        spec = replace(spec, memory_limit_bytes=_memory_limit(model, spec, sizes))
+        limit = _memory_limit(model, spec, sizes, is_single_precision=deployment.engine == "onnxruntime")
+        spec = replace(spec, memory_limit_bytes=limit)
     return _described(spec, model, deployment.engine)
 
 
@@ -170,7 +170,7 @@ def _context_tokens(deployment: Deployment, model: Model | None, usual: int) -> 
     return min(own or usual, usual)
 
 
-def _memory_limit(model: Model, spec: EngineSpec, adapters_bytes: int) -> int:
+def _memory_limit(model: Model, spec: EngineSpec, adapters_bytes: int, *, is_single_precision: bool) -> int:
     facts = model.facts
     return default_memory_limit(
         model_bytes=model.size_bytes + adapters_bytes,
@@ -179,7 +179,7 @@ def _memory_limit(model: Model, spec: EngineSpec, adapters_bytes: int) -> int:
         layers=facts.layers,
         kv_heads=facts.kv_heads,
         head_dim=facts.head_dim,
-        cache_type=spec.cache_type,
+        cache_type="f32" if is_single_precision else spec.cache_type,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import raw_safetensors
 from tests.support.raw_onnx import model, tensor
 from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.core.home import Home
@@ -41,6 +42,20 @@ def add(database: Database, home: Home, tmp_path: Path) -> Any:
     return added
 
 
+@pytest.fixture
+def publish(database: Database, home: Home, tmp_path: Path) -> Any:
+    """Registers a published model with a configuration."""
+
+    def published(config: dict[str, Any]) -> models.Model:
+        folder = tmp_path / "published"
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(raw_safetensors.build(raw_safetensors.sound_header()))
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        return models.add_local(database, home, folder, name="encoder", actor="cli:anna")
+
+    return published
+
+
 def test_int8_is_kept_as_it_was_asked_for() -> None:
     """A recipe that was written down is the same when it is read again."""
     asked = recipe(quantize={"scheme": "int8"})
@@ -56,10 +71,35 @@ def test_int8_takes_no_other_settings(more: dict[str, Any]) -> None:
         recipe(quantize={"scheme": "int8", **more})
 
 
-def test_onnx_is_kept_in_f32() -> None:
-    """Weights of another type are asked for by quantizing what it makes, which the error says."""
-    with pytest.raises(InvalidError, match="expected f32 for onnx, got q8_0; for 8 bits quantize"):
-        recipe(convert={"to": "onnx", "type": "q8_0"})
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [("q8_0", "expected f32 or int8 or int4 for onnx, got q8_0"), ("f16", "got f16; in F16 it does not run on proc")],
+)
+def test_onnx_has_its_types(kept: str, told: str) -> None:
+    """Weights of another type are refused with those that there are."""
+    with pytest.raises(InvalidError, match=told):
+        recipe(convert={"to": "onnx", "type": kept})
+
+
+@pytest.mark.parametrize("kept", ["int8", "int4"])
+def test_an_encoder_becomes_onnx_in_f32(publish: Any, database: Database, home: Home, kept: str) -> None:
+    """It is rounded by a step of its own, which the error names."""
+    publish(BERT)
+    with pytest.raises(InvalidError) as caught:
+        asking.look_at(home, database, recipe(convert={"to": "onnx", "type": kept}))
+    assert caught.value.code == "wrong-type"
+    assert "--to int8" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("kept", [None, "int4"])
+def test_a_model_that_generates_needs_both_environments(
+    publish: Any, database: Database, home: Home, kept: str | None
+) -> None:
+    """Nothing is begun where builder and engine are not installed."""
+    publish({"architectures": ["LlamaForCausalLM"], "model_type": "llama"})
+    with pytest.raises(UnavailableError) as caught:
+        asking.look_at(home, database, recipe(convert={"to": "onnx", "type": kept}))
+    assert caught.value.hint == "undercroft engine install onnx"
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_a_published_model_is_compressed_by_the_only_step(tmp_path: Path) -> Non
     ("form", "kept", "told"),
     [
         ("gguf", "int8", "expected f32 or f16 or bf16 or q8_0 for gguf, got int8"),
-        ("onnx", "int8", "expected f32 for onnx, got int8; for 8 bits quantize"),
+        ("onnx", "bf16", "expected f32 or int8 or int4 for onnx, got bf16"),
         ("litert", "f16", "expected f32 or int8 for litert, got f16"),
         ("executorch", "q8_0", "expected f32 or int8 for executorch, got q8_0"),
     ],
@@ -260,7 +260,7 @@ RIGHTSIZED = "rightsize: {max_quality_loss_percent: 1, "
         (
             "convert: {to: gguf, type: fp16}",
             "",
-            "convert.type: expected 'f32', 'f16', 'bf16', 'q8_0' or 'int8' (nearest is 'f16')",
+            "convert.type: expected 'f32', 'f16', 'bf16', 'q8_0', 'int8' or 'int4' (nearest is 'f16')",
         ),
         ("prune: {texts: texts.txt, depht: 1}", "", "prune.depht: there is no such field; nearest is 'depth'"),
         ("prune: {texts: texts.txt, width: {fnn: 1}}", "", "prune.width.fnn: there is no such field; nearest is 'ffn'"),

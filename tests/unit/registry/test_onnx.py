@@ -68,3 +68,27 @@ def test_refused(tmp_path: Path, case: str) -> None:
         read_onnx(path, path.name)
     assert words in caught.value.message
     assert caught.value.message.isprintable()
+
+
+def packed(bits: int, inputs: int = 8) -> bytes:
+    """A model of one matrix of 8 by 6 weights, packed, with two scales."""
+    said = (("K", inputs), ("N", 6), ("bits", bits))
+    attributes = [message(5, message(1, name.encode()), number(3, value)) for name, value in said]
+    names = [message(1, name) for name in (b"x", b"w", b"scales")]
+    node = message(1, *names, message(2, b"y"), message(4, b"MatMulNBits"), *attributes)
+    matrix = tensor("w", [6, 1, bits]).replace(b"\x10\x01", b"\x10\x02", 1)
+    return model(matrix, tensor("scales", [2]), tensor("table", [5, 4]), nodes=[node])
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(4, "INT4"), (8, "INT8")])
+def test_weights_that_share_a_byte_are_counted_each(tmp_path: Path, bits: int, kind: str) -> None:
+    """Only the operator knows how many there are; scales are none."""
+    (tmp_path / "model.onnx").write_bytes(packed(bits))
+    found = read_onnx(tmp_path / "model.onnx", "model.onnx")
+    assert (found.parameters, dict(found.stored)) == (48 + 20, {kind: 48, "F32": 20})
+
+
+def test_a_claim_of_weights_is_bounded_by_their_bytes(tmp_path: Path) -> None:
+    """A file cannot say that it has more than it holds."""
+    (tmp_path / "model.onnx").write_bytes(packed(4, inputs=2**60))
+    assert read_onnx(tmp_path / "model.onnx", "model.onnx").stored["INT4"] == 48

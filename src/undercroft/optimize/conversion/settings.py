@@ -12,7 +12,7 @@ from undercroft.optimize.recipe_fields import Part
 # What weights can be kept in, by format.
 TYPES_OF: Mapping[str, tuple[str, ...]] = {
     "gguf": ("f32", "f16", "bf16", "q8_0"),
-    "onnx": ("f32",),
+    "onnx": ("f32", "int8", "int4"),
     "executorch": ("f32", "int8"),
     "litert": ("f32", "int8"),
 }
@@ -22,15 +22,15 @@ class Convert(Part):
     """From the form in which a model is published to one that an engine here, or a device, runs."""
 
     to: Literal["gguf", "onnx", "executorch", "litert"] = Field(
-        description="The format: for llama.cpp; of an encoder also for onnxruntime, and for devices."
+        description="The format: for llama.cpp, for onnxruntime; of an encoder also for devices."
     )
-    type: Literal["f32", "f16", "bf16", "q8_0", "int8"] | None = Field(
+    type: Literal["f32", "f16", "bf16", "q8_0", "int8", "int4"] | None = Field(
         None, description="What the weights are kept in; GGUF: BF16 where they are published so, else F16. Others: F32."
     )
 
     @model_validator(mode="after")
     def _has_a_type_of_its_format(self) -> Self:
         if self.type is not None and self.type not in TYPES_OF[self.to]:
-            more = "; for 8 bits quantize what it makes to INT8" if self.to == "onnx" else ""
+            more = "; in F16 it does not run on processors" if (self.to, self.type) == ("onnx", "f16") else ""
             raise ValueError(f"type: expected {' or '.join(TYPES_OF[self.to])} for {self.to}, got {self.type}{more}")
         return self

@@ -20,7 +20,8 @@ _EXTERNAL = 1
 # Field numbers of the messages.
 _MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTIONS = 1, 7, 8, 25
 _GRAPH_NODE, _GRAPH_NAME, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 2, 5, 15
-_NODE_ATTRIBUTE, _NODE_DOMAIN = 5, 7
+_NODE_INPUT, _NODE_KIND, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 4, 5, 7
+_ATTRIBUTE_NAME, _ATTRIBUTE_NUMBER = 1, 3
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 13, 14
@@ -31,6 +32,8 @@ _FUNCTION_NODE = 7
 _ELEMENTS_LIMIT = 2**63 - 1
 # `TensorProto.DataType` of what weights are kept in; others are shapes and positions.
 TENSOR_KINDS = {1: "F32", 2: "INT8", 3: "INT8", 10: "F16", 11: "F64", 16: "BF16", 21: "INT4", 22: "INT4"}
+# Weights of less than a byte lie in bytes, and only the operator that reads them knows.
+_PACKED_KIND, _PACKED = "MatMulNBits", {4: "INT4", 8: "INT8"}
 BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "INT8": 8, "INT4": 4}
 
 
@@ -45,6 +48,9 @@ class OnnxModel:
         parameters: Elements of all initializers; count.
         external: Files beside it that hold weights: name → bytes that must be there.
         stored: Elements of these that are weights, by how they are stored: ``F32``, ``INT8``; count.
+        sizes: Name of an initializer → how it is stored, and its elements.
+        packed: Name of a matrix whose weights lie several in a byte → how they are stored, and their count.
+        beside: Names of scales and zero points of these.
     """
 
     ir_version: int = 0
@@ -53,6 +59,9 @@ class OnnxModel:
     parameters: int = 0
     external: dict[str, int] = field(default_factory=dict)
     stored: Counter[str] = field(default_factory=Counter)
+    sizes: dict[str, tuple[str, int]] = field(default_factory=dict)
+    packed: dict[str, tuple[str, int]] = field(default_factory=dict)
+    beside: set[str] = field(default_factory=set)
 
 
 def read_onnx(path: Path, name: str) -> OnnxModel:
@@ -93,7 +102,24 @@ def read_onnx(path: Path, name: str) -> OnnxModel:
             message.fail("it has no graph")
         if not found.opsets:
             message.fail("it names no operator set")
+        _count_packed(found)
         return found
+
+
+def _count_packed(found: OnnxModel) -> None:
+    """Counts weights of packed matrices, and no scale, where bytes were counted."""
+    for name in (found.packed.keys() | found.beside) & found.sizes.keys():
+        kind, elements = found.sizes[name]
+        found.parameters -= elements
+        if kind:
+            found.stored[kind] -= elements
+    for name, (kind, elements) in found.packed.items():
+        if name in found.sizes:
+            # What a file claims of them is no more than fits into its bytes.
+            weights = min(elements, found.sizes[name][1] * 8 // BITS[kind])
+            found.parameters += weights
+            found.stored[kind] += weights
+    found.parameters, found.stored = max(0, found.parameters), +found.stored
 
 
 def _graph(message: ProtobufFile, graph: Field, found: OnnxModel, depth: int) -> None:
@@ -119,18 +145,40 @@ def _nodes(message: ProtobufFile, owner: Field, found: OnnxModel, number: int, d
 
 
 def _node(message: ProtobufFile, node: Field, found: OnnxModel, depth: int) -> None:
-    for attribute in message.fields(node.begin, node.end):
-        if attribute.number != _NODE_ATTRIBUTE or attribute.wire != 2:
+    kind, inputs, numbers = "", [], {}
+    for part in message.fields(node.begin, node.end):
+        if part.wire != 2:
             continue
-        for part in message.fields(attribute.begin, attribute.end):
-            if part.wire != 2:
-                continue
-            if part.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-                _tensor(message, part, found)
-            elif part.number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                _graph(message, part, found, depth + 1)
-            elif part.number in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
-                _sparse(message, part, found)
+        if part.number == _NODE_KIND:
+            kind = message.text(part, _TEXT_LIMIT_BYTES)
+        elif part.number == _NODE_INPUT:
+            inputs.append(message.text(part, _TEXT_LIMIT_BYTES))
+        elif part.number == _NODE_ATTRIBUTE:
+            name, number = _attribute(message, part, found, depth)
+            numbers[name] = number
+    packed = _PACKED.get(numbers.get("bits", 0)) if kind == _PACKED_KIND else None
+    if packed is not None and len(inputs) > 1:
+        found.packed[inputs[1]] = (packed, numbers.get("K", 0) * numbers.get("N", 0))
+        found.beside |= set(inputs[2:])
+
+
+def _attribute(message: ProtobufFile, attribute: Field, found: OnnxModel, depth: int) -> tuple[str, int]:
+    """Looks into an attribute; its name, and its number where it is one."""
+    name, number = "", 0
+    for part in message.fields(attribute.begin, attribute.end):
+        if part.number == _ATTRIBUTE_NUMBER and part.wire == 0:
+            number = part.value
+        if part.wire != 2:
+            continue
+        if part.number == _ATTRIBUTE_NAME:
+            name = message.text(part, _TEXT_LIMIT_BYTES)
+        elif part.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+            _tensor(message, part, found)
+        elif part.number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+            _graph(message, part, found, depth + 1)
+        elif part.number in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
+            _sparse(message, part, found)
+    return name, number
 
 
 def _sparse(message: ProtobufFile, sparse: Field, found: OnnxModel) -> None:
@@ -141,7 +189,7 @@ def _sparse(message: ProtobufFile, sparse: Field, found: OnnxModel) -> None:
 
 def _tensor(message: ProtobufFile, tensor: Field, found: OnnxModel) -> int:
     """Checks where a tensor's bytes lie; its elements."""
-    elements, is_external, entries, kind = 1, False, {}, ""
+    elements, is_external, entries, kind, name = 1, False, {}, "", ""
     for part in message.fields(tensor.begin, tensor.end):
         if part.number == _TENSOR_DIMS:
             for size in _numbers(message, part):
@@ -150,6 +198,8 @@ def _tensor(message: ProtobufFile, tensor: Field, found: OnnxModel) -> int:
                     message.fail("a tensor has a shape whose product does not fit")
         elif part.number == _TENSOR_TYPE and part.wire == 0:
             kind = TENSOR_KINDS.get(part.value, "")
+        elif part.number == _TENSOR_NAME and part.wire == 2:
+            name = message.text(part, _TEXT_LIMIT_BYTES)
         elif part.number == _TENSOR_LOCATION and part.wire == 0:
             is_external = part.value == _EXTERNAL
         elif part.number == _TENSOR_EXTERNAL and part.wire == 2:
@@ -163,6 +213,8 @@ def _tensor(message: ProtobufFile, tensor: Field, found: OnnxModel) -> int:
         _external(message, entries, found)
     if kind:
         found.stored[kind] += elements
+    if name:
+        found.sizes[name] = (kind, elements)
     return elements
 
 
