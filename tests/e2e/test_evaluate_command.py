@@ -73,3 +73,14 @@ def test_a_damaged_model_is_worse_and_gets_a_card_that_says_so(tmp_path: Path, t
     assert card == json.loads((folder / "card.json").read_text(encoding="utf-8"))
     for name in ("card.json", "card.md", "card.html"):
         assert "clicked buy twice" not in (folder / name).read_text(encoding="utf-8")
+
+
+def test_suites_want_their_folder_and_their_environment(tmp_path: Path) -> None:
+    """What is missing is said at once, with the command that brings it."""
+    cellar = Cellar(tmp_path)
+    alone = cellar.run("optimize", "evaluate", str(STARTER), "--suite", "arc_easy", expected=2)
+    assert "--suite NAME and --suite-data DIR together" in " ".join(alone.stderr.split())
+    (tmp_path / "suites").mkdir()
+    command = ("optimize", "evaluate", str(STARTER), "--suite", "arc_easy", "--suite-data", str(tmp_path / "suites"))
+    absent = cellar.run(*command, expected=6)
+    assert "undercroft engine install lm-eval" in absent.stderr

@@ -16,7 +16,9 @@ from rich.progress import Progress as Bars
 
 from undercroft.cli.opening import open_database, open_home, settings_of
 from undercroft.cli.output import AsJson, harmless, print_json, print_table, print_wrapped
-from undercroft.core.errors import RefusedError
+from undercroft.core.errors import InvalidError, RefusedError
+from undercroft.environments.installed import needed
+from undercroft.environments.recipes import find
 from undercroft.optimize.cards import words
 from undercroft.optimize.cards.card import Card
 from undercroft.optimize.cards.measuring import PAGE_FILE, Wanted, check_wanted, measure, write_card
@@ -26,6 +28,7 @@ from undercroft.optimize.evaluation.gate_rules import load_gate
 from undercroft.optimize.evaluation.subjects import Found, find_file, find_model, is_path
 from undercroft.optimize.evaluation.tasks import load_tasks
 from undercroft.optimize.evaluation.texts import load_texts
+from undercroft.optimize.suites.chosen import ENVIRONMENT, SuiteSet, load_suites
 
 _BAR_WIDTH = 24
 _NOTE_WIDTH = 40
@@ -40,6 +43,20 @@ def evaluate(
     ] = None,
     texts: Annotated[
         Path | None, typer.Option("--texts", metavar="FILE", help="Texts of your own: plain, or JSON lines.")
+    ] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option("--suite", metavar="NAME", help="A standard suite of lm-eval; may be given several times."),
+    ] = None,
+    suite_data: Annotated[
+        Path | None,
+        typer.Option("--suite-data", metavar="DIR", help="Where task files and data of the suites are at hand."),
+    ] = None,
+    suite_items: Annotated[
+        int | None, typer.Option("--suite-items", min=1, help="First items of each suite only; else all.")
+    ] = None,
+    shots: Annotated[
+        int | None, typer.Option("--shots", min=0, max=100, help="Examples before each question; else the suite's own.")
     ] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="PARENT", help="What it was made from: measured beside it.")
@@ -65,10 +82,11 @@ def evaluate(
     ] = 512,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model: tasks passed, perplexity, speed, memory; with intervals, and tests beside its parent."""
+    """Measure a model: tasks passed, perplexity, standard suites, speed, memory; with tests beside its parent."""
     wanted = Wanted(
         tasks=load_tasks(tasks) if tasks is not None else None,
         texts=load_texts(texts) if texts is not None else None,
+        suites=_suites(suite or [], suite_data, suite_items, shots),
         rules=load_gate(gate) if gate is not None else None,
         context_tokens=context,
         slots=slots,
@@ -94,6 +112,18 @@ def evaluate(
             f"{model} does not pass its gate:\n" + "\n".join(f"  - {reason}" for reason in made.gate.reasons),
             hint="make it less small, or change the rules",
         )
+
+
+def _suites(names: list[str], folder: Path | None, most_items: int | None, shots: int | None) -> SuiteSet | None:
+    if folder is not None and names:
+        return load_suites(folder, names, needed(open_home(), find(ENVIRONMENT)), most_items=most_items, shots=shots)
+    if (folder, names, most_items, shots) == (None, [], None, None):
+        return None
+    raise InvalidError(
+        "bad-options",
+        "expected --suite NAME and --suite-data DIR together: which suites, and where their files are",
+        hint="--suite arc_easy --suite-data suites",
+    )
 
 
 def _find(name: str) -> Found:
@@ -122,6 +152,11 @@ def _print(card: Card) -> None:
         columns = ("language", ">candidate", ">parent", "verdict")
         width = 4 if card.parent is not None else 2
         print_table(columns[:width], [row[:width] for row in languages], empty="No language is known.")
+    if suites := words.suite_rows(card):
+        typer.echo("\nStandard suites, with standard errors:\n")
+        columns = ("suite", ">candidate", ">parent", "verdict")
+        width = 4 if card.parent is not None else 2
+        print_table(columns[:width], [row[:width] for row in suites], empty="")
     if tests := words.comparison_sentences(card):
         typer.echo()
         for sentence in tests:

@@ -7,17 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from undercroft.core.errors import ConflictError, InvalidError, RefusedError
+from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
+from undercroft.environments.installed import needed
+from undercroft.environments.recipes import find
 from undercroft.optimize.cards.card import Card
-from undercroft.optimize.cards.measuring import Wanted, check_wanted, measure
+from undercroft.optimize.cards.measuring import Wanted, check_suite_rules, check_wanted, measure
 from undercroft.optimize.evaluation.gate_rules import GateRules
 from undercroft.optimize.evaluation.records import Subject
 from undercroft.optimize.evaluation.subjects import Found, find_file
-from undercroft.optimize.evaluation.tasks import load_tasks
-from undercroft.optimize.evaluation.texts import load_texts
+from undercroft.optimize.evaluation.tasks import TaskSet, load_tasks
+from undercroft.optimize.evaluation.texts import TextSet, load_texts
 from undercroft.optimize.recipes import Evaluation
 from undercroft.optimize.sources import Source
 from undercroft.optimize.steps import Progress
+from undercroft.optimize.suites.chosen import ENVIRONMENT, SuiteSet, load_suites
+from undercroft.optimize.suites.measuring import planned
+from undercroft.optimize.suites.settings import Suites
 
 _SERVING_BYTES = 512 * 1024**2  # what an engine takes beside the weights: cache, buffers, its program
 
@@ -43,12 +49,21 @@ class PreparedEvaluation:
         return self.parent.model.size_bytes + result_bytes + 2 * _SERVING_BYTES
 
 
-def prepare_evaluation(evaluation: Evaluation, rules: GateRules | None, parent: Source) -> PreparedEvaluation:
-    """Reads tasks and texts, and makes sure that models of this kind can be asked.
+def prepare_evaluation(
+    evaluation: Evaluation, rules: GateRules | None, parent: Source, home: Home
+) -> PreparedEvaluation:
+    """Reads tasks, texts and suites, and makes sure that models of this kind can be asked.
+
+    Args:
+        evaluation: What the recipe says.
+        rules: Of its gate.
+        parent: What the result is compared with.
+        home: Where environments lie.
 
     Raises:
         InvalidError: A file has problems, the model makes no text, or a rule asks for what would not be measured.
         ConflictError: ``evaluation-changed``: a file is not what it was when the recipe was read.
+        UnavailableError: ``no-environment``, for suites.
     """
     task = parent.model.facts.task
     if task not in (None, "generate"):
@@ -59,7 +74,12 @@ def prepare_evaluation(evaluation: Evaluation, rules: GateRules | None, parent: 
         )
     tasks = load_tasks(evaluation.tasks) if evaluation.tasks is not None else None
     texts = load_texts(evaluation.texts) if evaluation.texts is not None else None
-    pairs = ((evaluation.tasks_digest, tasks), (evaluation.texts_digest, texts))
+    suites = _open_suites(evaluation.suites, home) if evaluation.suites is not None else None
+    pairs: list[tuple[str | None, TaskSet | TextSet | SuiteSet | None]] = [
+        (evaluation.tasks_digest, tasks),
+        (evaluation.texts_digest, texts),
+        (evaluation.suites.folder_digest if evaluation.suites is not None else None, suites),
+    ]
     for digest, found in pairs:
         if digest is not None and found is not None and digest != found.digest:
             raise ConflictError(
@@ -67,9 +87,17 @@ def prepare_evaluation(evaluation: Evaluation, rules: GateRules | None, parent: 
                 f"{found.name} is not what the recipe was made for: expected {digest}, got {found.digest}",
                 hint="put it back, or leave its digest out of the recipe and ask anew",
             )
-    wanted = Wanted(tasks=tasks, texts=texts, rules=rules)
+    wanted = Wanted(tasks=tasks, texts=texts, suites=suites, rules=rules)
     check_wanted(wanted, has_parent=True)
+    if suites is not None:
+        with planned(suites, lambda done, total, note: None) as plan:
+            check_suite_rules(rules, plan)
     return PreparedEvaluation(wanted, parent)
+
+
+def _open_suites(suites: Suites, home: Home) -> SuiteSet:
+    environment = needed(home, find(ENVIRONMENT))
+    return load_suites(suites.folder, suites.names, environment, most_items=suites.most_items, shots=suites.shots)
 
 
 def judge(

@@ -69,7 +69,7 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
             return Prepared(recipe, (published,), (prepare_int8(published, home, engines),))
     source = open_source(home, connection, recipe.source)
     asked = recipe.evaluation
-    evaluation = prepare_evaluation(asked, recipe.gate, source) if asked is not None else None
+    evaluation = prepare_evaluation(asked, recipe.gate, source, home) if asked is not None else None
     sources = {source.model.name: source}
 
     def prepare_steps(entries: Sequence[StepEntry]) -> list[PreparedStep]:

@@ -23,6 +23,8 @@ from undercroft.optimize.pruning.settings import Prune
 from undercroft.optimize.quantization.schemes import SCHEMES, Scheme, scheme_named
 from undercroft.optimize.recipe_fields import Digest, Name, Part
 from undercroft.optimize.scheme_names import find_scheme, known, nearest
+from undercroft.optimize.suites.chosen import digest_folder
+from undercroft.optimize.suites.settings import Suites
 from undercroft.optimize.training.settings import Finetune
 from undercroft.registry.releases.files import read_file
 from undercroft.storage.blobs import digest_file
@@ -218,11 +220,12 @@ class Evaluation(Part):
     tasks_digest: Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
     texts: Path | None = Field(None, description="Texts of your own: plain, or JSON lines.")
     texts_digest: Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
+    suites: Suites | None = Field(None, description="Standard suites of lm-eval.")
 
     @model_validator(mode="after")
     def _measures_something(self) -> Self:
-        if self.tasks is None and self.texts is None:
-            raise ValueError("expected tasks: FILE, texts: FILE or both")
+        if self.tasks is None and self.texts is None and self.suites is None:
+            raise ValueError("expected tasks: FILE, texts: FILE or suites with their folder and names")
         return self
 
 
@@ -269,6 +272,11 @@ class Recipe(Part):
             raise ValueError("steps: expected a step that rightsizes to be the only one; it tries the others by itself")
         if self.evaluation is None:
             raise ValueError("steps[1].rightsize: expected evaluation beside it, with tasks or texts to judge by")
+        if self.evaluation.suites is not None:
+            raise ValueError(
+                "evaluation.suites: a search asks tasks and texts only; ask suites of its result: "
+                "undercroft optimize evaluate"
+            )
         search = self.steps[0].rightsize
         for number, variant in enumerate(search.variants if search is not None else (), 1):
             try:
@@ -389,12 +397,21 @@ def _read(document: Any, folder: Path, what: str, place_of: Callable[[Sequence[S
     except ValidationError as error:
         raise _bad(what, _problems(error, place_of)) from error
     found = {place: folder / path.expanduser() for place, path in _files(recipe)}
-    missing = [place for place, path in found.items() if not path.is_file()]
+    missing = [place for place, path in found.items() if not (path.is_dir() if _is_folder(place) else path.is_file())]
     if missing:
         raise _bad(
-            what, [f"{place_of(place)}{_field(place)}there is no file {str(found[place])!r}" for place in missing]
+            what,
+            [
+                f"{place_of(place)}{_field(place)}there is no {'folder' if _is_folder(place) else 'file'} "
+                f"{str(found[place])!r}"
+                for place in missing
+            ],
         )
     return _with_files(recipe, found)
+
+
+def _is_folder(place: Sequence[Step]) -> bool:
+    return place[-1] == "folder"
 
 
 def _files(recipe: Recipe) -> Iterator[tuple[tuple[Step, ...], Path]]:
@@ -403,6 +420,8 @@ def _files(recipe: Recipe) -> Iterator[tuple[tuple[Step, ...], Path]]:
         for name, path in (("tasks", recipe.evaluation.tasks), ("texts", recipe.evaluation.texts)):
             if path is not None:
                 yield ("evaluation", name), path
+        if recipe.evaluation.suites is not None:
+            yield ("evaluation", "suites", "folder"), recipe.evaluation.suites.folder
 
 
 def _files_of_steps(steps: Sequence[StepEntry]) -> Iterator[tuple[tuple[Step, ...], Path]]:
@@ -436,7 +455,8 @@ def _with_files(recipe: Recipe, files: Mapping[tuple[Step, ...], Path]) -> Recip
             part = part[step]
         part[place[-1]] = path
         if place[-1] != "key_file":  # a secret, and its digest says something of it
-            part.setdefault(f"{place[-1]}_digest", digest_file(path))
+            digest = digest_folder(path) if _is_folder(place) else digest_file(path)
+            part.setdefault(f"{place[-1]}_digest", digest)
     return Recipe.model_validate(data)
 
 

@@ -323,3 +323,19 @@ def test_what_is_too_large_for_a_recipe_is_not_read(tmp_path: Path) -> None:
     """Ten megabytes of a comment before a good recipe."""
     with pytest.raises(InvalidError, match="file-too-large"):
         load_recipe(written(tmp_path, "# " + "x" * 10_000_000 + "\n" + one_step("quantize: {scheme: Q8_0}")))
+
+
+def test_suites_are_a_folder_and_names(tmp_path: Path) -> None:
+    """The folder is looked for beside the recipe and its content is noted; what is wrong is said."""
+    (tmp_path / "suites").mkdir()
+    suites = "evaluation:\n  suites: {folder: suites, names: [arc_easy]}\n"
+    quantize = one_step("quantize: {scheme: Q8_0}")
+    evaluation = load_recipe(written(tmp_path, quantize + suites)).evaluation
+    assert evaluation is not None
+    assert evaluation.suites is not None
+    assert evaluation.suites.folder == tmp_path / "suites"
+    assert evaluation.suites.folder_digest is not None
+    (gone,) = problems(tmp_path, quantize + suites.replace("folder: suites", "folder: gone"))
+    assert "evaluation.suites.folder: there is no folder" in gone
+    (alone,) = problems(tmp_path, one_step("rightsize: {max_quality_loss_percent: 1}") + suites)
+    assert "a search asks tasks and texts only" in alone

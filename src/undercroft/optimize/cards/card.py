@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from undercroft import __version__
@@ -15,6 +15,7 @@ from undercroft.optimize.evaluation.gate_rules import GateRules
 from undercroft.optimize.evaluation.intervals import CONFIDENCE, Estimate
 from undercroft.optimize.evaluation.paired import Comparison
 from undercroft.optimize.evaluation.records import Run
+from undercroft.optimize.evaluation.suite_figures import SuiteFigure, suite_figures
 
 SCHEMA = "undercroft.quality-card/1"
 
@@ -43,6 +44,7 @@ class Circumstances:
         machine: Its processor, in words.
         tasks: Name, digest and number of the tasks; empty where none was asked.
         texts: Name, digest and number of the texts; empty where none was read.
+        suites: Names of standard suites, and digest of their folder; empty where none was asked.
         settings: Of the engine: context, slots, threads …
         seed: Of bootstrap and flips.
     """
@@ -53,6 +55,7 @@ class Circumstances:
     texts: Mapping[str, Any]
     settings: Mapping[str, Any]
     seed: int = SEED
+    suites: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Card:
         gate: What it says; None where there is none.
         circumstances: How the figures came about.
         points: Further models for the plot.
+        suites: Figures of standard suites, beside those of the parent.
     """
 
     candidate: Run
@@ -80,6 +84,7 @@ class Card:
     gate: GateResult | None
     circumstances: Circumstances
     points: Sequence[Point] = ()
+    suites: Sequence[SuiteFigure] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a bound that is infinite is None. Answers and texts themselves are not in it."""
@@ -93,6 +98,7 @@ class Card:
             if self.parent is None or self.parent_figures is None
             else _model(self.parent, self.parent_figures),
             "comparisons": None if self.comparisons is None else _comparisons(self.comparisons),
+            "suites": [_suite(figure) for figure in self.suites],
             "gate": None if self.gate is None or self.rules is None else _gate(self.rules, self.gate),
             "circumstances": asdict(self.circumstances),
             "items": _items(self.candidate, self.parent),
@@ -124,6 +130,7 @@ def make_card(
     """
     figures = figures_of(candidate, seed=circumstances.seed)
     comparisons = compare(candidate, parent, seed=circumstances.seed) if parent is not None else None
+    suites = suite_figures(candidate.suites, parent.suites if parent is not None else None, seed=circumstances.seed)
     return Card(
         candidate=candidate,
         parent=parent,
@@ -131,10 +138,28 @@ def make_card(
         parent_figures=figures_of(parent, seed=circumstances.seed) if parent is not None else None,
         comparisons=comparisons,
         rules=rules,
-        gate=judge_gate(rules, figures, comparisons) if rules is not None else None,
+        gate=judge_gate(rules, figures, comparisons, suites) if rules is not None else None,
         circumstances=circumstances,
         points=points,
+        suites=suites,
     )
+
+
+def _suite(figure: SuiteFigure) -> dict[str, Any]:
+    score, parent = figure.score, figure.parent
+    return {
+        "suite": score.suite,
+        "metric": score.metric,
+        "filter": score.filter,
+        "shots": score.shots,
+        "version": score.version,
+        "is_more_better": score.is_more_better,
+        "candidate": {**_estimate(figure.estimate), "standard_error": score.standard_error},
+        "parent": None
+        if parent is None or figure.parent_estimate is None
+        else {**_estimate(figure.parent_estimate), "standard_error": parent.standard_error},
+        "comparison": None if figure.comparison is None else _comparison(figure.comparison),
+    }
 
 
 def _model(run: Run, figures: Figures) -> dict[str, Any]:

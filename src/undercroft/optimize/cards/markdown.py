@@ -47,6 +47,10 @@ def markdown_of(card: Card) -> str:
             lines += table(("", "candidate", "parent", "verdict"), languages)
         else:
             lines += table(("", "candidate"), [row[:2] for row in languages])
+    if suites := words.suite_rows(card):
+        lines += ["", "## Standard suites", ""]
+        columns, width = ("suite", "candidate", "parent", "verdict"), 4 if card.parent is not None else 2
+        lines += table(columns[:width], [row[:width] for row in suites])
     lines += ["", "## How the figures came about", ""]
     for sentence in words.circumstance_sentences(card):
         lines += wrapped(f"- {plain(sentence)}", indent="  ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from undercroft.optimize.evaluation.replica import Setup
 from undercroft.optimize.evaluation.subjects import Found
 from undercroft.optimize.evaluation.tasks import TaskSet
 from undercroft.optimize.evaluation.texts import TextSet
+from undercroft.optimize.suites.chosen import SuiteSet
+from undercroft.optimize.suites.measuring import SuitePlan, measure_suites, planned
 
 JSON_FILE, MARKDOWN_FILE, PAGE_FILE = "card.json", "card.md", "card.html"
 
@@ -34,6 +37,7 @@ class Wanted:
     Args:
         tasks: What is asked; None asks nothing.
         texts: What is read; None reads nothing.
+        suites: Standard suites that are asked; None asks none.
         rules: Of the gate; None has none.
         context_tokens: Of one request; 0 takes the models' own, up to 8,192.
         slots: Questions at once.
@@ -43,6 +47,7 @@ class Wanted:
 
     tasks: TaskSet | None = None
     texts: TextSet | None = None
+    suites: SuiteSet | None = None
     rules: GateRules | None = None
     context_tokens: int = 0
     slots: int = 4
@@ -73,15 +78,38 @@ def measure(candidate: Found, parent: Found | None, wanted: Wanted, settings: En
         answer_tokens=wanted.answer_tokens,
         start_timeout_seconds=settings.start_timeout_seconds,
     )
-    runs = [Run(model.subject) for model in found]
-    if wanted.tasks is not None:
-        runs = [evaluate_tasks(model, wanted.tasks, setup, settings, told) for model in found]
-    if wanted.texts is not None:
-        read = read_texts(candidate, parent, wanted.texts, threads=setup.threads, told=told)
-        runs = [replace(run, texts=records) for run, records in zip(runs, read, strict=False)]
-    return make_card(
-        runs[0], runs[1] if parent is not None else None, wanted.rules, circumstances(wanted.tasks, wanted.texts, setup)
-    )
+    with ExitStack() as stack:
+        # Planned first: what is wrong with a suite's files is said before an hour of questions.
+        plan = stack.enter_context(planned(wanted.suites, told)) if wanted.suites is not None else None
+        check_suite_rules(wanted.rules, plan)
+        runs = [Run(model.subject) for model in found]
+        if wanted.tasks is not None:
+            runs = [evaluate_tasks(model, wanted.tasks, setup, settings, told) for model in found]
+        if wanted.texts is not None:
+            read = read_texts(candidate, parent, wanted.texts, threads=setup.threads, told=told)
+            runs = [replace(run, texts=records) for run, records in zip(runs, read, strict=False)]
+        if plan is not None:
+            scores = measure_suites(plan, found, setup, settings, told)
+            runs = [replace(run, suites=own) for run, own in zip(runs, scores, strict=True)]
+    around = circumstances(wanted.tasks, wanted.texts, setup, wanted.suites)
+    return make_card(runs[0], runs[1] if parent is not None else None, wanted.rules, around)
+
+
+def check_suite_rules(rules: GateRules | None, plan: SuitePlan | None) -> None:
+    """Refuses rules for suites that are not among those that are asked.
+
+    Raises:
+        InvalidError: ``not-measurable``.
+    """
+    if rules is None or plan is None:
+        return
+    wrong = next((name for name in rules.suites or {} if name not in plan.known), None)
+    if wrong is not None:
+        raise InvalidError(
+            "not-measurable",
+            f"the gate has rules for suite {wrong!r}, and asked are {', '.join(plan.known)[:300]}",
+            hint="correct the name, or ask that suite, too",
+        )
 
 
 def check_wanted(wanted: Wanted, *, has_parent: bool) -> None:
@@ -94,8 +122,10 @@ def check_wanted(wanted: Wanted, *, has_parent: bool) -> None:
     Raises:
         InvalidError: ``nothing-to-measure``, or ``not-measurable``: a rule of the gate asks for what is not measured.
     """
-    if wanted.tasks is None and wanted.texts is None:
-        raise InvalidError("nothing-to-measure", "expected tasks, texts or both", hint="give --tasks, --texts or both")
+    if wanted.tasks is None and wanted.texts is None and wanted.suites is None:
+        raise InvalidError(
+            "nothing-to-measure", "expected tasks, texts or suites", hint="give --tasks, --texts or --suite"
+        )
     if wanted.rules is None:
         return
     problems = not_measurable(
@@ -103,6 +133,7 @@ def check_wanted(wanted: Wanted, *, has_parent: bool) -> None:
         task_languages=None if wanted.tasks is None else wanted.tasks.languages,
         text_languages=None if wanted.texts is None else wanted.texts.languages,
         has_parent=has_parent,
+        has_suites=wanted.suites is not None,
     )
     if problems:
         raise InvalidError(
@@ -139,8 +170,10 @@ def contents_of(card: Card) -> dict[str, str]:
     }
 
 
-def circumstances(tasks: TaskSet | None, texts: TextSet | None, setup: Setup) -> Circumstances:
-    """What a card says of the measuring itself: here, now, with these questions and texts."""
+def circumstances(
+    tasks: TaskSet | None, texts: TextSet | None, setup: Setup, suites: SuiteSet | None = None
+) -> Circumstances:
+    """What a card says of the measuring itself: here, now, with these questions, texts and suites."""
     return Circumstances(
         made_at=to_iso(utc_now()),
         machine=read_processor().name or "a processor without a name",
@@ -152,4 +185,10 @@ def circumstances(tasks: TaskSet | None, texts: TextSet | None, setup: Setup) ->
             "threads": setup.threads,
             "answer_tokens": setup.answer_tokens,
         },
+        suites={} if suites is None else {"names": list(suites.names), "digest": suites.digest, **_limits(suites)},
     )
+
+
+def _limits(suites: SuiteSet) -> dict[str, int]:
+    given = {"most_items": suites.most_items, "shots": suites.shots}
+    return {name: value for name, value in given.items() if value is not None}

@@ -33,6 +33,7 @@ def page_of(card: Card) -> str:
         tests=words.comparison_sentences(card),
         language_title=WORDS[words.quality_measure(card)],
         language_rows=words.language_rows(card),
+        suite_rows=words.suite_rows(card),
         circumstances=words.circumstance_sentences(card),
         made_at=card.circumstances.made_at,
     )

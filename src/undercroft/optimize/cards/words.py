@@ -12,9 +12,11 @@ from undercroft.optimize.evaluation.figures import WORDS, Figures, Measure, expo
 from undercroft.optimize.evaluation.gate import spread
 from undercroft.optimize.evaluation.intervals import Estimate
 from undercroft.optimize.evaluation.paired import Comparison, Verdict
+from undercroft.optimize.evaluation.records import SuiteScore
 from undercroft.planning.report.words import clean, shortened, significant
 
 _NAME_SHOWN = 60
+_SUITE_LIMITS = (("most_items", "items of each at most"), ("shots", "examples before each question"))
 _TESTS = {"mcnemar-exact": "McNemar's exact test", "sign-flip": "sign-flip test"}
 Tone = Literal["good", "middling", "bad"]
 
@@ -72,22 +74,30 @@ def headline(card: Card) -> tuple[Tone, str]:
             verb = "keeps" if failed == 1 else "keep"
             return "bad", f"It does not pass its gate: {failed} of {_counted(count, 'rule')} {verb} it out."
         return "good", f"It passes its gate: {_counted(count, 'rule')}."
-    if card.comparisons is not None and card.comparisons.whole:
-        verdicts = {measure: found.verdict for measure, found in card.comparisons.whole.items()}
-        worse = [WORDS[measure] for measure, verdict in verdicts.items() if verdict is Verdict.WORSE]
-        better = [WORDS[measure] for measure, verdict in verdicts.items() if verdict is Verdict.BETTER]
+    verdicts = _verdicts(card)
+    if verdicts:
+        worse = [what for what, verdict in verdicts.items() if verdict is Verdict.WORSE]
+        better = [what for what, verdict in verdicts.items() if verdict is Verdict.BETTER]
         parts = [
             *([f"worse in {', '.join(worse)}"] if worse else []),
             *([f"better in {', '.join(better)}"] if better else []),
         ]
         if parts:
             return ("middling" if worse else "good"), f"Beside its parent it is {' and '.join(parts)}."
-        compared = " and ".join(WORDS[measure] for measure in verdicts)
+        compared = " and ".join(verdicts)
         return "good", f"No difference from its parent was shown in {compared}."
     score = card.figures.whole.get(Measure.SCORE)
     if score is not None:
         return "good", f"It passed {round(score.value * score.count)} of {_counted(score.count, 'task')}."
     return "good", "What was measured of it."
+
+
+def _verdicts(card: Card) -> dict[str, Verdict]:
+    """What was compared with the parent, in words → what a test says of it."""
+    whole = card.comparisons.whole if card.comparisons is not None else {}
+    suites = {name_of(one.score.name): one.comparison for one in card.suites if one.comparison is not None}
+    found = {**{WORDS[measure]: comparison for measure, comparison in whole.items()}, **suites}
+    return {what: comparison.verdict for what, comparison in found.items()}
 
 
 def figure_rows(card: Card) -> list[tuple[str, str, str]]:
@@ -105,6 +115,26 @@ def language_rows(card: Card) -> list[tuple[str, str, str, str]]:
         verdict = comparison.verdict.value if comparison is not None else "-"
         rows.append((language, figure(measure, measures.get(measure)), figure(measure, parent), verdict))
     return rows
+
+
+def suite_rows(card: Card) -> list[tuple[str, str, str, str]]:
+    """Suite with its figure, candidate, parent, verdict: each value with its interval and standard error."""
+    return [
+        (
+            name_of(one.score.name),
+            _suite_value(one.estimate, one.score),
+            _suite_value(one.parent_estimate, one.parent),
+            one.comparison.verdict.value if one.comparison is not None else "-",
+        )
+        for one in card.suites
+    ]
+
+
+def _suite_value(estimate: Estimate | None, score: SuiteScore | None) -> str:
+    if estimate is None or score is None:
+        return "-"
+    error = "" if score.standard_error is None else f" ± {significant(score.standard_error)}"
+    return f"{significant(score.value)}{error}"
 
 
 def quality_measure(card: Card) -> Measure:
@@ -141,6 +171,10 @@ def circumstance_sentences(card: Card) -> list[str]:
     for what, kind, given in (("Tasks", "question", around.tasks), ("Texts", "text", around.texts)):
         if given:
             found.append(f"{what}: {given['name']}, {_counted(given['count'], kind)}, {given['digest']}")
+    if around.suites:
+        more = "".join(f", {words} {around.suites[key]}" for key, words in _SUITE_LIMITS if key in around.suites)
+        found.append(f"Suites of lm-eval: {', '.join(around.suites['names'])}{more}, {around.suites['digest']}")
+        found.append("Beside a suite's figure stands its standard error, not its interval")
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in around.settings.items())
     found.append(f"Engine: llama.cpp, {settings}" if settings else "Engine: llama.cpp")
     found.append(f"Machine: {around.machine}")

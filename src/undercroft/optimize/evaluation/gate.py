@@ -13,16 +13,17 @@ opened by giving it too few tasks. The way out is more tasks, or that setting. W
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from undercroft.core.units import format_bytes, format_duration
 from undercroft.optimize.evaluation.comparing import Comparisons
 from undercroft.optimize.evaluation.figures import Figures, Measure, exponential, mapped
-from undercroft.optimize.evaluation.gate_rules import EACH, GateRules, QualityRules
+from undercroft.optimize.evaluation.gate_rules import EACH, GateRules, QualityRules, SuiteRules
 from undercroft.optimize.evaluation.intervals import Estimate
 from undercroft.optimize.evaluation.paired import Comparison, Verdict
+from undercroft.optimize.evaluation.suite_figures import SuiteFigure
 
 
 class State(StrEnum):
@@ -78,13 +79,16 @@ class GateResult:
         return [finding.sentence for finding in self.findings if not finding.has_passed]
 
 
-def judge_gate(rules: GateRules, figures: Figures, comparisons: Comparisons | None) -> GateResult:
+def judge_gate(
+    rules: GateRules, figures: Figures, comparisons: Comparisons | None, suites: Sequence[SuiteFigure] = ()
+) -> GateResult:
     """What the rules say of a candidate.
 
     Args:
         rules: To judge by.
         figures: Of the candidate.
         comparisons: With its parent; None where there was none to compare with.
+        suites: Figures of standard suites.
     """
     against = comparisons or Comparisons({}, {})
     found = [_judge(rules, name, None, figures.whole, against.whole, rules.undecided) for name in _RULES]
@@ -94,7 +98,10 @@ def judge_gate(rules: GateRules, figures: Figures, comparisons: Comparisons | No
         found += [_judge(own, name, language, measured, compared, rules.undecided) for name in _RULES]
     if EACH in rules.languages and not known:
         found.append(_without_languages())
-    return GateResult(tuple(finding for finding in found if finding is not None))
+    of_suites = [
+        finding for name, own in (rules.suites or {}).items() for finding in _judge_suite(rules, name, own, suites)
+    ]
+    return GateResult((*(finding for finding in found if finding is not None), *of_suites))
 
 
 def not_measurable(
@@ -103,6 +110,7 @@ def not_measurable(
     task_languages: Collection[str] | None,
     text_languages: Collection[str] | None,
     has_parent: bool,
+    has_suites: bool = False,
 ) -> list[str]:
     """Rules that cannot be kept, for nothing that they ask for will be measured; a sentence each.
 
@@ -111,8 +119,15 @@ def not_measurable(
         task_languages: Of the tasks; None where there are none.
         text_languages: Of the texts; None where there are none.
         has_parent: Whether there is something to compare with.
+        has_suites: Whether standard suites are asked.
     """
-    found = []
+    suites = rules.suites or {}
+    found = [] if has_suites else [f"suites.{name}: give --suite {name} and --suite-data" for name in suites]
+    found += [
+        f"suites.{name}.max_loss_percent: give --against its parent"
+        for name, own in suites.items()
+        if has_suites and own.max_loss_percent is not None and not has_parent
+    ]
     groups: list[tuple[str | None, QualityRules]] = [(None, rules), *rules.languages.items()]
     for language, group in groups:
         for name, kind in _RULES.items():
@@ -167,10 +182,54 @@ def _judge(
     if found is None:
         sentence = f"{place}: was not measured; {_needs(kind, language)}"
         return Finding(name, language, State.MISSING, False, limit, None, sentence)
+    return _judged(place, name, language, found, limit, kind, comparison, undecided)
+
+
+def _judged(
+    place: str,
+    name: str,
+    language: str | None,
+    found: Estimate,
+    limit: float,
+    kind: _Kind,
+    comparison: Comparison | None,
+    undecided: str,
+) -> Finding:
+    """What comes of a rule whose figure was measured."""
     state = _state(found, limit, kind.is_most, comparison)
     has_passed = state is State.KEPT or (state is State.UNDECIDED and undecided == "pass")
     sentence = f"{place}: {_sentence(found, limit, kind, comparison, state)}"
     return Finding(name, language, state, has_passed, limit, found, sentence)
+
+
+def _judge_suite(rules: GateRules, suite: str, own: SuiteRules, figures: Sequence[SuiteFigure]) -> Iterator[Finding]:
+    """What comes of the rules for a suite: of the figure that they name, or of its first."""
+    of_suite = [one for one in figures if one.score.suite == suite]
+    figure = next((one for one in of_suite if own.metric in (None, one.score.metric)), None)
+    for rule, limit in (
+        ("min_value", own.min_value),
+        ("max_value", own.max_value),
+        ("max_loss_percent", own.max_loss_percent),
+    ):
+        if limit is None:
+            continue
+        name = f"suites.{suite}.{rule}"
+        if figure is None:
+            has = ", ".join(dict.fromkeys(one.score.metric for one in of_suite))
+            why = f"it has {has}, and no {own.metric!r}" if has else "was not measured; give --suite and --suite-data"
+            yield Finding(name, None, State.MISSING, False, limit, None, f"{name}: {why}")
+            continue
+        place = f"{name}, {figure.score.metric}"
+        if rule != "max_loss_percent":
+            kind = _Kind(Measure.SCORE, rule == "max_value", lambda value: f"{value:.4g}", "")
+            yield _judged(place, name, None, figure.estimate, limit, kind, None, rules.undecided)
+        elif figure.comparison is None or not figure.score.is_more_better:
+            why = "cannot be told: it needs --against its parent, and a figure of which more is better, a mean of items"
+            yield Finding(name, None, State.MISSING, False, limit, None, f"{place}: {why}")
+        else:
+            kind = _RULES["max_score_loss_percent"]
+            lost = _score_loss(figure.comparison)
+            yield _judged(place, name, None, lost, limit, kind, figure.comparison, rules.undecided)
 
 
 def _place(name: str, language: str | None) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from undercroft.core.errors import InvalidError
 from undercroft.core.forms import of_form
@@ -46,6 +46,25 @@ class QualityRules(BaseModel):
     min_tokens_per_second: _Above | None = Field(None, description="Least mean speed of one answer.")
 
 
+class SuiteRules(BaseModel):
+    """Rules for a standard suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    metric: str | None = Field(None, min_length=1, max_length=100, description="Which of its figures; else its first.")
+    min_value: float | None = Field(None, description="Least value.")
+    max_value: float | None = Field(None, description="Largest value, for figures of which less is better.")
+    max_loss_percent: _Percent | None = Field(
+        None, description="Most points, of 100, that it may lose against its parent, for figures from 0 to 1."
+    )
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if (self.min_value, self.max_value, self.max_loss_percent) == (None, None, None):
+            raise ValueError("expected min_value, max_value or max_loss_percent")
+        return self
+
+
 _LanguageName = Annotated[str, of_form(f"{EACH}|[a-z]{{2,3}}", f"'{EACH}' or the code of a language such as 'th'")]
 
 
@@ -58,6 +77,7 @@ class GateRules(QualityRules):
     languages: dict[_LanguageName, QualityRules] = Field(
         {}, description="Language → rules for its tasks and texts; 'each' sets them for every language that there is."
     )
+    suites: dict[str, SuiteRules] | None = Field(None, description="Standard suite → rules for one of its figures.")
     undecided: Literal["fail", "pass"] = Field(
         "fail", description="What a rule does that is broken by so few items that it may be chance."
     )
@@ -112,6 +132,6 @@ def _problem(item: dict[str, Any]) -> str:
     place = ".".join(location)
     if item["type"] != "extra_forbidden":
         return f"{place}: {problem_of(item, is_yaml=True)}" if place else problem_of(item, is_yaml=True)
-    kind = GateRules if len(location) == 1 else QualityRules
+    kind = GateRules if len(location) == 1 else SuiteRules if location[0] == "suites" else QualityRules
     near = difflib.get_close_matches(location[-1], list(kind.model_fields), n=1)
     return f"{place}: there is no such rule" + (f"; nearest is '{near[0]}'" if near else "")

@@ -120,6 +120,40 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class SuiteScore:
+    """One figure of one standard suite, as `lm-eval` gives it.
+
+    Args:
+        suite: Its name, or that of a group of suites.
+        metric: ``acc``, ``acc_norm``, ``exact_match``, ``word_perplexity`` …
+        filter: What was done to the answers before they were judged; ``none``.
+        value: Of all items.
+        standard_error: None where there is none.
+        count: Items.
+        is_more_better: Whether a larger value is better.
+        shots: Examples before each question.
+        version: Of the suite.
+        values: What each item adds, in the suite's order, where the figure is their mean; else empty.
+    """
+
+    suite: str
+    metric: str
+    filter: str
+    value: float
+    standard_error: float | None
+    count: int
+    is_more_better: bool
+    shots: int
+    version: str
+    values: tuple[float, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``arc_easy acc``; with the filter where there is one."""
+        return f"{self.suite} {self.metric}" + ("" if self.filter == "none" else f" ({self.filter})")
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Everything that was measured of one model.
 
@@ -131,6 +165,7 @@ class Run:
         load_seconds: From the start of the engine to its first answer.
         peak: Of memory; None where it could not be seen.
         energy: None where the machine has no meter that may be read.
+        suites: Figures of standard suites, in their order; empty where none was asked.
     """
 
     subject: Subject
@@ -140,3 +175,4 @@ class Run:
     load_seconds: float = 0.0
     peak: Peak | None = None
     energy: Energy | None = None
+    suites: tuple[SuiteScore, ...] = ()

@@ -123,7 +123,10 @@ def _window(networks: list[Network], fed: list[int], window: Window, text: int) 
         targets = ids[row + 1 : row + 1 + len(pieces[0])]
         row += len(targets)
         if len(networks) == 1:
-            arrays: Arrays = {"log_probabilities": chosen_log_probabilities(pieces[0], targets)}
+            arrays: Arrays = {
+                "log_probabilities": chosen_log_probabilities(pieces[0], targets),
+                "is_likeliest": pieces[0].argmax(axis=1) == targets,
+            }
         else:
             compared = compare(pieces[0], pieces[1], targets)
             arrays = {

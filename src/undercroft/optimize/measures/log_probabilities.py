@@ -14,6 +14,7 @@ from undercroft.optimize.measures.reading import Reading, Report, order_for
 
 _NO_TOKENS = np.empty(0, np.int32)
 _NO_VALUES = np.empty(0, np.float64)
+_NO_ANSWERS = np.empty(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class TokenLogProbabilities:
     Args:
         tokens: Those that were judged, by number; shape ``(tokens,)``.
         log_probabilities: Natural logarithm of what the model gave to each; shape ``(tokens,)``.
+        is_likeliest: Whether the model gave more to no other token; shape ``(tokens,)``.
         size_bytes: UTF-8 bytes that these tokens stand for.
         window_tokens: Tokens that were looked at together.
     """
 
     tokens: NDArray[np.int32]
     log_probabilities: NDArray[np.float64]
+    is_likeliest: NDArray[np.bool_]
     size_bytes: int
     window_tokens: int
 
@@ -72,6 +75,7 @@ def token_log_probabilities(
         yield TokenLogProbabilities(
             tokens=answer.arrays.get("tokens", _NO_TOKENS),
             log_probabilities=answer.arrays.get("log_probabilities", _NO_VALUES),
+            is_likeliest=answer.arrays.get("is_likeliest", _NO_ANSWERS),
             size_bytes=answer.header["bytes"],
             window_tokens=answer.header["window_tokens"],
         )

@@ -1,0 +1,1 @@
+"""What standard suites ask, and what becomes of it."""
