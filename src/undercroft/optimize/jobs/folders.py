@@ -102,7 +102,7 @@ class JobFolder:
 
     def kept_bytes(self) -> int:
         """What the job has in hand takes on the disk; models that it only refers to are not its own."""
-        found = [path.lstat() for path in self.work.rglob("*")]
+        found = [path.lstat() for path in self.work.rglob("*") if path != self._reserve]
         return sum(one.st_blocks * _BLOCK_BYTES for one in found if stat.S_ISREG(one.st_mode))
 
     def clear(self) -> None:

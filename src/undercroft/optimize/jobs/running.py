@@ -64,6 +64,7 @@ def run_job(home: Home, database: Database, job: Job, *, tell: Callable[[str], N
             prepared = prepare(home, connection, recipe_of(job))
         check_unchanged(prepared.sources, [(parent.name, parent.digest) for parent in job.parents], job=job.id)
     with explained(job.id, job.result, lambda: _told_room(home, folder, prepared)):
+        folder.reserve_room()
         last = folder.step(len(prepared.steps) - 1)
         if last.exists() and not is_whole(last):
             _begin_again(folder, prepared)
@@ -151,9 +152,11 @@ def explained(job: str, result: str, told: Callable[[], str] = lambda: "") -> It
             hint=f"free some, then: {again}",
         ) from error
     except UnavailableError as error:
-        if error.code == "disk-full" and error.__cause__ is not None:  # a writer's own words of its file
+        if error.code != "disk-full":
+            raise
+        if error.__cause__ is not None:  # a writer's own words of its file
             raise _disk_full(result, told(), again) from error
-        raise
+        raise UnavailableError(error.code, error.message, hint=_make_room(again)) from error
     except OSError as error:
         if error.errno in _FULL:
             raise _disk_full(result, told(), again) from error
@@ -170,8 +173,12 @@ def _disk_full(result: str, room: str, again: str) -> UnavailableError:
         "disk-full",
         f"the disk became full while model {result!r} was made; nothing half of it was kept"
         + (f"; {room}" if room else ""),
-        hint=f"make room (undercroft model gc), then: {again}",
+        hint=_make_room(again),
     )
+
+
+def _make_room(again: str) -> str:
+    return f"make room (undercroft model gc), then: {again}"
 
 
 def _run_step(folder: JobFolder, prepared: Prepared, number: int, step: PreparedStep, source: Path) -> None:

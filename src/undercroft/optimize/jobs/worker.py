@@ -94,7 +94,6 @@ def _attempt(home: Home, database: Database, job: Job) -> bool:
             with explained(job.id, job.result):
                 folder.prepare()
                 _log_to(folder.log)
-                folder.reserve_room()
             _tell(f"attempt {job.attempts}: {job.kind} for model {job.result}, process {os.getpid()}")
             run_job(home, database, job, tell=_tell)
         except UndercroftError as error:

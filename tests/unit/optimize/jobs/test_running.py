@@ -213,7 +213,8 @@ def test_a_full_disk_says_what_is_missing_whoever_found_it_full() -> None:
     before = UnavailableError("disk-full", "no room for model 'small'")
     with pytest.raises(UnavailableError) as caught, explained("job_1", "small", lambda: "it needs 1.0 GiB more"):
         raise before
-    assert caught.value is before
+    assert caught.value.message == before.message
+    assert str(caught.value.hint).endswith("undercroft job resume job_1")
 
 
 def test_leftovers_of_ended_jobs_are_swept(database: Database, home: Home, source: models.Model) -> None:
