@@ -14,6 +14,7 @@ from undercroft.catalog.verdicts import judge_written
 from undercroft.cli.actor import current_actor
 from undercroft.cli.adapter_text import adapter_rows, say_how_to_serve
 from undercroft.cli.lineage_text import lineage_rows
+from undercroft.cli.model_export import export
 from undercroft.cli.model_progress import shown
 from undercroft.cli.opening import open_database, settings_of
 from undercroft.cli.output import AsJson, Reason, harmless, print_json, print_table, print_wrapped
@@ -28,6 +29,8 @@ from undercroft.registry.licences import find_acceptances, licence_lines
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 _SKIPPED_SHOWN = 8
+
+app.command()(export)
 
 
 @app.command()

@@ -24,12 +24,21 @@ app.command()(quantize)
 
 @app.command()
 def convert(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered model as it was published: safetensors.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered model as it was published.")],
     to: Annotated[
-        str, typer.Option("--to", metavar="FORMAT", help="gguf; of an encoder also onnx, executorch, litert.")
+        str,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="gguf; of an encoder onnx, executorch, litert; of one in ONNX triton, tensorrt.",
+        ),
     ] = "gguf",
     kept: Annotated[
-        str | None, typer.Option("--type", help="gguf: f32, f16, bf16, q8_0; for devices: f32, int8.")
+        str | None,
+        typer.Option("--type", help="gguf: f32, f16, bf16, q8_0; for devices: f32, int8; for Triton: f32, f16."),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="triton, tensorrt: number of the version's folder; 1.")
     ] = None,
     name: NewName = None,
     dry_run: DryRun = False,
@@ -41,7 +50,7 @@ def convert(
     values = {
         "from": model,
         "to": name or suggested_name(model, f"{to}-int8" if kept == "int8" else to),
-        "steps": [{"convert": given(to=to, type=kept)}],
+        "steps": [{"convert": given(to=to, type=kept, version=version)}],
     }
     do_recipe(make_recipe(values), dry_run, detach, because, as_json)
 

@@ -105,7 +105,7 @@ def open_published(
     if model.format != form and form == "onnx":
         raise InvalidError(
             "wrong-format",
-            f"model {name!r} cannot be rounded so: expected ONNX, it is {model.format}",
+            f"model {name!r} cannot be read by this recipe: expected ONNX, it is {model.format}",
             hint=f"undercroft optimize convert {name} --to onnx",
         )
     if model.format != form:

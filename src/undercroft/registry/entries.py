@@ -42,7 +42,7 @@ class Model:
         name: What people call it.
         digest: Of the sorted list of its files and their digests.
         source: Where it was pulled from, as given, with the commit for a hub.
-        format: ``gguf``, ``safetensors``, ``onnx``, ``executorch`` or ``litert``.
+        format: ``gguf``, ``safetensors``, ``onnx``, ``executorch``, ``litert`` or ``triton``.
         size_bytes: Of all its files.
         facts: Read from the files.
         lineage: Where exactly it came from; parents, recipe and settings of one that was made here.

@@ -46,6 +46,7 @@ class Format(StrEnum):
     ONNX = "onnx"
     EXECUTORCH = "executorch"
     LITERT = "litert"
+    TRITON = "triton"
 
 
 def find_format(path: Path) -> Format | None:

@@ -22,6 +22,7 @@ from undercroft.registry.inspection.onnx import OnnxModel, read_onnx
 from undercroft.registry.inspection.reading import refuse
 from undercroft.registry.inspection.safetensors import StoredTensor, read_safetensors
 from undercroft.registry.inspection.texts import check_tokenizer, read_text
+from undercroft.registry.inspection.triton import inspect_repository, is_repository
 from undercroft.registry.model_card import ModelCard, read_card
 from undercroft.registry.selection import INDEX, Role, config_files, is_vocabulary, role_of
 
@@ -53,6 +54,9 @@ def inspect_files(files: Mapping[str, Path]) -> Inspection:
         InvalidError: One is damaged or of an unknown format, or they do not belong together.
         RefusedError: One can carry code.
     """
+    if is_repository(files):
+        facts, documents = inspect_repository(files)
+        return Inspection(Format.TRITON, _with_documents(facts, documents))
     by_role: dict[Role, dict[str, Path]] = {role: {} for role in Role}
     for name in sorted(files):
         by_role[role_of(name)][name] = files[name]

@@ -1,0 +1,60 @@
+"""``undercroft model export``: a model's files as others expect them, out of the registry."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from undercroft.cli.opening import open_database
+from undercroft.cli.output import AsJson, print_json, print_wrapped
+from undercroft.core.errors import ConflictError, UnavailableError
+from undercroft.optimize.triton.exporting import PLAN_SCRIPT, export_repository
+from undercroft.registry import models
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="As `undercroft model list` shows it.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="To write to; not there yet, or empty.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a model's files into a folder; of a Triton repository also the programs that run in Triton."""
+    home, database = open_database()
+    with database.read() as connection:
+        found = models.get(connection, model)
+        files = models.model_files(home, connection, found)
+    if found.format != "triton":
+        _copy(files, folder)
+        if as_json:
+            print_json({"folder": str(folder), "files": sorted(files)})
+        else:
+            typer.echo(f"{folder}: {len(files)} files.")
+        return
+    commands = export_repository(files, folder)
+    if as_json:
+        written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        print_json({"folder": str(folder), "files": written, "plans_to_build": commands})
+        return
+    typer.echo(f"{folder}: a Triton model repository. Where Triton is:")
+    for name, command in commands.items():
+        print_wrapped(f"The plan of {name} is not built. Where its GPU and TensorRT are: sh {name}/{PLAN_SCRIPT}")
+        print_wrapped(f"which runs: {command}")
+    typer.echo("  pip install numpy tokenizers\n  tritonserver --model-repository=FOLDER")
+
+
+def _copy(files: Mapping[str, Path], folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConflictError(
+            "folder-not-empty", f"{str(folder)!r} is there and not an empty folder", hint="give a new name"
+        )
+    try:
+        for name, path in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+    except OSError as error:
+        raise UnavailableError(
+            "folder-not-written", f"cannot write {str(folder)!r}: {error.strerror or error}", hint="is there room?"
+        ) from error
