@@ -127,7 +127,7 @@ class RightsizeStep:
             replace(run, subject=subject),
             replace(parent, subject=order.parent.subject),
             self._rules,
-            circumstances(order.tasks, order.texts, order.setup),
+            circumstances(order.tasks, order.texts, search.asking),
             _points(outcome),
         )
 

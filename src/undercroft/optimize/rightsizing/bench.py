@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +12,13 @@ from pathlib import Path
 from undercroft.checks.kinds import LengthCheck
 from undercroft.checks.questions import Message
 from undercroft.core.errors import ConflictError, InvalidError, RefusedError, UnavailableError
+from undercroft.core.files import write_atomically
 from undercroft.core.settings import EngineSettings
 from undercroft.optimize.evaluation.evaluating import evaluate_tasks
 from undercroft.optimize.evaluation.figures import Measure, figures_of
 from undercroft.optimize.evaluation.reading import read_texts
 from undercroft.optimize.evaluation.records import Run, Subject
+from undercroft.optimize.evaluation.replica import Setup
 from undercroft.optimize.evaluation.subjects import Found, find_file
 from undercroft.optimize.evaluation.tasks import Task, TaskSet
 from undercroft.optimize.measures.importance import collect_importance
@@ -26,6 +29,7 @@ from undercroft.optimize.quantization.schemes import SCHEMES
 from undercroft.optimize.rightsizing.candidates import Candidate
 from undercroft.optimize.rightsizing.keeping import Kept, Trial, joined, load, save
 from undercroft.optimize.rightsizing.order import SearchOrder
+from undercroft.optimize.rightsizing.threads import find_threads
 
 PARENT = "_parent"  # as no variant can be called
 _ANY_ANSWER = LengthCheck(kind="length")
@@ -49,10 +53,18 @@ class Bench:
         self._order, self._settings, self._threads, self._say = order, settings, threads, say
         self._measured, self._made = folder / "measured", folder / "made"
         self._matrix_folder = folder / "importance"
+        self._threads_file = folder / "threads.json"
         self._matrices: dict[str, ImportanceMatrix] = {}
         self._candidates = {candidate.name: candidate for candidate, _ in order.candidates}
         for path in (self._measured, self._made, self._matrix_folder):
             path.mkdir(exist_ok=True)
+
+    @property
+    def asking(self) -> Setup:
+        """How models are asked: with the threads that were the quickest when the search began."""
+        if not self._threads_file.exists():
+            return self._order.setup
+        return replace(self._order.setup, threads=json.loads(self._threads_file.read_bytes())["threads"])
 
     def kept(self, name: str) -> Kept | None:
         """What is known of a model by now; None where nothing is."""
@@ -70,7 +82,11 @@ class Bench:
     def look_at_parent(self, upto: int) -> None:
         """Asks the parent on."""
         kept = self.kept(PARENT) or Kept(Run(self._order.parent.subject))
-        if self._order.tasks is not None:
+        order = self._order
+        if order.tasks is not None:
+            if not self._threads_file.exists():
+                threads = find_threads(order.parent, order.tasks, order.setup, self._settings, self._told)
+                write_atomically(self._threads_file, json.dumps({"threads": threads}).encode())
             kept = self._asked(PARENT, kept, self._order.parent, upto)
         self._save(PARENT, kept)
 
@@ -185,7 +201,7 @@ class Bench:
         assert tasks is not None  # the caller has looked
         part = replace(tasks, tasks=tasks.tasks[len(kept.run.items) : upto])
         if part.tasks:
-            run = evaluate_tasks(found, part, self._order.setup, self._settings, self._told)
+            run = evaluate_tasks(found, part, self.asking, self._settings, self._told)
             kept = replace(kept, run=joined(kept.run, run))
             self._save(name, kept)
         return kept

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from undercroft.core.errors import RefusedError
 from undercroft.core.settings import EngineSettings
+from undercroft.optimize.evaluation.replica import Setup
 from undercroft.optimize.rightsizing.bench import PARENT, Bench, Say
 from undercroft.optimize.rightsizing.order import SearchOrder
 from undercroft.optimize.rightsizing.outcome import Outcome, outcome_of
@@ -54,6 +55,11 @@ class Search:
                 self._bench.look(move.name, move.upto)
             elif isinstance(move, Try):
                 self._bench.try_out(move.name)
+
+    @property
+    def asking(self) -> Setup:
+        """How models were asked."""
+        return self._bench.asking
 
     def made(self, name: str) -> Path:
         """The file of a candidate that was made last."""
