@@ -1,99 +1,67 @@
-"""A job whose process is killed again and again, at random moments, and resumed each time."""
+"""Jobs whose process is killed again and again, at random moments, or whose disk becomes full; resumed each time.
+
+Conversions and compressions, which need environments, are in `test_converters_killed`; trainings in `test_training` and
+`test_distillation`.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-import signal
-import time
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.ggufs import write_chat_model
-from undercroft.core.home import Home
-from undercroft.core.processes import identify
-from undercroft.optimize.jobs import asking, orders, store
-from undercroft.optimize.jobs.folders import JobFolder
-from undercroft.optimize.jobs.running import run_job
-from undercroft.optimize.jobs.states import ENDED, State
-from undercroft.optimize.jobs.store import Job
-from undercroft.optimize.jobs.worker import sweep
-from undercroft.optimize.recipes import make_recipe
-from undercroft.registry import models
-from undercroft.registry.quarantine import clean_quarantine
-from undercroft.storage import journal
-from undercroft.storage.database import Database
+import pytest
+
+from tests.support.job_trials import WISHES, trial
+
+_ROOT = Path(__file__).parents[2]
+_MOUNT = 'mount -t tmpfs -o size=200m tmpfs "$0" && exec "$@"'
 
 
-def found(database: Database, job: str) -> Job:
-    with database.read() as connection:
-        return store.find(connection, job)
+@pytest.fixture(autouse=True)
+def _temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Temporary files of jobs lie in a folder of their own, whose path is short enough for sockets."""
+    folder = tempfile.mkdtemp()
+    monkeypatch.setenv("TMPDIR", folder)
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def undisturbed(home: Home, database: Database) -> str:
-    """The digest that the recipe gives when nobody kills anything."""
-    process = identify(os.getpid())
-    assert process is not None
-    recipe = make_recipe({"from": "tiny", "to": "undisturbed", "steps": [{"quantize": {"scheme": "IQ4_XS"}}]})
-    with database.write() as connection:
-        store.add(
-            connection, kind="quantize", recipe=recipe.to_dict(), parents=[], result=recipe.to, actor="x", reason=None
-        )
-        job = store.claim(connection, process)
-    assert job is not None
-    run_job(home, database, job, tell=lambda line: None)
-    with database.read() as connection:
-        return models.get(connection, "undisturbed").digest
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("kind", "few", "many", "most_seconds"),
+    [("quantize", 2, 60, 2.0), ("prune", 1, 25, 4.0), ("rightsize", 1, 25, 6.0)],
+)
+def test_killed_at_any_moment_it_loses_nothing_but_time(
+    tmp_path: Path, is_full: bool, kind: str, few: int, many: int, most_seconds: float
+) -> None:
+    """After each kill the job is interrupted or done, no half model has a name, and nobody that it has started runs; in
+    the end the digest is that of an undisturbed run, and nothing is left in the folders."""
+    with trial(tmp_path, kind) as found:
+        found.killed_and_resumed(many if is_full else few, random.Random(), most_seconds=most_seconds)
 
 
-def test_killed_at_any_moment_it_loses_nothing_but_time(tmp_path: Path, is_full: bool) -> None:
-    """After each kill the job is queued, interrupted or done, no half model has a name, and in the end the digest is
-    that of an undisturbed run; nothing is left in the folders."""
-    home = Home(tmp_path / "home")
-    home.prepare()
-    database = Database(home.database_file)
-    try:
-        file = write_chat_model(tmp_path / "tiny.gguf", width=512, layers=2)
-        models.add_local(database, home, file, actor="cli:anna")
-        wanted = undisturbed(home, database)
-        recipe = make_recipe({"from": "tiny", "to": "small", "steps": [{"quantize": {"scheme": "IQ4_XS"}}]})
-        job = asking.begin(home, database, asking.look_at(home, database, recipe), actor="cli:anna").id
-        chance = random.Random()
-        for _ in range(60 if is_full else 4):
-            kill_after(database, job, chance.uniform(0.0, 2.0))
-            if found(database, job).state is State.DONE:
-                break
-            with database.read() as connection:
-                assert {model.name for model in models.list_models(connection)} == {"tiny", "undisturbed"}
-                assert journal.find_damage(connection) is None
-            orders.resume(home, database, job, actor="cli:anna")
-        while found(database, job).state not in ENDED:
-            time.sleep(0.05)
-        with database.read() as connection:
-            assert models.get(connection, "small").digest == wanted
-            assert store.find(connection, job).state is State.DONE
-        wait_until_gone(database, job)
-        sweep(home, database)  # as the next job begins, for one that was killed just after its model had its name
-        assert [path.name for path in JobFolder(home, job).root.iterdir()] == ["log.txt"]
-        clean_quarantine(home)
-        assert list(home.quarantine.iterdir()) == []
-    finally:
-        database.close()
-
-
-def kill_after(database: Database, job: str, seconds: float) -> None:
-    """Kills the process of a job some time after it was begun, or finds that it has ended."""
-    while found(database, job).state is State.QUEUED:
-        time.sleep(0.01)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and found(database, job).state is State.RUNNING:
-        time.sleep(0.01)
-    process = found(database, job).process
-    assert process is not None
-    process.send(signal.SIGKILL)
-    wait_until_gone(database, job)
-
-
-def wait_until_gone(database: Database, job: str) -> None:
-    process = found(database, job).process
-    while process is not None and process.is_alive():
-        time.sleep(0.01)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", list(WISHES))
+def test_a_full_disk_is_told_and_loses_nothing_but_time(tmp_path: Path, is_full: bool, kind: str) -> None:
+    """On a disk without a byte left the job fails with what is missing and what to do, leaves its log only, and goes on
+    to the same digest when there is room. The disk is a small one in memory, which nobody else sees."""
+    if not is_full and kind != "quantize":
+        pytest.skip("one kind of job meets a full disk here; each of them at full size: pytest -m long --full")
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*namespace, "true"], check=False).returncode != 0:
+        pytest.skip("no namespace of its own can be had here, in which a small disk could be mounted")
+    tried = subprocess.run(
+        [*namespace, "sh", "-c", _MOUNT, tmp_path, sys.executable, "-m", "tests.support.job_trials", tmp_path, kind],
+        cwd=_ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tried.returncode == 0, tried.stderr
