@@ -33,7 +33,7 @@ from undercroft.core.home import Home
 from undercroft.core.ids import new_id
 from undercroft.core.settings import EngineSettings
 from undercroft.engines import wire
-from undercroft.engines.contract import EngineRecord, EngineSpec, Health, Task
+from undercroft.engines.contract import Adapter, EngineRecord, EngineSpec, Health, Task
 from undercroft.engines.onnxruntime import OnnxRuntime
 from undercroft.environments import installing
 from undercroft.environments.installed import Environment
@@ -232,8 +232,8 @@ def test_a_damaged_model_says_why(engine: Bench, name: str) -> None:
 
 
 def test_refuses_what_it_is_not_for(engine: Bench) -> None:
-    """A model that generates, and one without its environment, are refused before anything is started."""
-    for changed in ({"task": Task.GENERATE}, {"environment": None}):
+    """An encoder that is to generate, one without its environment, an adapter: refused before anything is started."""
+    for changed in ({"task": Task.GENERATE}, {"environment": None}, {"adapters": (Adapter("a", Path("a")),)}):
         with pytest.raises(InvalidError):
             engine.engine.start(engine.with_spec(**changed))
         assert not engine.spec.run_dir.exists()

@@ -28,6 +28,7 @@ from undercroft.storage.tables import deployments, models, promotions
 
 # What only vllm takes, and what it does not.
 _OF_VLLM, _NOT_OF_VLLM = ("dtype", "gpus", "gpu_memory_ratio"), ("gpu_layers",)
+_NOT_OF_ONNXRUNTIME = (*_OF_VLLM, "gpu_layers", "cache_type")
 # What only an external engine has; of a release and never of a machine.
 _OF_ENGINE = ("url", "upstream_model", "key_file", "ca_file")
 
@@ -215,7 +216,8 @@ def _check_shape(name: str, engine: EngineName, model: str | None, settings: Dep
 
 def _refuse_others(name: str, engine: EngineName, settings: DeploymentSettings) -> None:
     """Refuses settings that the engine would not heed."""
-    others = _NOT_OF_VLLM if engine == "vllm" else _OF_VLLM
+    unheeded = {"vllm": _NOT_OF_VLLM, "onnxruntime": _NOT_OF_ONNXRUNTIME}
+    others = unheeded.get(engine, _OF_VLLM)
     plain = DeploymentSettings.model_construct()
     given = [one for one in others if getattr(settings, one) != getattr(plain, one)]
     if given:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError
 from undercroft.serving import deployments
@@ -132,3 +132,14 @@ def test_what_is_not_there_cannot_be_changed(database: Database) -> None:
         deployments.set_running(database, "bot", False, actor="x")
     with pytest.raises(NotFoundError):
         deployments.remove(database, "bot", actor="x")
+
+
+@pytest.mark.parametrize("setting", [{"cache_type": "q8_0"}, {"gpu_layers": 4}, {"dtype": "float16"}])
+def test_what_onnxruntime_does_not_heed_is_refused(database: Database, setting: dict[str, object]) -> None:
+    """A setting that would change nothing is no setting of this engine."""
+    with database.write() as connection:
+        connection.execute(update(models).values(format="onnx"))
+    with pytest.raises(InvalidError) as refused:
+        create(database, engine="onnxruntime", settings=DeploymentSettings.model_validate(setting))
+    assert refused.value.code == "not-of-this-engine"
+    assert next(iter(setting)) in refused.value.message

@@ -134,7 +134,8 @@ class Envelope:
 
     def _told(self, token: int, nats: float) -> dict[str, Any]:
         piece = self.piece(token)
-        return {"token": piece, "logprob": nats, "bytes": list(piece.encode())}
+        is_text = "\N{REPLACEMENT CHARACTER}" not in piece  # else it is a part of a character
+        return {"token": piece, "logprob": nats, "bytes": list(piece.encode()) if is_text else None}
 
 
 def usage(answers: Sequence[Said], prompt_tokens: int) -> dict[str, int]:
