@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +38,11 @@ _PEER_PACKAGES = ("sentence-transformers==6.2.0", "torch==2.13.0", "transformers
 _INSTALL_SECONDS, _READY_SECONDS = 1800.0, 300.0
 _CLIENTS, _INPUTS, _SINGLE_CLIENTS = 4, 32, 16
 _MODELS = {"fp32": "minilm-onnx", "int8": "minilm-int8"}
+_FORMS = {
+    "minilm-onnx": ("optimize", "convert", "minilm", "--to", "onnx"),
+    "minilm-int8": ("optimize", "quantize", "minilm-onnx", "--to", "int8"),
+}
+Forms = Mapping[str, Sequence[str]]
 _LEAST_SPEED, _LEAST_COSINE = 3.0, 0.99
 
 
@@ -110,28 +115,30 @@ def need_model() -> Path:
     return folder
 
 
-def need_home(model: Path) -> dict[str, str]:
-    """A home with both forms of the model, deployed; the variables with which commands find it.
+def need_home(name: str, model: Path, environments: Sequence[str], forms: Forms) -> dict[str, str]:
+    """A home with forms of the model, deployed; the variables with which commands find it.
+
+    Args:
+        name: Of the home; kept for the next run.
+        model: Folder as it is published; registered as ``minilm``.
+        environments: That making and running them needs.
+        forms: Name of a form → words of the command that makes it, in an order in which that can be done.
 
     Raises:
         MissingError: A command failed.
     """
-    variables = environment(KEPT / "embed-home", free_port())
+    variables = environment(KEPT / name, free_port())
     states = {row["name"]: row["state"] for row in command("engine", "list", variables=variables)}
-    for name in ("onnx", "onnxruntime"):
-        if states[name] != "installed":
-            command("engine", "install", name, variables=variables, seconds=_INSTALL_SECONDS)
+    for needed in environments:
+        if states[needed] != "installed":
+            command("engine", "install", needed, variables=variables, seconds=_INSTALL_SECONDS)
     there = {one["name"] for one in command("model", "list", variables=variables)}
-    for name, words in (
-        ("minilm", ("model", "pull", str(model), "--name", "minilm")),
-        ("minilm-onnx", ("optimize", "convert", "minilm", "--to", "onnx", "--name", "minilm-onnx")),
-        ("minilm-int8", ("optimize", "quantize", "minilm-onnx", "--to", "int8", "--name", "minilm-int8")),
-    ):
-        if name not in there:
-            command(*words, variables=variables, seconds=_INSTALL_SECONDS)
+    for form, words in {"minilm": ("model", "pull", str(model)), **forms}.items():
+        if form not in there:
+            command(*words, "--name", form, variables=variables, seconds=_INSTALL_SECONDS)
     deployed = {one["name"] for one in command("deployment", "list", variables=variables)}
-    for name in sorted({*_MODELS.values()} - deployed):
-        command("deployment", "create", name, variables=variables)
+    for form in sorted({*forms} - deployed):
+        command("deployment", "create", form, variables=variables)
     return variables
 
 
@@ -146,14 +153,14 @@ def _run(words: Sequence[str]) -> None:
 
 
 @contextmanager
-def serving(variables: dict[str, str]) -> Iterator[tuple[int, str]]:
-    """The server of a home, as long as the block: port of its door, and a key."""
+def serving(variables: dict[str, str], forms: Collection[str]) -> Iterator[tuple[int, str]]:
+    """The server of a home, as long as the block, with these forms ready: port of its door, and a key."""
     command("up", "--detach", variables=variables, seconds=_READY_SECONDS)
     try:
         deadline = time.monotonic() + _READY_SECONDS
         while True:
             found = {one["name"]: one["state"] for one in command("status", variables=variables)["deployments"]}
-            if all(found.get(name) == "ready" for name in _MODELS.values()):
+            if all(found.get(name) == "ready" for name in forms):
                 break
             if time.monotonic() > deadline:
                 raise MissingError(f"not ready: {found}")
@@ -197,7 +204,7 @@ def through_door(port: int, key: str, model: str, texts: Sequence[str], *, clien
     def work(number: int) -> None:
         connection = connections[number]
         for index in range(number, len(parts), clients):
-            body = {"model": model, "input": parts[index], "encoding_format": "base64", "truncate": True}
+            body = {"model": model, "input": parts[index], "encoding_format": "base64"}
             headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
             connection.request("POST", "/v1/embeddings", json.dumps(body), headers)
             answer = json.loads(connection.getresponse().read())
@@ -222,12 +229,12 @@ def measure(count: int, rounds: int) -> Report:
     """
     report, threads = Report(TITLE), len(os.sched_getaffinity(0))
     texts, model, python = sentences(count), need_model(), need_peer()
-    variables = need_home(model)
+    variables = need_home("embed-home", model, ("onnx", "onnxruntime"), _FORMS)
     with ExitStack() as stack:
         texts_file = Path(stack.enter_context(tempfile.TemporaryDirectory()), "texts.json")
         texts_file.write_text(json.dumps(texts), encoding="utf-8")
-        port, key = stack.enter_context(serving(variables))
-        folders = {form: _folder_of(variables, name) for form, name in _MODELS.items()}
+        port, key = stack.enter_context(serving(variables, _FORMS))
+        folders = {form: folder_of(variables, name) for form, name in _MODELS.items()}
         peers = {
             "sentence-transformers": stack.enter_context(
                 peer(python, "sentence-transformers", model, threads, texts_file)
@@ -252,21 +259,21 @@ def measure(count: int, rounds: int) -> Report:
                 for way, (clients, inputs) in ways.items():
                     seconds, _ = through_door(port, key, name, texts, clients=clients, inputs=inputs)
                     ours[f"{form}{way}"].append(seconds)
-    report.figures |= {f"{name}_per_second": _speed(seconds, count) for name, seconds in ours.items()}
+    report.figures |= {f"{name}_per_second": speed(seconds, count) for name, seconds in ours.items()}
     report.figures |= {"sentences": count, "threads": threads, "rounds": rounds}
     for name, one in peers.items():
-        report.peers[name] = {"per_second": _speed(one.seconds, count)}
+        report.peers[name] = {"per_second": speed(one.seconds, count)}
     _judge(report, peers, ours)
     return report
 
 
-def _folder_of(variables: dict[str, str], name: str) -> Path:
+def folder_of(variables: dict[str, str], name: str) -> Path:
     """The folder in which the files of a deployed model have their own names."""
     digest = command("model", "show", name, variables=variables)["digest"].removeprefix("sha256:")
     return Path(variables["UNDERCROFT_HOME"], "blobs", "parts", digest)
 
 
-def _speed(seconds: Sequence[float], count: int) -> float | None:
+def speed(seconds: Sequence[float], count: int) -> float | None:
     """Of the middle round; sentences a second."""
     return divided(count, median(seconds))
 

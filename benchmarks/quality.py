@@ -1,9 +1,10 @@
-"""The starter model in every form: size, tickets that it answers wholly right with their interval, speed, memory.
+"""The starter model and all-MiniLM-L6-v2 in every form: size, quality with its interval, speed, memory.
 
     python -m benchmarks.quality [--json] [--quick]
 
-Each form is asked the same tickets, of phrasings that the starter was not trained on, and compared with the starter by
-a paired test. See ``docs/benchmarks.md``.
+Each form of the starter is asked the same tickets, of phrasings that it was not trained on, and compared with the
+starter by a paired test; each form of MiniLM embeds the same sentences, and is compared with the published model. The
+environments for MiniLM come from the package index at the first run (some minutes, 5 GB). See ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tools.starter.grammar import INTENTS, load_all
 from tools.starter.tickets import TicketSource
 
 import undercroft
+from benchmarks.processes import MissingError
+from benchmarks.quality_encoder import measure_encoder
 from benchmarks.reporting import Report, arguments
 from undercroft.core.settings import EngineSettings
 from undercroft.optimize.evaluation.comparing import compare
@@ -34,11 +37,12 @@ from undercroft.optimize.evaluation.tasks import TaskSet, load_tasks
 from undercroft.optimize.quantization.quantizing import quantize_file
 from undercroft.optimize.quantization.schemes import SCHEMES
 
-TITLE = "quality: the starter in every form, beside itself"
+TITLE = "quality: the starter and MiniLM in every form, beside themselves"
 
 STARTER = Path(undercroft.__file__).parent / "starter" / "ticket-pilot.gguf"
 FORMS = ("Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K")
 _TICKETS, _QUICK_TICKETS = 720, 144
+_SENTENCES, _QUICK_SENTENCES = 512, 128
 _SEED = 5
 _ANSWER_TOKENS = 96
 
@@ -127,6 +131,11 @@ def main() -> None:
     given = arguments(TITLE)
     with tempfile.TemporaryDirectory(prefix="undercroft-quality-", dir=os.environ.get("TMPDIR")) as folder:
         report = measure_forms(Path(folder), _QUICK_TICKETS if given.quick else _TICKETS)
+    try:
+        measure_encoder(report, _QUICK_SENTENCES if given.quick else _SENTENCES)
+    except MissingError as error:
+        report.peers["all-MiniLM-L6-v2"] = {"missing": str(error)}
+        report.at_least("minilm", None, 1)
     sys.exit(report.finish(as_json=given.json))
 
 
