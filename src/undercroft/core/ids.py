@@ -9,6 +9,7 @@ import secrets
 from undercroft.core.errors import InvalidError
 
 NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+LONGEST_NAME = 63
 DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 VARIABLE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 KEY_PATTERN = re.compile(r"uc-[A-Za-z0-9_-]{43}")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 
 from undercroft.core.errors import InvalidError
 from undercroft.core.forms import wrong_form
+from undercroft.core.ids import LONGEST_NAME
 from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
 from undercroft.optimize.compression.schemes import CompressedScheme
@@ -237,12 +238,33 @@ class Recipe(Part):
     steps: Annotated[list[StepEntry], Field(min_length=1, max_length=20)]
     evaluation: Evaluation | None = None
     gate: GateRules | None = None
+    keep: Literal["last", "all"] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = Field(
+        None, description="Which steps' models get a name, too: last (none but the result), all, or their numbers."
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Of everything that is random.")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         if self.source == self.to:
             raise ValueError(f"to: expected another name than that of the model it is made from, got {self.to!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_what_there_is(self) -> Self:
+        if not isinstance(self.keep, list):
+            return self
+        wrong = next((number for number in self.keep if number >= len(self.steps)), None)
+        if wrong is not None:
+            raise ValueError(
+                f"keep: expected numbers of steps before the last, which is kept anyhow: below {len(self.steps)}, "
+                f"got {wrong}"
+            )
+        sparse = next((number for number in self.keep if self._is_sparse(number)), None)
+        if sparse is not None:
+            raise ValueError(
+                f"keep: step {sparse} puts zeros in that the next one repairs, and nobody wants them unrepaired: "
+                f"expected {sparse + 1} or a later step"
+            )
         return self
 
     @model_validator(mode="after")
@@ -347,6 +369,25 @@ class Recipe(Part):
     def kind(self) -> str:
         """What its steps do: ``quantize``, or several joined by ``+``."""
         return "+".join(entry.kind for entry in self.steps)
+
+    @property
+    def kept(self) -> dict[int, str]:
+        """Steps before the last whose models get a name, too, by number from 1 → that name.
+
+        Zeros that were put in at once and not repaired yet are never kept.
+        """
+        if self.keep is None or self.keep == "last":
+            return {}
+        numbers = range(1, len(self.steps)) if self.keep == "all" else sorted(set(self.keep))
+        return {number: self._name_of(number) for number in numbers if not self._is_sparse(number)}
+
+    def _name_of(self, number: int) -> str:
+        end = f"-{number}-{self.steps[number - 1].kind}"
+        return f"{self.to[: LONGEST_NAME - len(end)].rstrip('-._')}{end}"
+
+    def _is_sparse(self, number: int) -> bool:
+        pruned = self.steps[number - 1].prune
+        return pruned is not None and pruned.sparsity is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: every setting, also those that were left out."""

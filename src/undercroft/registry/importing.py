@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +191,11 @@ def register(
     check_name(name, what="model")
     with workspace(home) as folder:
         brought, methods = _bring_all(files, folder, must_copy, progress)
-        inspection = with_licence(inspect_files({item.file.path: item.local for item in brought}), origin)
-        noted = {**admit(inspection.facts), **_noted_base(database, home, brought, inspection, name, base)}
-        candidate = make_candidate(name, [_hash(item, progress) for item in brought], inspection, origin, noted)
+
+        def noted(inspection: Inspection) -> dict[str, Any]:
+            return {**admit(inspection.facts), **_noted_base(database, home, brought, inspection, name, base)}
+
+        candidate = _candidate_of(name, brought, origin, noted, progress)
         try:
             is_new = name_all(database, home, [candidate], actor=actor, reason=reason, besides=besides)[name]
             model = candidate.model
@@ -202,6 +205,79 @@ def register(
             with database.read() as connection:
                 model = entries.find(connection, name) or model
     return Arrival(model, is_new, origin.skipped, tuple(sorted(set(methods))))
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One of several models that come in together.
+
+    Args:
+        name: What to call it.
+        files: All of it.
+        origin: Where they come from.
+        noted: For the journal and the model's lineage.
+    """
+
+    name: str
+    files: Sequence[IncomingFile]
+    origin: Origin
+    noted: Mapping[str, Any]
+
+
+def register_together(
+    database: Database,
+    home: Home,
+    incoming: Sequence[Incoming],
+    *,
+    actor: str,
+    reason: str | None = None,
+    progress: Progress,
+    besides: Callable[[Connection], object] = lambda connection: None,
+) -> None:
+    """Makes models of files that have their names in one transaction: all of them, or none.
+
+    Args:
+        incoming: The models, each with another name.
+        actor: Who.
+        reason: Why, in the actor's words.
+        progress: Told of every piece that is copied or hashed.
+        besides: Does more in that transaction, after the models are there; what it raises undoes everything.
+
+    Raises:
+        InvalidError: A file is damaged, or of an unknown format.
+        RefusedError: A file can carry code.
+        ConflictError: A name belongs to other content.
+        UnavailableError: The disk is full.
+    """
+    with workspace(home) as folder:
+        candidates = []
+        for number, one in enumerate(incoming):
+            check_name(one.name, what="model")
+            own = folder / f"model-{number}"
+            own.mkdir()
+            brought, _ = _bring_all(one.files, own, False, progress)
+            candidates.append(_candidate_of(one.name, brought, one.origin, partial(_given, one.noted), progress))
+        try:
+            name_all(database, home, candidates, actor=actor, reason=reason, besides=besides)
+        except IntegrityError:  # a name was given meanwhile: to the same content, or this says that it is taken
+            name_all(database, home, candidates, actor=actor, reason=reason, besides=besides)
+
+
+def _given(noted: Mapping[str, Any], _: Inspection) -> Mapping[str, Any]:
+    return noted
+
+
+def _candidate_of(
+    name: str,
+    brought: Sequence[_Brought],
+    origin: Origin,
+    noted: Callable[[Inspection], Mapping[str, Any]],
+    progress: Progress,
+) -> Candidate:
+    """Looks into files, asks what is noted of them, and hashes them."""
+    inspection = with_licence(inspect_files({item.file.path: item.local for item in brought}), origin)
+    more = noted(inspection)
+    return make_candidate(name, [_hash(item, progress) for item in brought], inspection, origin, more)
 
 
 def _noted_base(

@@ -20,7 +20,8 @@ def look_at(home: Home, database: Database, recipe: Recipe) -> Prepared:
         UndercroftError: It cannot be done: a model is not there or of the wrong kind, a name is taken.
     """
     with database.read() as connection:
-        store.check_name_free(connection, recipe.to)
+        for name in (recipe.to, *recipe.kept.values()):
+            store.check_name_free(connection, name)
         return prepare(home, connection, recipe)
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, select
 
 from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.core.files import sync_folder
@@ -25,19 +22,16 @@ from undercroft.optimize.cards.card import Card
 from undercroft.optimize.cards.measuring import write_card
 from undercroft.optimize.jobs import store
 from undercroft.optimize.jobs.folders import JobFolder, ProgressWriter
+from undercroft.optimize.jobs.naming import name_results
 from undercroft.optimize.jobs.room import check_room, told_room
 from undercroft.optimize.jobs.store import Job
 from undercroft.optimize.judging import check_gate, judge
-from undercroft.optimize.lineage import inherited_licence, inherited_use, lineage_of
 from undercroft.optimize.prepared import Prepared, PreparedStep
 from undercroft.optimize.preparing import prepare
 from undercroft.optimize.recipes import Recipe
 from undercroft.optimize.sources import check_unchanged
-from undercroft.optimize.steps import FINDINGS, REPORT, Progress, Workspace, files_of, is_whole, note_files, result_of
-from undercroft.registry.importing import IncomingFile, Origin, register
-from undercroft.registry.progress import Step as ImportStep
+from undercroft.optimize.steps import REPORT, Progress, Workspace, is_whole, note_files, result_of
 from undercroft.storage.database import Database
-from undercroft.storage.tables import models
 
 # A quota of the disk, of the user, and a file system or a limit that holds no larger file.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -80,7 +74,7 @@ def run_job(home: Home, database: Database, job: Job, *, tell: Callable[[str], N
             source = _made(folder.step(number))
         card = _judged(home, job, folder, prepared, source, tell) if prepared.evaluation is not None else None
         tell("checking and naming the result")
-        _name(home, database, job, prepared, source, card)
+        name_results(home, database, job, prepared, card)
     tell(f"model {job.result} is registered")
 
 
@@ -268,65 +262,3 @@ def _judged(
     write_card(card, folder.card)
     check_gate(card, job=job.id, name=job.result, folder=folder.card)
     return card
-
-
-def _name(home: Home, database: Database, job: Job, prepared: Prepared, made: Path, card: Card | None) -> None:
-    """Imports the result as any file is imported, and notes the job as done in the same transaction."""
-    parents = [source.model for source in prepared.sources]
-    works = [JobFolder(home, job.id).step(number) for number in range(len(prepared.steps))]
-    lineage = lineage_of(
-        job=job.id,
-        parents=parents,
-        recipe=job.recipe,
-        steps=[
-            {"kind": step.kind, **step.told, **_found(work)} for step, work in zip(prepared.steps, works, strict=True)
-        ],
-        seed=prepared.recipe.seed,
-        libraries={library for step in prepared.steps for library in step.libraries},
-        is_reproducible=all(step.is_reproducible for step in prepared.steps),
-        card=card.to_summary() if card is not None else None,
-    )
-    said = f"{prepared.recipe.kind} of {', '.join(parent.name for parent in parents)}"
-    origin = Origin(f"{job.id}: {said}", lineage, licence=inherited_licence(parents))
-    writer = ProgressWriter(
-        JobFolder(home, job.id), len(prepared.steps) - 1, len(prepared.steps), now_seconds=time.monotonic()
-    )
-
-    def report(step: ImportStep) -> None:
-        progress = Progress(step.done_bytes, step.total_bytes, "bytes", "checking the result")
-        writer.write(progress, time.monotonic())
-
-    def done(connection: Connection) -> None:
-        digest, twins = _content(connection, job.result)
-        note = f"its content is that of model {', '.join(twins)}" if twins else ""
-        store.finish(connection, job, note=note, after={"model": job.result, "digest": digest})
-
-    register(
-        database,
-        home,
-        [IncomingFile(path, local, is_ours=True) for path, local in files_of(made, job.result).items()],
-        origin,
-        name=job.result,
-        actor=job.actor,
-        reason=job.reason,
-        progress=report,
-        admit=lambda facts: _noted(job, inherited_use(parents)),
-        besides=done,
-    )
-
-
-def _found(step: Path) -> dict[str, Any]:
-    """What a finished step left for the lineage."""
-    findings = step / FINDINGS
-    return {"found": json.loads(findings.read_bytes())} if findings.exists() else {}
-
-
-def _noted(job: Job, use: Mapping[str, str]) -> dict[str, Any]:
-    return {"job": job.id, **use}
-
-
-def _content(connection: Connection, name: str) -> tuple[str, list[str]]:
-    """The digest of a model, and the names of others that have it, too."""
-    digest = connection.execute(select(models.c.digest).where(models.c.name == name)).scalar_one()
-    others = select(models.c.name).where(models.c.digest == digest, models.c.name != name).order_by(models.c.name)
-    return digest, list(connection.execute(others).scalars())
