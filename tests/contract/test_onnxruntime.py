@@ -34,10 +34,14 @@ from undercroft.core.ids import new_id
 from undercroft.core.settings import EngineSettings
 from undercroft.engines import wire
 from undercroft.engines.contract import Adapter, EngineRecord, EngineSpec, Health, Task
+from undercroft.engines.encoder.folder import files_in, read_encoder
 from undercroft.engines.onnxruntime import OnnxRuntime
 from undercroft.environments import installing
 from undercroft.environments.installed import Environment
 from undercroft.environments.recipes import find
+from undercroft.optimize.triton.configs import Ordered
+from undercroft.optimize.triton.making import Order, make_repository
+from undercroft.registry.inspection.onnx_signature import read_signature
 from undercroft.storage.database import Database
 
 __all__ = [
@@ -237,3 +241,22 @@ def test_refuses_what_it_is_not_for(engine: Bench) -> None:
         with pytest.raises(InvalidError):
             engine.engine.start(engine.with_spec(**changed))
         assert not engine.spec.run_dir.exists()
+
+
+def test_a_triton_repository_says_the_same(environment: Environment, short_folder: Path) -> None:
+    """Made for Triton, a model says part by part what it says here; one that pools otherwise gets no name."""
+    source = made(environment, Task.EMBED, short_folder).spec.model_path
+    assert source is not None
+    encoder, signature = read_encoder(files_in(source)), read_signature(source / "model.onnx", "model.onnx")
+    ordered = Ordered("mini", encoder, signature, "onnxruntime", "f32")
+    for name, wanted in (("good", ordered), ("bad", replace(ordered, encoder=replace(encoder, pooling="max")))):
+        (between := short_folder / f"{name}-between").mkdir()
+        order = Order(source, short_folder / name, wanted, 2, between, 1)
+        if name == "bad":
+            with pytest.raises(InvalidError, match="not-the-same"):
+                make_repository(order, environment, EngineSettings(), lambda progress: None)
+            continue
+        agreement, plan = make_repository(order, environment, EngineSettings(), lambda progress: None)
+        assert (agreement.same, plan) == (agreement.compared, {})
+        assert agreement.compared > 20
+        assert (short_folder / name / "mini_network" / "2" / "model.onnx").is_file()
