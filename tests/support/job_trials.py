@@ -181,7 +181,9 @@ class Trial:
         assert f"undercroft job resume {job}" in failed.problem["hint"]
         self._wait_until_gone(job, [])
         assert self._names() == before
-        assert [path.name for path in folder.root.rglob("*") if path.is_file()] == ["log.txt"]
+        assert {path.name for path in folder.root.iterdir()} <= {"log.txt", "work", "report"}
+        if not prepared.steps[0].is_continued:  # which keeps what it has measured or learnt
+            assert [path for path in folder.work.rglob("*") if path.is_file()] == []
         disk.unlink()
         orders.resume(self.home, self.database, job, actor="cli:anna")
         self._ends_as(job, wanted)
