@@ -15,6 +15,7 @@ from undercroft.engines.encoder.folder import read_encoder
 from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
 from undercroft.optimize.jobs.room import Forecast
+from undercroft.optimize.onnx.schemes import INT8
 from undercroft.optimize.onnx_steps import check_size
 from undercroft.optimize.prepared import PreparedStep
 from undercroft.optimize.sources import PublishedSource
@@ -22,7 +23,8 @@ from undercroft.optimize.steps import Progress, Workspace
 from undercroft.optimize.triton.configs import NetworkRuntime, Ordered, Precision, check_signature
 from undercroft.optimize.triton.making import Order, make_repository
 from undercroft.optimize.triton.plan import BUILDER, find_builder
-from undercroft.registry.inspection.onnx_signature import read_signature
+from undercroft.registry.inspection.onnx import read_onnx
+from undercroft.registry.inspection.onnx_signature import Signature, read_signature
 
 _RUNNER = "onnxruntime"
 _TOLD_PACKAGES = ("tokenizers", "onnxruntime", "numpy")
@@ -81,7 +83,8 @@ def prepare_triton(
         name: What the ensemble is called.
 
     Raises:
-        InvalidError: It is no encoder, one with parts that are not known here, or its network takes something else.
+        InvalidError: It is no encoder, one with parts that are not known here, its network takes something else, or
+            TensorRT does not know what it computes.
         UnavailableError: ``no-environment``.
     """
     runtime: NetworkRuntime = "tensorrt" if to == "tensorrt" else "onnxruntime"
@@ -95,11 +98,13 @@ def prepare_triton(
             "embeds, reranks or classifies, of which Triton is given a repository",
             hint="one that generates is served by TensorRT-LLM itself: undercroft engine list",
         )
-    encoder = read_encoder(source.files)
-    network = next(name for name in source.files if name.endswith(".onnx"))
-    signature = read_signature(source.files[network], network)
-    check_signature(signature, model.name)
-    check_size(source, model.size_bytes)
+    encoder, signature = read_encoder(source.files), _signature(source)
+    if to == "tensorrt" and model.facts.quantization == INT8.name:
+        raise InvalidError(
+            "not-for-tensorrt",
+            f"model {model.name!r} is in 8 bits as ONNX Runtime computes them, for which TensorRT has no operators",
+            hint="convert the one in F32: undercroft optimize convert MODEL --to tensorrt --type f16",
+        )
     runner = needed(home, find(_RUNNER))
     is_unbuilt = runtime == "tensorrt" and find_builder() is None
     return PreparedStep(
@@ -124,6 +129,32 @@ def prepare_triton(
         if is_unbuilt
         else "",
     )
+
+
+def _signature(source: PublishedSource) -> Signature:
+    """What its network takes and gives, after a look at whether Triton can be given its files.
+
+    Raises:
+        InvalidError: Its tokenizer is missing, its weights lie beside the network, or that takes something else.
+    """
+    model = source.model
+    if "tokenizer.json" not in source.files:
+        raise InvalidError(
+            "no-tokenizer",
+            f"model {model.name!r} has no tokenizer.json, from which texts are split inside Triton",
+            hint=f"convert the original: undercroft optimize convert MODEL --to onnx --name {model.name}-onnx",
+        )
+    network = next(name for name in source.files if name.endswith(".onnx"))
+    if read_onnx(source.files[network], network).external:
+        raise InvalidError(
+            "wrong-network",
+            f"model {model.name!r} has its weights in files beside {network!r}, expected one that holds them",
+            hint="convert the original: undercroft optimize convert MODEL --to onnx",
+        )
+    signature = read_signature(source.files[network], network)
+    check_signature(signature, model.name)
+    check_size(source, model.size_bytes)
+    return signature
 
 
 def _told(environment: Environment) -> dict[str, Any]:
