@@ -151,3 +151,23 @@ def test_killed_while_it_learns_it_goes_on(cellar: Cellar) -> None:
     assert all(np.array_equal(one[name].data, tensor.data) for name, tensor in other.items())
     digests = [cellar.json("model", "show", name)["digest"] for name in ("undisturbed", "disturbed")]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.timeout(1200)
+def test_a_student_of_a_new_shape_is_taught_from_nothing(cellar: Cellar) -> None:
+    """One job draws its weights and lets the model teach it: nearer to its teacher than what knows nothing."""
+    shape = ("--new-student", "blocks=2,width=32,heads=2")
+    refused = cellar.run(
+        "optimize", "distill", "large", "--data", texts(cellar), "--new-student", "heads=7", expected=2
+    )
+    assert "7 heads do not divide" in " ".join(refused.stderr.split())
+    make(cellar, "distill", "large", "--data", texts(cellar), *shape, "--epochs", "20", "--name", "fresh")
+    drawn, taught = found(cellar, "fresh")
+    distillation = taught["distillation"]
+    assert (drawn["student"]["blocks"], drawn["student"]["width"], drawn["student"]["head_width"]) == (2, 32, 16)
+    assert distillation["divergence_after_nats"] < distillation["divergence_before_nats"]
+    assert taught["agreement"]["same"] > 0
+    assert {name for name in weights(cellar, "fresh") if name.startswith("blk.2.")} == set()
+    facts = cellar.json("model", "show", "fresh")["facts"]
+    assert facts["layers"] == 2
+    assert drawn["student"]["parameters"] == facts["parameters"]

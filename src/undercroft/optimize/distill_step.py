@@ -215,6 +215,7 @@ def prepare_distill(
     engines: EngineSettings,
     *,
     keeps_zeros: bool,
+    student: Opened | None = None,
 ) -> PreparedStep:
     """Looks whether a model can be taught so, and what that takes.
 
@@ -225,6 +226,7 @@ def prepare_distill(
         home: Where environments lie.
         engines: How engines are run.
         keeps_zeros: Whether the step before made weights zero.
+        student: What the step before will have made, where it makes a new one; None where it is of the source's shape.
 
     Raises:
         InvalidError: The data has bad lines, the student cannot be trained, or it has other tokens than its teacher.
@@ -264,7 +266,9 @@ def prepare_distill(
     return PreparedStep(
         kind="distill",
         step=step,
-        forecast=_forecast(settings, source, opened, taught),
+        forecast=_forecast(settings, source, opened, taught)
+        if student is None
+        else _forecast_new(settings, student, taught),
         told={
             "settings": {**settings.model_dump(mode="json", exclude_none=True), "data_digest": digest},
             "teacher": name,
@@ -366,18 +370,36 @@ def _training(trained: Trained, material: PreparedMaterial) -> Mapping[str, Any]
     }
 
 
-def _forecast(settings: Distill, source: Source, opened: Opened, taught: Opened | None) -> Forecast:
-    """Student and teacher as torch holds them, gradients and moments, and one row with both models' logits."""
-    config, values = opened.architecture.config, opened.values
+def training_forecast(student: Opened, taught: Opened | None, result_bytes: int, opened_bytes: int) -> Forecast:
+    """What teaching takes: student and teacher as torch holds them, gradients and moments, and one row with both
+    models' logits.
+
+    Args:
+        student: Who learns.
+        taught: Who teaches beside it; None where its answers do.
+        result_bytes: Of the model that it becomes.
+        opened_bytes: Of the student laid out for torch.
+    """
+    config, values = student.architecture.config, student.values
     others = taught.values if taught is not None else 0
     width, layers, inner = config["hidden_size"], config["num_hidden_layers"], config["intermediate_size"]
     row = 4 * _LEAST_WINDOW * (layers * (14 * width + 4 * inner) + 6 * config["vocab_size"])
+    disk = result_bytes + opened_bytes + 4 * others + 4 * values + 28 * values  # both laid out, the result, checkpoints
+    memory = _BESIDE_BYTES + 16 * values + 4 * others + row
+    return Forecast(result_bytes=result_bytes, disk_bytes=disk, memory_bytes=memory)
+
+
+def _forecast(settings: Distill, source: Source, opened: Opened, taught: Opened | None) -> Forecast:
     with OpenFile(source.path) as file:
         result = result_bytes(file, _KINDS[settings.type] if settings.type is not None else None)
         stored = {one.kind for one in file.tensors} <= set(PLAIN)
-    opened_bytes = (file.size_bytes if stored else 4 * values) + 4 * others
-    disk = result + opened_bytes + 4 * values + 28 * values  # both laid out, the result, checkpoints
-    return Forecast(result_bytes=result, disk_bytes=disk, memory_bytes=_BESIDE_BYTES + 16 * values + 4 * others + row)
+        return training_forecast(opened, taught, result, file.size_bytes if stored else 4 * opened.values)
+
+
+def _forecast_new(settings: Distill, student: Opened, taught: Opened | None) -> Forecast:
+    """Of a student that is made in F32, and stays so where the recipe does not say otherwise."""
+    kept = student.values * (2 if settings.type in ("f16", "bf16") else 4)
+    return training_forecast(student, taught, kept, 4 * student.values)
 
 
 def _versions(environment: Environment) -> dict[str, Any]:

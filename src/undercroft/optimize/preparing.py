@@ -26,6 +26,7 @@ from undercroft.optimize.recipes import Recipe, StepEntry
 from undercroft.optimize.rightsize_step import prepare_rightsize
 from undercroft.optimize.scheme_names import check_form, find_scheme
 from undercroft.optimize.sources import Source, open_published, open_source
+from undercroft.optimize.student_step import opened_student, prepare_student
 from undercroft.registry import models
 
 
@@ -105,6 +106,9 @@ def _prepare_steps(
             steps.append(prepare_prune(entry.prune, source, shape))
             shape = shape_left(entry.prune, source, shape)
             continue
+        if entry.student is not None:
+            steps.append(prepare_student(entry.student, source))
+            continue
         if entry.distill is None:
             steps.append(_prepare_step(home, recipe, entry, source))
             continue
@@ -114,7 +118,8 @@ def _prepare_steps(
             teacher = sources.setdefault(name, open_source(home, connection, name))
         engines = load_settings(home.config_file).settings.engines
         is_sparse = before is not None and before.prune is not None and before.prune.sparsity is not None
-        steps.append(prepare_distill(entry.distill, source, teacher, home, engines, keeps_zeros=is_sparse))
+        new = opened_student(before.student, source.path) if before is not None and before.student is not None else None
+        steps.append(prepare_distill(entry.distill, source, teacher, home, engines, keeps_zeros=is_sparse, student=new))
     return steps
 
 

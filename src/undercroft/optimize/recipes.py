@@ -19,11 +19,12 @@ from undercroft.optimize.compression.settings import Calibration, problem_of_oth
 from undercroft.optimize.conversion.settings import Convert
 from undercroft.optimize.distillation.settings import Distill
 from undercroft.optimize.evaluation.gate_rules import GateRules
-from undercroft.optimize.onnx.schemes import OnnxScheme
+from undercroft.optimize.onnx.schemes import OnnxScheme, problem_of_onnx
 from undercroft.optimize.pruning.settings import Prune
 from undercroft.optimize.quantization.schemes import SCHEMES, Scheme, scheme_named
 from undercroft.optimize.recipe_fields import Digest, Name, Part
 from undercroft.optimize.scheme_names import find_scheme, known, nearest
+from undercroft.optimize.students.settings import Student
 from undercroft.optimize.suites.chosen import digest_folder
 from undercroft.optimize.suites.settings import Suites
 from undercroft.optimize.training.settings import Finetune
@@ -81,13 +82,13 @@ class Importance(Part):
 class Quantize(Part):
     """Fewer bits a weight: in a GGUF as llama.cpp's own quantizer chooses, in a published model as vLLM reads them."""
 
-    scheme: AnySchemeName = Field(description="Which of llama.cpp's mixes, of those for vLLM, or INT8 for ONNX.")
+    scheme: AnySchemeName = Field(description="Of llama.cpp's mixes, of those for vLLM, or INT8 and INT8-STATIC for ONNX.")
     importance: Importance | None = Field(None, description="Keep what matters to texts of your own.")
     allow_requantize: bool = Field(
         False, description="Take a model that is quantized already: rounding twice loses more than rounding once."
     )
 
-    calibration: Calibration | None = Field(None, description="Texts of your own, for the schemes of vLLM.")
+    calibration: Calibration | None = Field(None, description="Texts of your own, for vLLM and INT8-STATIC.")
     group_size: Literal[128, 64, 32] | None = Field(
         None, description="Weights that share a scale, for W4A16; the largest that divides where it is left out."
     )
@@ -108,8 +109,7 @@ class Quantize(Part):
                 allows_requantizing=self.allow_requantize,
             )
         elif isinstance(scheme, OnnxScheme):
-            more = [name for name, value in self if name != "scheme" and value]
-            problem = f"{scheme.name} takes no other settings, got {', '.join(more)}" if more else None
+            problem = problem_of_onnx(scheme, [name for name, value in self if name != "scheme" and value])
         else:
             problem = problem_of_others(
                 scheme.name, calibration=self.calibration, group_size=self.group_size, smoothing=self.smoothing
@@ -192,6 +192,7 @@ class StepEntry(Part):
     convert: Convert | None = None
     quantize: Quantize | None = None
     rightsize: Rightsize | None = None
+    student: Student | None = None
     prune: Prune | None = None
     finetune: Finetune | None = None
     distill: Distill | None = None
@@ -259,11 +260,11 @@ class Recipe(Part):
                 f"keep: expected numbers of steps before the last, which is kept anyhow: below {len(self.steps)}, "
                 f"got {wrong}"
             )
-        sparse = next((number for number in self.keep if self._is_sparse(number)), None)
-        if sparse is not None:
+        half = next((number for number in self.keep if self._is_half_done(number)), None)
+        if half is not None:
             raise ValueError(
-                f"keep: step {sparse} puts zeros in that the next one repairs, and nobody wants them unrepaired: "
-                f"expected {sparse + 1} or a later step"
+                f"keep: what step {half} makes is of no use before the next one has taught it: expected {half + 1} or "
+                "a later step"
             )
         return self
 
@@ -320,12 +321,27 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
+    def _teaches_what_is_new(self) -> Self:
+        numbers = [number for number, entry in enumerate(self.steps, 1) if entry.student is not None]
+        if not numbers:
+            return self
+        if numbers != [1]:
+            raise ValueError(
+                f"steps[{numbers[-1]}].student: expected it to be the first step, and the only one of its kind"
+            )
+        if len(self.steps) == 1 or self.steps[1].distill is None:
+            raise ValueError(
+                "steps[1].student: expected a step that distills right after it, for what is new has learnt nothing yet"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_a_teacher(self) -> Self:
         first = self.steps[0].distill
         if first is not None and first.served is None and first.teacher in (None, self.source):
             raise ValueError(
-                "steps[1].distill.teacher: expected another model than the student; only after a step that prunes the "
-                "model itself can teach"
+                "steps[1].distill.teacher: expected another model than the student; only after a step that prunes, or "
+                "makes a new student, the model itself can teach"
             )
         return self
 
@@ -374,20 +390,20 @@ class Recipe(Part):
     def kept(self) -> dict[int, str]:
         """Steps before the last whose models get a name, too, by number from 1 → that name.
 
-        Zeros that were put in at once and not repaired yet are never kept.
+        Zeros that are not repaired yet, and a student that has learnt nothing, are never kept.
         """
         if self.keep is None or self.keep == "last":
             return {}
         numbers = range(1, len(self.steps)) if self.keep == "all" else sorted(set(self.keep))
-        return {number: self._name_of(number) for number in numbers if not self._is_sparse(number)}
+        return {number: self._name_of(number) for number in numbers if not self._is_half_done(number)}
 
     def _name_of(self, number: int) -> str:
         end = f"-{number}-{self.steps[number - 1].kind}"
         return f"{self.to[: LONGEST_NAME - len(end)].rstrip('-._')}{end}"
 
-    def _is_sparse(self, number: int) -> bool:
-        pruned = self.steps[number - 1].prune
-        return pruned is not None and pruned.sparsity is not None
+    def _is_half_done(self, number: int) -> bool:
+        entry = self.steps[number - 1]
+        return entry.student is not None or (entry.prune is not None and entry.prune.sparsity is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: every setting, also those that were left out."""

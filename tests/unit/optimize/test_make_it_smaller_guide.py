@@ -9,6 +9,7 @@ from undercroft.optimize.distillation.settings import Distill, Served
 from undercroft.optimize.pruning.settings import Prune, Width
 from undercroft.optimize.pruning.shapes import ARCHITECTURES, SQUARE_ATTENTION
 from undercroft.optimize.recipes import load_recipe
+from undercroft.optimize.students.settings import Student
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "guide" / "make-it-smaller.md").read_text(encoding="utf-8")
 
@@ -26,7 +27,7 @@ def test_the_example_is_a_recipe(tmp_path: Path) -> None:
 
 def test_every_field_is_explained() -> None:
     """Fields of files' digests are explained where recipes are."""
-    kinds = (Prune, Width, Distill, Served)
+    kinds = (Prune, Width, Student, Distill, Served)
     names = {name for kind in kinds for name in kind.model_fields if not name.endswith("_digest")}
     assert [name for name in sorted(names) if f"{name}`" not in GUIDE and f".{name}" not in GUIDE] == []
 

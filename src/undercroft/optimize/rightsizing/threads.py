@@ -17,6 +17,8 @@ from undercroft.optimize.evaluation.subjects import Found
 from undercroft.optimize.evaluation.tasks import TaskSet
 
 _TRIED_TASKS = 16
+# Threads that wait for each other take processor time from whatever else runs, so several have to be worth it.
+_WORTH = 1.3
 # Trying one thread with a larger model would take longer than it could save.
 _MOST_BYTES = 64 * 1024**2
 
@@ -32,13 +34,15 @@ def threads_to_try(size_bytes: int, threads: int) -> tuple[int, ...]:
 
 
 def quickest(tried: tuple[int, ...], seconds_of: Callable[[int], float]) -> int:
-    """The number of threads that took least; where there is one alone, it is not tried.
+    """The number of threads that took least, several only where they are well ahead of one; one alone is not tried.
 
     Args:
         tried: Numbers of threads.
         seconds_of: How long the same questions take with so many.
     """
-    return tried[0] if len(tried) == 1 else min(tried, key=seconds_of)
+    if len(tried) == 1:
+        return tried[0]
+    return min(tried, key=lambda threads: seconds_of(threads) * (_WORTH if threads > 1 else 1.0))
 
 
 def find_threads(found: Found, tasks: TaskSet, setup: Setup, settings: EngineSettings, told: Told) -> int:

@@ -128,7 +128,7 @@ def test_a_name_that_is_taken_is_refused_at_once(
     ("prune", "keep", "problem"),
     [
         ({"depth": 1}, [2], "keep: expected numbers of steps before the last"),
-        ({"sparsity": "2:4"}, [1], "keep: step 1 puts zeros in"),
+        ({"sparsity": "2:4"}, [1], "keep: what step 1 makes is of no use before"),
         ({"depth": 1}, "some", "keep"),
         ({"depth": 1}, [], "keep"),
     ],
