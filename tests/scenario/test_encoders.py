@@ -1,6 +1,6 @@
 """Published encoders become ONNX and INT8 by jobs, and only those that say the same as their source get out.
 
-The environments ``onnx`` and ``onnxruntime`` are really installed from the package index: 1.6 GB, some minutes. So this
+The environments ``onnx`` and ``onnxruntime`` are really installed from the package index: 1.7 GB, some minutes. So this
 runs at full size only; what is quick of it stands in ``tests/contract/test_onnxruntime.py``.
 """
 
@@ -18,6 +18,7 @@ from undercroft.core.home import Home
 from undercroft.environments import installing
 from undercroft.environments.installed import Environment
 from undercroft.environments.recipes import find
+from undercroft.optimize.conversion.sample_texts import PROMPTS, SPLIT_TEXTS
 from undercroft.storage.database import Database
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
@@ -45,7 +46,7 @@ def cellar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cellar]:
 def exporter(cellar: Cellar, request: pytest.FixtureRequest) -> Environment:
     """The environment ``onnx``; that of the engine beside it."""
     if not request.config.getoption("--full"):
-        pytest.skip("two environments of 1.6 GB are installed at full size only: pytest -m long --full")
+        pytest.skip("two environments of 1.7 GB are installed at full size only: pytest -m long --full")
     home = Home(cellar.home)
     home.prepare()
     made = {
@@ -67,7 +68,12 @@ def test_the_same_in_onnx_and_in_8_bits(
     cellar.run("model", "pull", str(folder), "--name", name)
     cellar.run("optimize", "convert", name, "--to", "onnx")
     cellar.run("optimize", "quantize", f"{name}-onnx", "--to", "int8", "--name", f"{name}-int8")
-    for made, quantization in ((f"{name}-onnx", "F32"), (f"{name}-int8", "INT8")):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n\n".join((*SPLIT_TEXTS, *PROMPTS)), encoding="utf-8")
+    static = ("--to", "int8-static", "--calibration-texts", str(texts), "--name", f"{name}-static")
+    cellar.run("optimize", "quantize", f"{name}-onnx", *static)
+    forms = ((f"{name}-onnx", "F32"), (f"{name}-int8", "INT8"), (f"{name}-static", "INT8"))
+    for made, quantization in forms:
         shown = cellar.json("model", "show", made)
         assert (shown["format"], shown["facts"]["task"], shown["facts"]["quantization"]) == ("onnx", task, quantization)
         agreement = shown["lineage"]["steps"][0]["found"]["agreement"]

@@ -24,7 +24,7 @@ from undercroft.optimize.compression.schemes import COMPRESSED
 from undercroft.optimize.recipes import make_recipe
 from undercroft.optimize.scheme_names import find_scheme
 
-_TO = f"A GGUF: Q8_0, Q6_K, Q5_K_M, Q4_K_M, IQ4_XS, Q3_K_M …; safetensors: {', '.join(COMPRESSED)}; ONNX: INT8."
+_TO = f"A GGUF: Q8_0, Q6_K, Q5_K_M, Q4_K_M, IQ4_XS …; safetensors: {', '.join(COMPRESSED)}; ONNX: INT8, INT8-STATIC."
 
 
 def quantize(
@@ -44,7 +44,7 @@ def quantize(
         typer.Option(
             "--calibration-texts",
             metavar="FILE",
-            help="safetensors: round by texts of your own, UTF-8; compare by some.",
+            help="safetensors, INT8-STATIC: round by texts of your own, UTF-8; compare by some.",
         ),
     ] = None,
     samples: Annotated[

@@ -15,10 +15,14 @@ from undercroft.core.units import format_bytes
 from undercroft.engines.encoder.folder import Encoder, read_encoder
 from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
+from undercroft.optimize.compression.settings import Calibration
+from undercroft.optimize.compression.texts import share_out
 from undercroft.optimize.jobs.room import Forecast
-from undercroft.optimize.onnx.making import Order, make_int8, make_onnx
-from undercroft.optimize.onnx.schemes import INT8
+from undercroft.optimize.onnx.making import Calibrating, Order, make_int8, make_onnx
+from undercroft.optimize.onnx.schemes import INT8, OnnxScheme
 from undercroft.optimize.prepared import PreparedStep
+from undercroft.optimize.quantize_step import read_texts
+from undercroft.optimize.recipes import Quantize
 from undercroft.optimize.sources import PublishedSource
 from undercroft.optimize.steps import Progress, Workspace
 
@@ -67,18 +71,25 @@ class Int8Step:
         encoder: What it is.
         runner: The installed ``onnxruntime``.
         settings: Whether the engine that both are tried in has to be sealed.
+        calibration: Texts of the user's, for ranges that are fixed; None finds them while it computes.
     """
 
     def __init__(
-        self, source: PublishedSource, encoder: Encoder, runner: Environment, settings: EngineSettings
+        self,
+        source: PublishedSource,
+        encoder: Encoder,
+        runner: Environment,
+        settings: EngineSettings,
+        calibration: Calibration | None,
     ) -> None:
         self._source, self._encoder = source, encoder
-        self._runner, self._settings = runner, settings
+        self._runner, self._settings, self._calibration = runner, settings, calibration
 
     def run(self, work: Workspace, report: Callable[[Progress], None]) -> None:
         """Makes the folder, as `undercroft.optimize.steps.Step` says, and leaves what the comparison showed."""
         order = _laid_out(work, self._source, self._encoder)
-        agreement, counted = make_int8(order, self._runner, self._settings, report)
+        read = _calibrating(self._calibration) if self._calibration is not None else None
+        agreement, counted = make_int8(order, self._runner, self._settings, report, calibrating=read)
         _clean(order)
         told = {"matrices": counted, "agreement": asdict(agreement)}
         work.findings.write_text(json.dumps(told), encoding="utf-8")
@@ -117,10 +128,14 @@ def prepare_to_onnx(kept: str | None, source: PublishedSource, home: Home, engin
     )
 
 
-def prepare_int8(source: PublishedSource, home: Home, engines: EngineSettings) -> PreparedStep:
+def prepare_int8(
+    scheme: OnnxScheme, asked: Quantize, source: PublishedSource, home: Home, engines: EngineSettings
+) -> PreparedStep:
     """Looks whether a model in ONNX can be rounded to 8 bits, and what that takes.
 
     Args:
+        scheme: How.
+        asked: What the recipe says.
         source: The model, in ONNX.
         home: Where environments lie.
         engines: Whether the engine that both are tried in has to be sealed.
@@ -136,19 +151,32 @@ def prepare_int8(source: PublishedSource, home: Home, engines: EngineSettings) -
             f"model {source.model.name!r} is in 8 bits already",
             hint=f"undercroft model show {source.model.name}",
         )
+    if asked.calibration is not None:
+        _calibrating(asked.calibration)
     runner = needed(home, find(RUNNER))
     size = source.model.size_bytes
     check_size(source, size)
     return PreparedStep(
         kind="quantize",
-        step=Int8Step(source, encoder, runner, engines),
+        step=Int8Step(source, encoder, runner, engines, asked.calibration),
         # In between lies the model with its shapes written down; while it is rounded it is there twice.
         forecast=Forecast(size, 2 * size, 3 * size + _BESIDE_BYTES // 2),
         told={
-            "settings": {"scheme": INT8.name, "operators": ["MatMul"], "is_per_channel": True, "is_dynamic": True},
+            "settings": {
+                **asked.model_dump(mode="json", exclude_defaults=True),
+                "operators": ["MatMul"],
+                "is_per_channel": True,
+                "is_dynamic": not scheme.needs_texts,
+            },
             "environments": told_of(runner),
         },
     )
+
+
+def _calibrating(asked: Calibration) -> Calibrating:
+    """Texts of the user's, shared out; as many as were asked for."""
+    parts = share_out(read_texts(asked), is_calibrated=True, what=f"the texts {asked.texts}")
+    return Calibrating(parts.calibration[: asked.samples], parts.held_back, asked.sample_tokens)
 
 
 def _encoder_of(source: PublishedSource) -> Encoder:

@@ -67,7 +67,7 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
         if isinstance(scheme, OnnxScheme):
             published = open_published(home, connection, recipe.source, form="onnx")
             engines = load_settings(home.config_file).settings.engines
-            return Prepared(recipe, (published,), (prepare_int8(published, home, engines),))
+            return Prepared(recipe, (published,), (prepare_int8(scheme, smaller, published, home, engines),))
     source = open_source(home, connection, recipe.source)
     asked = recipe.evaluation
     evaluation = prepare_evaluation(asked, recipe.gate, source, home) if asked is not None else None

@@ -19,7 +19,7 @@ from undercroft.optimize.compression.settings import Calibration, problem_of_oth
 from undercroft.optimize.conversion.settings import Convert
 from undercroft.optimize.distillation.settings import Distill
 from undercroft.optimize.evaluation.gate_rules import GateRules
-from undercroft.optimize.onnx.schemes import OnnxScheme
+from undercroft.optimize.onnx.schemes import OnnxScheme, problem_of_onnx
 from undercroft.optimize.pruning.settings import Prune
 from undercroft.optimize.quantization.schemes import SCHEMES, Scheme, scheme_named
 from undercroft.optimize.recipe_fields import Digest, Name, Part
@@ -82,13 +82,13 @@ class Importance(Part):
 class Quantize(Part):
     """Fewer bits a weight: in a GGUF as llama.cpp's own quantizer chooses, in a published model as vLLM reads them."""
 
-    scheme: AnySchemeName = Field(description="Which of llama.cpp's mixes, of those for vLLM, or INT8 for ONNX.")
+    scheme: AnySchemeName = Field(description="Of llama.cpp's mixes, of those for vLLM, or of those for ONNX.")
     importance: Importance | None = Field(None, description="Keep what matters to texts of your own.")
     allow_requantize: bool = Field(
         False, description="Take a model that is quantized already: rounding twice loses more than rounding once."
     )
 
-    calibration: Calibration | None = Field(None, description="Texts of your own, for the schemes of vLLM.")
+    calibration: Calibration | None = Field(None, description="Texts of your own, for vLLM and INT8-STATIC.")
     group_size: Literal[128, 64, 32] | None = Field(
         None, description="Weights that share a scale, for W4A16; the largest that divides where it is left out."
     )
@@ -109,8 +109,7 @@ class Quantize(Part):
                 allows_requantizing=self.allow_requantize,
             )
         elif isinstance(scheme, OnnxScheme):
-            more = [name for name, value in self if name != "scheme" and value]
-            problem = f"{scheme.name} takes no other settings, got {', '.join(more)}" if more else None
+            problem = problem_of_onnx(scheme, [name for name, value in self if name != "scheme" and value])
         else:
             problem = problem_of_others(
                 scheme.name, calibration=self.calibration, group_size=self.group_size, smoothing=self.smoothing

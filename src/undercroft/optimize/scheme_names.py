@@ -7,9 +7,10 @@ import difflib
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.compression.schemes import COMPRESSED, FORM, CompressedScheme, compressed_scheme
 from undercroft.optimize.onnx.schemes import FORM as ONNX
-from undercroft.optimize.onnx.schemes import ONNX_SCHEMES, OnnxScheme
+from undercroft.optimize.onnx.schemes import ONNX_SCHEMES, OnnxScheme, onnx_scheme
 from undercroft.optimize.quantization.schemes import SCHEMES, Scheme, scheme_named
 
+_INT4_HINT = "of a model that generates: undercroft optimize convert MODEL --to onnx --type int4; of an encoder INT8"
 AnyScheme = Scheme | CompressedScheme | OnnxScheme
 
 
@@ -19,7 +20,7 @@ def find_scheme(name: str) -> AnyScheme:
     Raises:
         InvalidError: ``unknown-scheme``, with the nearest names of all lists.
     """
-    found = compressed_scheme(name) or ONNX_SCHEMES.get(name.strip().upper())
+    found = compressed_scheme(name) or onnx_scheme(name)
     if found is not None:
         return found
     try:
@@ -29,7 +30,7 @@ def find_scheme(name: str) -> AnyScheme:
         raise InvalidError(
             "unknown-scheme",
             f"{name[:60]!r} is no quantization scheme, expected {known()}",
-            hint=f"write {' or '.join(near)}",
+            hint=_INT4_HINT if name.strip().upper() == "INT4" else f"write {' or '.join(near)}",
         ) from None
 
 

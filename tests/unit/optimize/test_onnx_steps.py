@@ -12,7 +12,9 @@ from tests.support import raw_safetensors
 from tests.support.raw_onnx import model, tensor
 from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.core.home import Home
+from undercroft.engines.encoder.folder import Encoder
 from undercroft.optimize.jobs import asking
+from undercroft.optimize.onnx.verifying import read_inputs
 from undercroft.optimize.onnx_steps import check_size
 from undercroft.optimize.recipes import Recipe, make_recipe
 from undercroft.optimize.scheme_names import check_form, find_scheme
@@ -64,7 +66,39 @@ def test_int8_is_kept_as_it_was_asked_for() -> None:
     assert Recipe.from_dict(asked.to_dict()) == asked
 
 
-@pytest.mark.parametrize("more", [{"allow_requantize": True}, {"group_size": 64}, {"smoothing": True}])
+def test_fixed_ranges_need_texts(tmp_path: Path) -> None:
+    """Ours would not be those of the user's; the way without is named."""
+    with pytest.raises(InvalidError, match=r"INT8-STATIC rounds by what texts excite.*--calibration-texts.*INT8 needs"):
+        recipe(quantize={"scheme": "int8-static"})
+    texts = tmp_path / "texts.txt"
+    texts.write_text("one\n\ntwo\n", encoding="utf-8")
+    asked = recipe(quantize={"scheme": "int8-static", "calibration": {"texts": str(texts)}})
+    assert Recipe.from_dict(asked.to_dict()) == asked
+
+
+@pytest.mark.parametrize(("content", "told"), [("", "hold nothing"), ("only one line", "are one line")])
+def test_texts_that_cannot_be_shared_out_are_refused(
+    add: Any, database: Database, home: Home, tmp_path: Path, content: str, told: str
+) -> None:
+    """Some are held back to compare by, before anything is installed or begun."""
+    add(BERT)
+    texts = tmp_path / "texts.txt"
+    texts.write_text(content, encoding="utf-8")
+    step = {"scheme": "int8-static", "calibration": {"texts": str(texts)}}
+    with pytest.raises(InvalidError, match=told):
+        asking.look_at(home, database, recipe(quantize=step))
+
+
+def test_pairs_are_read_where_pairs_are_scored() -> None:
+    """To rerank, each text is read with another as its query; else by itself."""
+    reranks, embeds = (Encoder(task, 64) for task in ("rerank", "embed"))
+    assert read_inputs(reranks, ["a", "b", "c"]) == [("b", "a"), ("c", "b"), ("a", "c")]
+    assert read_inputs(embeds, ["a", "b"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"allow_requantize": True}, {"group_size": 64}, {"smoothing": True}, {"calibration": {"texts": "a"}}]
+)
 def test_int8_takes_no_other_settings(more: dict[str, Any]) -> None:
     """Settings of other schemes are refused by their names."""
     with pytest.raises(InvalidError, match=f"INT8 takes no other settings, got {next(iter(more))}"):

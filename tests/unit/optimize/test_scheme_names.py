@@ -57,3 +57,16 @@ def test_what_may_cost_accuracy_is_said() -> None:
     """Floats of four and of eight bits come with a warning, integers with none."""
     warned = {name for name, scheme in COMPRESSED.items() if "accuracy may go" in scheme.warning}
     assert warned == {"fp8", "mxfp4a16", "nvfp4a16"}
+
+
+def test_four_bits_for_onnx_are_asked_for_otherwise() -> None:
+    """The builder rounds a model that generates while it converts it, which the error says."""
+    with pytest.raises(InvalidError) as caught:
+        find_scheme("int4")
+    assert "--to onnx --type int4" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["int8-static", "INT8_STATIC", " Int8-Static "])
+def test_schemes_of_onnx_are_found_however_they_are_written(name: str) -> None:
+    """In any case, with either dash."""
+    assert find_scheme(name).name == "INT8-STATIC"

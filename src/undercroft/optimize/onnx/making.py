@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from undercroft.core.errors import InvalidError
 from undercroft.core.settings import EngineSettings
 from undercroft.engines.encoder.folder import Encoder
 from undercroft.engines.onnxruntime import network_file
 from undercroft.environments.installed import Environment
 from undercroft.optimize.conversion.comparing import Agreement
 from undercroft.optimize.conversion.programs_run import run_program
-from undercroft.optimize.onnx.verifying import answers_of, compare, sample_inputs
+from undercroft.optimize.onnx.verifying import answers_of, compare, read_inputs, sample_inputs
 from undercroft.optimize.steps import Progress
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -27,6 +28,7 @@ _DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NO
 _NETWORK, _TOKENIZER = "model.onnx", "tokenizer.json"
 # Kinds of operators that are rounded. Tables of rows (Gather) stay: they cost no time, and rounding them costs cosine.
 _ROUNDED = ("MatMul",)
+_MOST_HELD_BACK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,28 @@ def make_onnx(
     return compare(encoder, said["answers"], made, "f32")
 
 
+@dataclass(frozen=True, slots=True)
+class Calibrating:
+    """By what the ranges of inputs are found, and by what the result is compared beside our own samples.
+
+    Args:
+        texts: That are read before anything is rounded.
+        held_back: That the quantizer never sees.
+        tokens: Of one text, at most.
+    """
+
+    texts: Sequence[str]
+    held_back: Sequence[str]
+    tokens: int
+
+
 def make_int8(
-    order: Order, runner: Environment, settings: EngineSettings, report: Callable[[Progress], None]
+    order: Order,
+    runner: Environment,
+    settings: EngineSettings,
+    report: Callable[[Progress], None],
+    *,
+    calibrating: Calibrating | None = None,
 ) -> tuple[Agreement, Mapping[str, Any]]:
     """Rounds with ONNX Runtime's own quantizer, and runs the result against its source before it counts.
 
@@ -99,6 +121,7 @@ def make_int8(
         runner: The installed ``onnxruntime``.
         settings: Whether the engine has to be sealed.
         report: Told how far it is.
+        calibrating: Texts for ranges that are fixed; None finds them for every batch anew.
 
     Returns:
         How well they agree, and how many matrices were rounded or stayed.
@@ -107,17 +130,32 @@ def make_int8(
         InvalidError: The result is not the same model.
         UnavailableError: The program failed, memory is short, or the engine does not load one of them.
     """
-    encoder, inputs = order.encoder, sample_inputs(order.encoder)
+    encoder = order.encoder
+    inputs = sample_inputs(encoder, calibrating.held_back[:_MOST_HELD_BACK] if calibrating is not None else ())
     shutil.copytree(order.source, order.target, ignore=shutil.ignore_patterns("*.onnx", "*.onnx_data"))
     report(Progress(0, 0, "steps", "rounding"))
-    told = {
+    told: dict[str, Any] = {
         "source": str(network_file(order.source)),
         "target": str(order.target / _NETWORK),
         "folder": str(order.folder),
         "operators": _ROUNDED,
         "is_per_channel": True,
     }
-    counted = run_program(runner, "to_int8", told, folder=order.folder, programs=PROGRAMS)
+    program = "to_int8"
+    if calibrating is not None:
+        program = "to_int8_static"
+        told |= {
+            "tokenizer": str(order.source / _TOKENIZER),
+            "inputs": read_inputs(encoder, calibrating.texts),
+            "most_tokens": min(encoder.max_tokens, calibrating.tokens),
+        }
+    counted = run_program(runner, program, told, folder=order.folder, programs=PROGRAMS)
+    if not counted["rounded"]:
+        raise InvalidError(
+            "nothing-rounded",
+            f"none of the model's {counted['others']} matrices could be rounded: it has no others than its tables",
+            hint="keep the model as it is",
+        )
     report(Progress(0, 0, "steps", "asking the source"))
     before = answers_of(order.source, encoder, inputs, runner, settings, threads=order.threads)
     report(Progress(0, 0, "steps", "comparing with the source"))

@@ -23,9 +23,22 @@ TEXTS = (*PROMPTS, *SPLIT_TEXTS)
 Inputs = Sequence[str | tuple[str, str]]
 
 
-def sample_inputs(encoder: Encoder) -> Inputs:
-    """What source and result are asked: texts of many scripts and lengths; to rerank, each for the same query."""
-    return [(PROMPTS[0], text) for text in TEXTS] if encoder.task == "rerank" else TEXTS
+def sample_inputs(encoder: Encoder, more: Sequence[str] = ()) -> Inputs:
+    """What source and result are asked: texts of many scripts and lengths; to rerank, each for the same query.
+
+    Args:
+        encoder: What it is.
+        more: Further texts.
+    """
+    texts = (*TEXTS, *more)
+    return [(PROMPTS[0], text) for text in texts] if encoder.task == "rerank" else texts
+
+
+def read_inputs(encoder: Encoder, texts: Sequence[str]) -> Inputs:
+    """What an encoder reads before it is rounded: texts; to rerank, each with the one after it as its query."""
+    if encoder.task != "rerank":
+        return texts
+    return [(query, text) for query, text in zip((*texts[1:], *texts[:1]), texts, strict=True)]
 
 
 def answers_of(
