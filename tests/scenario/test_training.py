@@ -35,6 +35,7 @@ from undercroft.optimize.training.opening import open_model
 from undercroft.optimize.training.orders import (
     CrossEntropy,
     Divergence,
+    Holding,
     Lora,
     Loss,
     Preference,
@@ -191,6 +192,26 @@ def test_losses_fall(environment: Environment, tmp_path: Path) -> None:
     assert found["preference"]["curve"]["validation"][0][1] == pytest.approx(0.6931, abs=1e-3)  # it knows no better yet
     assert ended["has_stopped_early"]
     assert ended["kept_step"] < ended["steps"]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_what_is_held_moves_less(environment: Environment, tmp_path: Path, method: str) -> None:
+    """Before the first step a held text has moved by nothing; after the last one what was held firmly has moved less
+    than what was hardly held, by the same texts and steps."""
+    moved = {}
+    for strength in (10.0, 1e-6):
+        base = tmp_path / str(strength) / "base" if method == "full" else None
+        one = order(tmp_path / str(strength), method=method, loss=Holding(strength, base))
+        every = sequences(one.folder / "model.gguf", ANSWERS)
+        held = [replace(sequence, is_held=True) for sequence in every[16:]]
+        write_sequences(one.training, [*every[:16], *held])
+        assert one.validation is not None
+        write_sequences(one.validation, held)
+        one = replace(one, lora=None if one.lora is None else Lora(4, 8.0), schedule=replace(one.schedule, epochs=6.0))
+        (said,) = tried(environment, (one, None, None))
+        moved[strength] = [loss / strength for _, loss in said["curve"]["validation"]]
+    assert all(found[0] == pytest.approx(0, abs=1e-6) for found in moved.values())
+    assert 0 < moved[10.0][-1] < moved[1e-6][-1] / 2
 
 
 def conversations(path: Path) -> Path:

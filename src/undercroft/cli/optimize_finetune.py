@@ -51,6 +51,9 @@ def finetune(
     rehearse_from: Annotated[
         Path | None, typer.Option("--rehearse-from", metavar="FILE", help="Where these questions are.")
     ] = None,
+    hold: Annotated[
+        float | None, typer.Option("--hold", help="How strongly MODEL is held to itself in these answers; 1.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything that is random.")] = 0,
     dry_run: DryRun = False,
     detach: Detach = False,
@@ -74,17 +77,17 @@ def finetune(
         validation_share=validation_share,
         patience=patience,
         beta=beta,
-        rehearse=_rehearse(rehearse, rehearse_from),
+        rehearse=_rehearse(rehearse, rehearse_from, hold),
     )
     recipe = make_recipe({"from": model, "to": name, "steps": [{"finetune": settings}], "seed": seed})
     do_recipe(recipe, dry_run, detach, because, as_json)
 
 
-def _rehearse(count: int | None, questions: Path | None) -> dict[str, Any] | None:
-    if (count is None) != (questions is None):
+def _rehearse(count: int | None, questions: Path | None, hold: float | None) -> dict[str, Any] | None:
+    if (count is None) != (questions is None) or (count is None and hold is not None):
         raise InvalidError(
             "bad-options",
             "expected --rehearse N and --rehearse-from FILE together: how many questions, and where they are",
             hint="--rehearse 200 --rehearse-from questions.jsonl",
         )
-    return None if count is None else {"count": count, "questions": questions}
+    return None if count is None else given(count=count, questions=questions, hold=hold)

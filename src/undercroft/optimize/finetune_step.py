@@ -35,7 +35,9 @@ from undercroft.optimize.training.lessons import (
 from undercroft.optimize.training.opening import PLAIN, Opened, look_into, open_model
 from undercroft.optimize.training.orders import (
     CrossEntropy,
+    Holding,
     Lora,
+    Loss,
     Preference,
     Schedule,
     Trained,
@@ -113,7 +115,6 @@ class FinetuneStep:
     def _order(self, work: Workspace, folder: Path, lessons: Lessons) -> TrainingOrder:
         settings = self._settings
         window = _window(lessons.longest_tokens)
-        is_pairs = settings.method == "dpo"
         lora = Lora(settings.true_rank, settings.true_alpha, settings.dropout or 0.0)
         return TrainingOrder(
             model=folder / _BASE,
@@ -122,7 +123,7 @@ class FinetuneStep:
             target=folder / _RESULT,
             folder=folder,
             method="lora" if settings.method == "dpo" else settings.method,
-            loss=Preference(settings.beta or 0.1) if is_pairs else CrossEntropy(),
+            loss=_loss(settings, folder / _BASE),
             schedule=Schedule(
                 rate=settings.true_rate,
                 epochs=settings.epochs,
@@ -227,6 +228,16 @@ def _material(settings: Finetune, seed: int) -> Material:
     return Material(lines, validation, settings.validation_share, questions, settings.data)
 
 
+def _loss(settings: Finetune, base: Path) -> Loss:
+    """What is made small; a model all of whose weights learn is held to a copy of it."""
+    if settings.method == "dpo":
+        return Preference(settings.beta or 0.1)
+    rehearse = settings.rehearse
+    if rehearse is None or rehearse.hold == 0:
+        return CrossEntropy()
+    return Holding(rehearse.hold, base if settings.method == "full" else None)
+
+
 def _check_unchanged(path: Path, digest: str | None) -> None:
     found = digest_file(path)
     if digest is not None and found != digest:
@@ -244,10 +255,11 @@ def _forecast(settings: Finetune, source: Source, opened: Opened, material: Mate
     outer = [config["num_attention_heads"] * config["head_dim"], config["num_key_value_heads"] * config["head_dim"]]
     columns = 4 * width + 2 * outer[0] + 2 * outer[1] + 3 * (width + inner)
     learnt = values if settings.method == "full" else layers * settings.true_rank * columns
-    held = 16 * learnt + (0 if settings.method == "full" else 4 * values)
+    is_held = settings.rehearse is not None and settings.rehearse.hold > 0
+    held = 16 * learnt + (4 * values if is_held or settings.method != "full" else 0)
     longest = max(sum(len(turn.content.encode()) for turn in line.turns) for line in material.lines)
     window = _window(min(longest, opened.context_tokens) * (2 if settings.method == "dpo" else 1))
-    row = 4 * window * (layers * (14 * width + 4 * inner) + 3 * config["vocab_size"])
+    row = 4 * window * (layers * (14 * width + 4 * inner) + (6 if is_held else 3) * config["vocab_size"])
     with OpenFile(source.path) as file:
         kind = _KINDS[settings.type] if settings.type is not None else None
         result = result_bytes(file, kind) if settings.makes_model else 4 * learnt

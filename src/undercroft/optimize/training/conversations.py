@@ -50,10 +50,12 @@ class Conversation:
     Args:
         line: Its number, from 1.
         turns: In order; at least one of the assistant is learnt.
+        is_rehearsed: The model itself has answered it.
     """
 
     line: int
     turns: tuple[Turn, ...]
+    is_rehearsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

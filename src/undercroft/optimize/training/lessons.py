@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,8 @@ def _rehearse(
         choice = answer.json()["choices"][0]
         content = choice["message"].get("content") or ""
         if choice["finish_reason"] == "stop" and content:
-            found.append(Conversation(question.line, (*question.turns, Turn("assistant", content, is_learnt=True))))
+            turns = (*question.turns, Turn("assistant", content, is_learnt=True))
+            found.append(Conversation(question.line, turns, is_rehearsed=True))
         report(Progress(number, len(questions), "questions", "rehearsing"))
     return found
 
@@ -186,7 +187,8 @@ def _rendered(
     for done, line in enumerate(lines, 1):
         each = line.conversations() if isinstance(line, Preferred) else (line,)
         own = [sequence for conversation in each for sequence in renderer.sequences(conversation)]
-        found += own
+        is_held = isinstance(line, Conversation) and line.is_rehearsed
+        found += [replace(sequence, is_held=True) for sequence in own] if is_held else own
         numbers += [line.line] * len(own)
         report(Progress(done, len(lines), "conversations", "reading the data"))
     return found, numbers

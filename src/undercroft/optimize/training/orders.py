@@ -39,6 +39,25 @@ class Divergence:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """Cross-entropy; but of sequences that are held, how far the model has moved from what it expected in them.
+
+    That is the Kullback-Leibler divergence of its probabilities from those that it began with, at each judged token.
+
+    Args:
+        strength: What the divergence is multiplied by.
+        base: Folder of the model that it began as; None with a LoRA, without which it is that model.
+
+    Source:
+        Li, Hoiem: Learning without Forgetting, 2016.
+    """
+
+    strength: float
+    base: Path | None = None
+    kind: Literal["holding"] = "holding"
+
+
+@dataclass(frozen=True, slots=True)
 class Preference:
     """Direct preference optimization; sequences come in pairs, the chosen one and then the rejected one.
 
@@ -53,7 +72,7 @@ class Preference:
     kind: Literal["preference"] = "preference"
 
 
-Loss = CrossEntropy | Divergence | Preference
+Loss = CrossEntropy | Divergence | Holding | Preference
 
 
 @dataclass(frozen=True, slots=True)

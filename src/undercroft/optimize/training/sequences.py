@@ -19,10 +19,12 @@ class TokenSequence:
     Args:
         tokens: Token ids, with the mark of its beginning where the model wants one.
         judged: Of each token whether the model has to foretell it; as long as ``tokens``. The first never counts.
+        is_held: What the model expects in it is to stay as it is, where the loss is `orders.Holding`.
     """
 
     tokens: tuple[int, ...]
     judged: tuple[bool, ...]
+    is_held: bool = False
 
     @property
     def judged_tokens(self) -> int:
@@ -31,7 +33,8 @@ class TokenSequence:
 
 
 def write_sequences(path: Path, sequences: Sequence[TokenSequence]) -> None:
-    """Writes ``tokens`` (int32), ``judged`` (bool), all sequences joined, and ``lengths`` (int64), as numpy's ``.npz``.
+    """Writes ``tokens`` (int32) and ``judged`` (bool) of all sequences joined, and of each sequence its length as
+    ``lengths`` (int64) and whether it is held as ``held`` (bool), as numpy's ``.npz``.
 
     Args:
         path: File to write, atomically.
@@ -46,5 +49,6 @@ def write_sequences(path: Path, sequences: Sequence[TokenSequence]) -> None:
         tokens=np.asarray([token for one in sequences for token in one.tokens], np.int32),
         judged=np.asarray([mark for one in sequences for mark in one.judged], np.bool_),
         lengths=np.asarray([len(one.tokens) for one in sequences], np.int64),
+        held=np.asarray([one.is_held for one in sequences], np.bool_),
     )
     write_atomically(path, content.getvalue())

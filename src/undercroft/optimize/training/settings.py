@@ -20,6 +20,12 @@ class Rehearse(Part):
     questions: Path = Field(description="JSON lines with prompt or messages; answers in them are left out.")
     questions_digest: Digest | None = Field(None, description="Of that file; what it is now where it is left out.")
     count: int = Field(ge=1, le=1_000_000, description="Questions that are drawn from them.")
+    hold: float = Field(
+        1.0,
+        ge=0,
+        le=1000,
+        description="How strongly what it expects at each token of these answers is held; 0 learns their words only.",
+    )
 
 
 class Finetune(Part):

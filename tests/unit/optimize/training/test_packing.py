@@ -14,7 +14,10 @@ def sequences(lengths: list[int]) -> Sequences:
     """Sequences whose tokens are all different, with every second one judged."""
     total = sum(lengths)
     return Sequences(
-        np.arange(1, total + 1, dtype=np.int32), np.arange(total) % 2 == 1, np.asarray(lengths, dtype=np.int64)
+        np.arange(1, total + 1, dtype=np.int32),
+        np.arange(total) % 2 == 1,
+        np.asarray(lengths, dtype=np.int64),
+        np.arange(len(lengths)) % 3 == 0,
     )
 
 
@@ -64,6 +67,7 @@ def test_a_row_holds_each_sequence_as_if_it_were_alone(lengths: list[int]) -> No
         row, column = divmod(int(place), width)
         assert batch.segments[row, column] == number
         assert target == tokens[place + 1]
+        assert batch.held[np.flatnonzero(batch.places == place)[0]] == (number % 3 == 0)
         seen = np.flatnonzero(mask[row, 0, column])
         assert set(batch.segments[row, seen]) == {number}
         assert list(seen) == list(range(column - batch.positions[row, column], column + 1))

@@ -36,6 +36,17 @@ def test_files_are_held_by_their_digests(tmp_path: Path) -> None:
     assert not found.makes_model
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, 1.0), ({"hold": 0}, 0.0), ({"hold": 4.5}, 4.5)])
+def test_what_is_rehearsed_is_held(tmp_path: Path, given: dict[str, float], expected: float) -> None:
+    """As strongly as a recipe says, and once where it says nothing."""
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("{}", encoding="utf-8")
+    found = recipe(tmp_path, rehearse={"questions": questions, "count": 3, **given}).steps[0].finetune
+    assert found is not None
+    assert found.rehearse is not None
+    assert found.rehearse.hold == expected
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -44,6 +55,8 @@ def test_files_are_held_by_their_digests(tmp_path: Path) -> None:
         ({"beta": 0.1}, "expected no beta with method lora"),
         ({"type": "f16"}, "expected no type with method lora, which makes an adapter"),
         ({"rnk": 3}, "nearest is 'rank'"),
+        ({"rehearse": {"questions": "q.jsonl", "count": 3, "hold": -1}}, "rehearse.hold"),
+        ({"rehearse": {"questions": "q.jsonl", "count": 3, "held": 1}}, "nearest is 'hold'"),
         ({"epochs": 0}, "epochs"),
     ],
 )

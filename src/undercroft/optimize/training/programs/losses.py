@@ -65,6 +65,36 @@ class _Divergence:
         return self._share * divergence + (1.0 - self._share) * plain
 
 
+class _Holding:
+    """See `undercroft.optimize.training.orders.Holding`."""
+
+    together = 1
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._strength = float(order["strength"])
+        self._base = None if order["base"] is None else open_network(order["base"]).eval().requires_grad_(False)
+
+    def count(self, batch: Batch) -> int:
+        return len(batch.targets)
+
+    def summed(self, network: Any, batch: Batch) -> torch.Tensor:
+        own, held = logits(network, batch), torch.from_numpy(batch.held)
+        plain = functional.cross_entropy(own[~held], torch.from_numpy(batch.targets)[~held], reduction="sum")
+        if not batch.held.any():
+            return plain
+        wanted = torch.log_softmax(self._before(network, batch)[held], -1)
+        given = torch.log_softmax(own[held], -1)
+        return plain + self._strength * functional.kl_div(given, wanted, reduction="sum", log_target=True)
+
+    def _before(self, network: Any, batch: Batch) -> torch.Tensor:
+        """What the model gave before it learnt: a copy of it, or the one without its LoRA."""
+        with torch.no_grad():
+            if self._base is not None:
+                return logits(self._base, batch)
+            with network.disable_adapter():
+                return logits(network, batch)
+
+
 class _Preference:
     """See `undercroft.optimize.training.orders.Preference`; the model that it began as is the one without its LoRA."""
 
@@ -92,4 +122,6 @@ def loss_of(order: dict[str, Any]) -> Loss:
     kind = order["kind"]
     if kind == "divergence":
         return _Divergence(order)
+    if kind == "holding":
+        return _Holding(order)
     return _Preference(order) if kind == "preference" else _CrossEntropy()

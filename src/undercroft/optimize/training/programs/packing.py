@@ -28,17 +28,22 @@ class Sequences:
         tokens: Of all sequences, joined; shape ``(tokens,)``.
         judged: Whether each has to be foretold; as long.
         lengths: Of each sequence; tokens.
+        held: Whether what is expected in each is to stay as it is; as long as ``lengths``.
     """
 
     tokens: NDArray[np.int32]
     judged: NDArray[np.bool_]
     lengths: NDArray[np.int64]
+    held: NDArray[np.bool_]
 
     @classmethod
     def load(cls, path: str) -> Sequences:
         """Reads a file."""
         with np.load(path) as found:
-            return cls(found["tokens"], found["judged"], found["lengths"])
+            lengths = found["lengths"]
+            # A job that was begun before there was such a thing goes on without it.
+            held = found["held"] if "held" in found else np.zeros(len(lengths), np.bool_)
+            return cls(found["tokens"], found["judged"], lengths, held)
 
     @property
     def begins(self) -> NDArray[np.int64]:
@@ -58,6 +63,7 @@ class Batch:
         places: Of tokens after which one is foretold, in the flattened rows; shape ``(judged,)``.
         targets: What comes there; shape ``(judged,)``.
         owners: Its sequence, in the order of `order`; shape ``(judged,)``.
+        held: Whether that is held; shape ``(judged,)``.
         order: Numbers of the sequences.
     """
 
@@ -67,6 +73,7 @@ class Batch:
     places: NDArray[np.int64]
     targets: NDArray[np.int64]
     owners: NDArray[np.int64]
+    held: NDArray[np.bool_]
     order: Row
 
     def mask(self) -> NDArray[np.bool_]:
@@ -157,4 +164,5 @@ def lay_out(sequences: Sequences, rows: Sequence[Row], window_tokens: int) -> Ba
             order.append(number)
             place += length
     joined = [np.concatenate(parts).astype(np.int64) for parts in (places, targets, owners)]
-    return Batch(tokens, positions, segments, joined[0], joined[1], joined[2], tuple(order))
+    held = sequences.held[order][joined[2]]
+    return Batch(tokens, positions, segments, joined[0], joined[1], joined[2], held, tuple(order))
