@@ -84,14 +84,14 @@ class Fake:
         self.lora: list[str] = []
 
 
-class Handler(BaseHTTPRequestHandler):
-    """The routes of llama-server that Undercroft uses."""
+class StandIn(BaseHTTPRequestHandler):
+    """What every stand-in for an engine does alike: reads requests, sends answers and chunks, misbehaves."""
 
     protocol_version = "HTTP/1.1"
-    fake: Fake
+    fake: Any
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: llama-server does not log requests either."""
+        """Nothing: engines do not log requests here either."""
 
     def address_string(self) -> str:
         return "unix"
@@ -100,13 +100,69 @@ class Handler(BaseHTTPRequestHandler):
         self._route({})
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
+        text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            body = json.loads(self.rfile.read(length) or b"{}")
+            body = json.loads(text or b"{}")
         except ValueError:
-            self._error(400, "invalid_request_error", "Failed to parse JSON")
+            self._refuse_text()
             return
         self._route(body)
+
+    def _route(self, body: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _refuse_text(self) -> None:
+        """What is said of a body that is no JSON."""
+        raise NotImplementedError
+
+    def _misbehave(self, words: list[str], last_words: str) -> None:
+        if "POISON" in words:
+            sys.stderr.write(f"{last_words}\n")
+            sys.stderr.flush()
+            os.abort()
+        if "EXIT" in words:
+            os._exit(3)
+        if "HANG" in words:
+            self.fake.is_hanging.set()
+            threading.Event().wait()
+        if "GROW" in words:
+            grow()
+
+    def _begin_stream(self, content_type: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _event(self, data: dict[str, Any]) -> None:
+        self._chunk(b"data: " + self._encoded(data) + b"\n\n")
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def _answer(self, data: Any) -> None:
+        self._send(200, self._encoded(data), "application/json")
+
+    def _encoded(self, data: Any) -> bytes:
+        return json.dumps(data).encode()
+
+    def _send(self, status: int, data: bytes, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+class Handler(StandIn):
+    """The routes of llama-server that Undercroft uses."""
+
+    fake: Fake
+    closes = False
+
+    def _refuse_text(self) -> None:
+        self._error(400, "invalid_request_error", "Failed to parse JSON")
 
     def _route(self, body: dict[str, Any]) -> None:
         fake, path = self.fake, self.path.partition("?")[0]
@@ -159,7 +215,7 @@ class Handler(BaseHTTPRequestHandler):
                 fake.busy += 1
                 fake.requests += 1
             try:
-                self._misbehave(words)
+                self._misbehave(words, "GGML_ASSERT(poison == nullptr) failed")
                 limit = body.get("max_tokens") or body.get("max_completion_tokens") or len(words)
                 said = [*self._adapters(body), *(words or ["nothing"])][: int(limit) + len(fake.flags.lora)]
                 pause = _WORD_SECONDS_SLOW if "SLOW" in words else 0.0
@@ -182,24 +238,8 @@ class Handler(BaseHTTPRequestHandler):
             self.fake.lora = [f"lora{number}" for number in known]
         return self.fake.lora
 
-    def _misbehave(self, words: list[str]) -> None:
-        if "POISON" in words:
-            sys.stderr.write("GGML_ASSERT(poison == nullptr) failed\n")
-            sys.stderr.flush()
-            os.abort()
-        if "EXIT" in words:
-            os._exit(3)
-        if "HANG" in words:
-            self.fake.is_hanging.set()
-            threading.Event().wait()
-        if "GROW" in words:
-            grow()
-
     def _stream(self, said: list[str], pause: float, prompt: int, body: dict[str, Any], *, is_chat: bool) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
+        self._begin_stream("text/event-stream")
         alias = self.fake.flags.alias
         for number, word in enumerate(said):
             time.sleep(pause)
@@ -212,29 +252,20 @@ class Handler(BaseHTTPRequestHandler):
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
 
-    def _event(self, data: dict[str, Any]) -> None:
-        self._chunk(b"data: " + json.dumps(data).encode() + b"\n\n")
-
-    def _chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-        self.wfile.flush()
-
-    def _answer(self, data: Any) -> None:
-        self._send(200, json.dumps(data).encode(), "application/json")
-
     def _error(self, status: int, kind: str, message: str, **extra: Any) -> None:
         body = {"error": {"code": status, "message": message, "type": kind, **extra}}
         self._send(status, json.dumps(body).encode(), "application/json")
 
     def _send(self, status: int, data: bytes, content_type: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(data)))
-        if status >= 400:
+        self.closes = status >= 400
+        super()._send(status, data, content_type)
+
+    def end_headers(self) -> None:
+        """An error closes its connection, as there."""
+        if self.closes:
             self.send_header("Connection", "close")
             self.close_connection = True
-        self.end_headers()
-        self.wfile.write(data)
+        super().end_headers()
 
 
 def prompt_words(body: dict[str, Any], *, is_chat: bool) -> list[str]:
@@ -357,6 +388,13 @@ class _LoopbackServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
 
+def serve(socket_path: str | None, host: str, port: int, handler: type[StandIn]) -> None:
+    """Answers from now on, in threads of its own, on a Unix socket or an address."""
+    server: socketserver.BaseServer
+    server = _UnixServer(socket_path, handler) if socket_path else _LoopbackServer((host, port), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
 def main() -> None:
     """Loads (or fails to), listens, serves."""
     flags = parse(sys.argv[1:])
@@ -367,12 +405,7 @@ def main() -> None:
     fake = Fake(flags)
     Handler.fake = fake
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
-    server: socketserver.BaseServer
-    if flags.host.endswith(".sock"):
-        server = _UnixServer(flags.host, Handler)
-    else:
-        server = _LoopbackServer((flags.host, flags.port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    serve(flags.host if flags.host.endswith(".sock") else None, flags.host, flags.port, Handler)
     print(f"main: server is listening on {flags.host}", flush=True)
     time.sleep(float(loading.get("load_seconds", 0)))
     if 0 < MOST_CONTEXT_TOKENS < fake.flags.ctx_size:

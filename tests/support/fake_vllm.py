@@ -21,7 +21,6 @@ import sys
 import tempfile
 import threading
 import time
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ except ImportError:  # as a program, with a copy of that module beside it
 
 _MODULE = "vllm.entrypoints.openai.api_server"
 _BLOCK_TOKENS = 4
+_LAST_WORDS = "(EngineCore pid=18) ERROR 11-22 09:49:08 [core.py:1510] RuntimeError: poison"
 _FIXED_FLAGS = ("--enforce-eager", "--enable-prefix-caching", "--disable-uvicorn-access-log", "--enable-lora")
 _TEXT_FLAGS = ("--model", "--served-model-name", "--uds", "--host", "--dtype", "--runner", "--kv-cache-dtype")
 _MORE_TEXT_FLAGS = ("--chat-template", "--gpu-memory-utilization")
@@ -95,29 +95,13 @@ class Fake:
             self.counts["prefix_cache_hits"] += min(found, len(words) - 1)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(base.StandIn):
     """The routes of vLLM that Undercroft uses."""
 
-    protocol_version = "HTTP/1.1"
     fake: Fake
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the access log is off."""
-
-    def address_string(self) -> str:
-        return "unix"
-
-    def do_GET(self) -> None:
-        self._route({})
-
-    def do_POST(self) -> None:
-        text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        try:
-            body = json.loads(text or b"{}")
-        except ValueError:
-            self._error(400, "Bad Request", "1 validation error: JSON decode error", "body.1")
-            return
-        self._route(body)
+    def _refuse_text(self) -> None:
+        self._error(400, "Bad Request", "1 validation error: JSON decode error", "body.1")
 
     def _route(self, body: dict[str, Any]) -> None:
         fake, path = self.fake, self.path.partition("?")[0]
@@ -173,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
             with fake.lock:
                 fake.running += 1
             try:
-                self._misbehave(words)
+                self._misbehave(words, _LAST_WORDS)
                 fake.count_prompt(words)
                 words = words if len(words) > 1 else 2 * (words or ["nothing"])  # a second token that can be timed
                 said = words[:wanted]
@@ -183,33 +167,18 @@ class Handler(BaseHTTPRequestHandler):
                     self._stream(said, pause, len(words), body, reason, is_chat=is_chat)
                 else:
                     time.sleep(pause * len(said))
-                    self._answer(complete(body["model"], said, len(words), reason, is_chat=is_chat))
                 with fake.lock:
                     fake.counts["generation_tokens"] += len(said)
             finally:
                 with fake.lock:
                     fake.running -= 1
-
-    def _misbehave(self, words: list[str]) -> None:
-        if "POISON" in words:
-            sys.stderr.write("(EngineCore pid=18) ERROR 11-22 09:49:08 [core.py:1510] RuntimeError: poison\n")
-            sys.stderr.flush()
-            os.abort()
-        if "EXIT" in words:
-            os._exit(3)
-        if "HANG" in words:
-            self.fake.is_hanging.set()
-            threading.Event().wait()
-        if "GROW" in words:
-            base.grow()
+            if not body.get("stream"):  # whoever has the answer finds nothing running
+                self._answer(complete(body["model"], said, len(words), reason, is_chat=is_chat))
 
     def _stream(
         self, said: list[str], pause: float, prompt: int, body: dict[str, Any], reason: str, *, is_chat: bool
     ) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
+        self._begin_stream("text/event-stream; charset=utf-8")
         if is_chat:
             self._event(chunk(body["model"], {"role": "assistant", "content": ""}, None, is_chat=True))
         for number, word in enumerate(said):
@@ -225,26 +194,12 @@ class Handler(BaseHTTPRequestHandler):
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
 
-    def _event(self, data: dict[str, Any]) -> None:
-        self._chunk(b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n")
-
-    def _chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-        self.wfile.flush()
-
-    def _answer(self, data: Any) -> None:
-        self._send(200, json.dumps(data, separators=(",", ":")).encode(), "application/json")
+    def _encoded(self, data: Any) -> bytes:
+        return json.dumps(data, separators=(",", ":")).encode()
 
     def _error(self, status: int, kind: str, message: str, parameter: str) -> None:
         body = {"error": {"message": message, "type": kind, "param": parameter, "code": status}}
-        self._send(status, json.dumps(body, separators=(",", ":")).encode(), "application/json")
-
-    def _send(self, status: int, data: bytes, content_type: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        self._send(status, self._encoded(body), "application/json")
 
 
 def complete(model: str, said: list[str], prompt: int, reason: str, *, is_chat: bool) -> dict[str, Any]:
@@ -356,11 +311,7 @@ def main() -> None:
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
-    if flags.uds:
-        server = base._UnixServer(flags.uds, Handler)
-    else:
-        server = base._LoopbackServer((flags.host, flags.port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base.serve(flags.uds, flags.host, flags.port, Handler)
     print("INFO:     Application startup complete.", flush=True)
     while True:
         signal.pause()

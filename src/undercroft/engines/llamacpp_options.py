@@ -11,6 +11,7 @@ from typing import Any
 
 from undercroft.core.errors import InvalidError
 from undercroft.engines.contract import EngineSpec, Task
+from undercroft.engines.generating import check_generating
 
 # llama.cpp keeps a thread a connection. Streams hold one each, and a look at its health must still find one free.
 _HTTP_THREADS_SPARE, _HTTP_THREADS_PER_SLOT = 8, 4
@@ -29,21 +30,8 @@ def check(spec: EngineSpec) -> None:
         InvalidError: No model, a task that it does not do, a context or a number of slots below 1, or a file that is
             not there.
     """
-    if spec.model_path is None:
-        raise InvalidError("no-model", f"deployment {spec.name!r} needs a model file for engine 'llama.cpp', got none")
-    if spec.task is Task.CLASSIFY:
-        raise InvalidError(
-            "wrong-task",
-            f"deployment {spec.name!r}: engine 'llama.cpp' does not classify",
-            hint="undercroft optimize convert MODEL --to onnx",
-        )
-    if spec.context_tokens < 1 or spec.slots < 1:
-        raise InvalidError(
-            "bad-engine-settings",
-            f"deployment {spec.name!r} expected at least 1 context token and 1 slot, "
-            f"got {spec.context_tokens} and {spec.slots}",
-        )
-    for path in (spec.model_path, *(adapter.path for adapter in spec.adapters)):
+    model = check_generating(spec, engine="llama.cpp")
+    for path in (model, *(adapter.path for adapter in spec.adapters)):
         if not path.is_file():
             raise InvalidError("no-model-file", f"deployment {spec.name!r} cannot start: {path} is not a file")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from undercroft.core.errors import InvalidError
 from undercroft.engines.contract import Adapter, EngineSpec, Task
+from undercroft.engines.generating import check_generating
 
 MODULE = "vllm.entrypoints.openai.api_server"
 _SEED = 0
@@ -30,25 +31,12 @@ def check(spec: EngineSpec) -> None:
         InvalidError: No folder with a model, a context or slots below 1, a cache that vLLM does not keep, or
             an adapter that is no PEFT folder.
     """
-    if spec.model_path is None:
-        raise InvalidError("no-model", f"deployment {spec.name!r} needs a model for engine 'vllm', got none")
-    if spec.task is Task.CLASSIFY:
-        raise InvalidError(
-            "wrong-task",
-            f"deployment {spec.name!r}: engine 'vllm' does not classify here",
-            hint="undercroft optimize convert MODEL --to onnx",
-        )
-    if not (spec.model_path / _CONFIG).is_file():
+    model = check_generating(spec, engine="vllm")
+    if not (model / _CONFIG).is_file():
         raise InvalidError(
             "no-config",
-            f"deployment {spec.name!r} cannot start: vLLM expects a folder with {_CONFIG}, got {spec.model_path}",
+            f"deployment {spec.name!r} cannot start: vLLM expects a folder with {_CONFIG}, got {model}",
             hint="pull the whole model, as its folder is published",
-        )
-    if spec.context_tokens < 1 or spec.slots < 1:
-        raise InvalidError(
-            "bad-engine-settings",
-            f"deployment {spec.name!r} expected at least 1 context token and 1 slot, "
-            f"got {spec.context_tokens} and {spec.slots}",
         )
     if spec.cache_type == "q4_0" or (spec.cache_type == "q8_0" and not spec.gpus):
         can = "f16 or, on GPUs, q8_0" if spec.cache_type == "q4_0" else "f16 on processors"
