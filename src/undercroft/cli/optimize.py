@@ -30,12 +30,14 @@ def convert(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="gguf; of an encoder onnx, executorch, litert; of one in ONNX triton, tensorrt.",
+            help="gguf, onnx; of an encoder executorch, litert; of one in ONNX triton, tensorrt.",
         ),
     ] = "gguf",
     kept: Annotated[
         str | None,
-        typer.Option("--type", help="gguf: f32, f16, bf16, q8_0; for devices: f32, int8; for Triton: f32, f16."),
+        typer.Option(
+            "--type", help="gguf: f32, f16, bf16, q8_0; onnx: f32, int8, int4; devices: f32, int8; Triton: f32, f16."
+        ),
     ] = None,
     version: Annotated[
         int | None, typer.Option("--version", min=1, help="triton, tensorrt: number of the version's folder; 1.")
@@ -49,7 +51,7 @@ def convert(
     """Bring a published model into a form that an engine here runs, and prove that it says the same."""
     values = {
         "from": model,
-        "to": name or suggested_name(model, f"{to}-int8" if kept == "int8" else to),
+        "to": name or suggested_name(model, f"{to}-{kept}" if kept in ("int8", "int4") else to),
         "steps": [{"convert": given(to=to, type=kept, version=version)}],
     }
     do_recipe(make_recipe(values), dry_run, detach, because, as_json)
