@@ -71,7 +71,7 @@ def found(cellar: Cellar, name: str) -> list[dict[str, Any]]:
 def weights(cellar: Cellar, name: str) -> dict[str, gguf.ReaderTensor]:
     """The tensors of a model."""
     digest = cellar.json("model", "show", name)["files"][0]["digest"].removeprefix("sha256:")
-    (path,) = [path for path in (cellar.home / "blobs").rglob("*") if path.name == digest]
+    path = cellar.home / "blobs" / "sha256" / digest[:2] / digest[2:]
     return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
 
 
