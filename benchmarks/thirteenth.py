@@ -1,7 +1,8 @@
 """A thirteenth intent for the starter, `loyalty_points`: what is learnt, and what is asked before and after.
 
 The phrasings are in ``loyalty_points.yaml``; greetings, urgency, order ids and what stands around a request come from
-the grammar that the starter was trained with.
+the grammar that the starter was trained with. Of the phrasings of the twelve that were held out of its training, every
+second one is in the questions that it rehearses, as a user's own old tickets would be, and the others are asked.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 import yaml
 from tools.starter.answers import answer
 from tools.starter.grammar import INTENTS as INTENTS
-from tools.starter.grammar import Grammar, Summary, load_all
-from tools.starter.phrases import parse
+from tools.starter.grammar import Grammar, Lists, Summary, load_all
+from tools.starter.phrases import Sequence, parse
 from tools.starter.tickets import Ticket, TicketSource
 
 from undercroft.optimize.evaluation.tasks import TaskSet, load_tasks
@@ -27,18 +28,23 @@ _ANSWER_TOKENS = 96
 
 
 def grammars() -> dict[str, Grammar]:
-    """Those of the starter, with the new intent in each language."""
+    """Those of the starter, with the new intent in each language; nothing of ``train`` was learnt by the starter."""
     added = yaml.safe_load(_PHRASES.read_text(encoding="utf-8"))
     found = {}
     for code, grammar in load_all().items():
         raw = added[code]
         lists = {split: tuple(parse(text) for text in raw[split]) for split in ("train", "held_out")}
+        known = {name: _halved(own["held_out"]) for name, own in grammar.intents.items()}
         found[code] = replace(
             grammar,
-            intents={**grammar.intents, INTENT: lists},
+            intents={**known, INTENT: lists},
             summaries={**grammar.summaries, INTENT: Summary(**raw["summary"])},
         )
     return found
+
+
+def _halved(phrasings: tuple[Sequence, ...]) -> Lists:
+    return {"train": phrasings[::2], "held_out": phrasings[1::2]}
 
 
 def write_conversations(path: Path, count: int, seed: int) -> None:
@@ -52,7 +58,7 @@ def write_conversations(path: Path, count: int, seed: int) -> None:
 
 
 def write_questions(path: Path, count: int, seed: int) -> None:
-    """Tickets of the twelve intents, without answers, of phrasings that the starter was trained with."""
+    """Tickets of the twelve intents, without answers, of phrasings that are not asked afterwards."""
     _write(path, [{"messages": [_user(ticket)]} for ticket in _drawn(grammars(), "train", INTENTS, count, seed)])
 
 

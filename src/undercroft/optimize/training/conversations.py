@@ -152,6 +152,8 @@ def _drawn(line: Lesson, seed: int) -> str:
 
 
 def _conversation(line: int, document: Any) -> Conversation:
+    if isinstance(document, dict) and "chosen" in document:
+        raise ValueError("a better and a worse answer, which method dpo learns from; expected messages")
     fields = _object(document, _LINE_FIELDS, "a line of conversations")
     turns = _turns(fields.get("messages"), "messages")
     if not any(turn.is_learnt for turn in turns):
@@ -163,6 +165,8 @@ def _conversation(line: int, document: Any) -> Conversation:
 
 def _preferred(line: int, document: Any) -> Preferred:
     fields = _object(document, _PAIR_FIELDS, "a line of preferences")
+    if "messages" in fields and not {"chosen", "rejected"} & fields.keys():
+        raise ValueError("a conversation, which the other methods learn from; expected chosen and rejected")
     if ("prompt" in fields) == ("messages" in fields):
         raise ValueError("expected prompt or messages, one of them")
     asked = fields["prompt"] if "prompt" in fields else fields["messages"]

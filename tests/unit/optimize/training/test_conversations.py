@@ -98,6 +98,15 @@ def test_preferences_are_pairs(tmp_path: Path) -> None:
         load_preferences(written(tmp_path / "both.jsonl", {**plain, "messages": [ASKED]}))
 
 
+def test_a_file_for_another_method_is_known_as_such(tmp_path: Path) -> None:
+    """Preferences where conversations are wanted, and the other way round: the error says what learns from them."""
+    pair = {"prompt": "hello", "chosen": "yes", "rejected": "no"}
+    with pytest.raises(InvalidError, match="line 1: a better and a worse answer, which method dpo learns from"):
+        load_conversations(written(tmp_path / "pairs.jsonl", pair))
+    with pytest.raises(InvalidError, match="line 1: a conversation, which the other methods learn from"):
+        load_preferences(written(tmp_path / "chat.jsonl", {"messages": [ASKED, SAID]}))
+
+
 def test_questions_end_before_the_first_answer(tmp_path: Path) -> None:
     """Conversations can be given as they are; what they answered is left out."""
     lines = [{"prompt": "why"}, {"messages": [ASKED, SAID, ASKED]}]
