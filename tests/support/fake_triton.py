@@ -2,7 +2,7 @@
 
 What it answers, and with which status and type, was seen of Triton 2.51; the numbers are made of the texts' words.
 Models: ``embed``, ``classify``, ``rerank`` (as Undercroft renders them), ``plain`` (another's, without a note and
-without counts), ``image`` (takes no text). Options: ``cold`` is ready only after ``POST /warm``; ``redirect`` redirects.
+without counts), ``image`` (takes no text). Options: ``cold`` is ready after ``POST /warm``; ``redirect`` redirects.
 """
 
 from __future__ import annotations

@@ -110,9 +110,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @_with_settings
 def create(
-    model: Annotated[
-        str | None, typer.Argument(help="A registered model; none for an attached engine.")
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help="A registered model; none for an attached engine.")] = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; default: the model's name.")] = None,
     engine: Annotated[
         str | None,
