@@ -91,7 +91,16 @@ def bench_generator(model: Served, settings: EngineSettings, *, rounds: int, thr
     count = max(_FEWEST_ANSWERS, rounds // _ANSWERS_SHARE)
     setup = Setup(common_context([model.found], 0, 4 * _PROMPT_WORDS + 2 * _ANSWER_TOKENS), slots=1, threads=threads)
     tasks = TaskSet("bench", "", tuple(_task(number) for number in range(count + 1)))
-    run = evaluate_tasks(model.found, tasks, setup, settings, lambda done, total, note: None)
+    folder = model.environment.folder if model.environment is not None else None
+    run = evaluate_tasks(
+        model.found,
+        tasks,
+        setup,
+        settings,
+        lambda done, total, note: None,
+        engine=model.engine,
+        environment=folder,
+    )
     return {**_told(model, threads, run.load_seconds, run.peak), "answer": answer_figures(run)}
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
+from undercroft.catalog.engines import EngineName
 from undercroft.core.errors import UnavailableError
 from undercroft.core.settings import EngineSettings
 from undercroft.core.units import format_bytes
@@ -94,15 +96,26 @@ def _limit(found: Found, setup: Setup, settings: EngineSettings) -> int | None:
     )
 
 
-def evaluate_tasks(found: Found, tasks: TaskSet, setup: Setup, settings: EngineSettings, told: Told) -> Run:
+def evaluate_tasks(
+    found: Found,
+    tasks: TaskSet,
+    setup: Setup,
+    settings: EngineSettings,
+    told: Told,
+    *,
+    engine: EngineName = "llama.cpp",
+    environment: Path | None = None,
+) -> Run:
     """Asks a model every task.
 
     Args:
         found: The model.
         tasks: What to ask.
         setup: How it is run.
-        settings: Which engine.
+        settings: Which program of the engine.
         told: Told after each answer.
+        engine: Which runs it.
+        environment: Folder of the Python environment that it is installed in; None for one that is built in.
 
     Raises:
         InvalidError: The engine cannot do what the setup asks for.
@@ -112,7 +125,7 @@ def evaluate_tasks(found: Found, tasks: TaskSet, setup: Setup, settings: EngineS
     check_room(found, setup, read_memory().available_bytes)
     setup = replace(setup, memory_limit_bytes=_limit(found, setup, settings))
     told(0, total, f"loading {found.subject.name}")
-    with running(found.path, setup, settings) as replica:
+    with running(found.path, setup, settings, engine=engine, environment=environment) as replica:
         counter = EnergyCounter(read_meters)
         report = _reporting(counter, told, total, f"asking {found.subject.name}")
         items, seconds = ask_all(replica.endpoint, tasks.tasks, setup, report)
