@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from undercroft.core.home import Home
 from undercroft.optimize.jobs import store
+from undercroft.optimize.jobs.folders import JobFolder
 from undercroft.optimize.jobs.running import ensure_room
 from undercroft.optimize.jobs.starting import start_worker
 from undercroft.optimize.jobs.store import Job, Parent
@@ -51,5 +52,6 @@ def begin(home: Home, database: Database, prepared: Prepared, *, actor: str, rea
             actor=actor,
             reason=reason,
         )
+    JobFolder(home, job.id).reserve_early()
     start_worker(home)
     return job

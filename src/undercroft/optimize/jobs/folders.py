@@ -83,6 +83,12 @@ class JobFolder:
         self.root.mkdir(mode=0o700, exist_ok=True)
         self.work.mkdir(mode=0o700, exist_ok=True)
 
+    def reserve_early(self) -> None:
+        """Makes the folder and takes that room while the job waits; where there is none, its process will say so."""
+        with contextlib.suppress(OSError):
+            self.prepare()
+            self.reserve_room()
+
     def reserve_room(self) -> None:
         """Takes as much of the disk as it needs to write down that the disk is full.
 

@@ -46,6 +46,7 @@ def resume(home: Home, database: Database, job: str, *, actor: str, reason: str 
     """
     with database.write() as connection:
         found = store.resume(connection, job, actor=actor, reason=reason)
+    JobFolder(home, found.id).reserve_early()
     start_worker(home)
     return found
 
