@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +11,15 @@ import pytest
 
 from tests.support import fake_llama_server, ggufs
 from tests.support.server import Server
+
+
+@pytest.fixture
+def temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Temporary files of what a test starts lie in a folder of their own, whose path is short enough for sockets."""
+    folder = tempfile.mkdtemp()
+    monkeypatch.setenv("TMPDIR", folder)
+    yield Path(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +21,7 @@ _ROOT = Path(__file__).parents[2]
 _MOUNT = 'mount -t tmpfs -o size=200m tmpfs "$0" && exec "$@"'
 
 
-@pytest.fixture(autouse=True)
-def _temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Temporary files of jobs lie in a folder of their own, whose path is short enough for sockets."""
-    folder = tempfile.mkdtemp()
-    monkeypatch.setenv("TMPDIR", folder)
-    yield
-    shutil.rmtree(folder, ignore_errors=True)
+pytestmark = pytest.mark.usefixtures("temporary_folder")
 
 
 @pytest.mark.timeout(900)

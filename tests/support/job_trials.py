@@ -99,12 +99,15 @@ class Trial:
     source: str
     steps: list[dict[str, Any]]
     more: dict[str, Any] = field(default_factory=dict)
+    _peace: list[tuple[str, float]] = field(default_factory=list, init=False)
 
     def recipe(self, to: str) -> Recipe:
         return make_recipe({"from": self.source, "to": to, "steps": self.steps, **self.more})
 
     def undisturbed(self) -> tuple[str, float]:
-        """The digest that the recipe gives when nobody kills anything, and how long that takes here, seconds."""
+        """The digest that the recipe gives when nobody kills anything, and how long that takes here, seconds; once."""
+        if self._peace:
+            return self._peace[0]
         process = identify(os.getpid())
         assert process is not None
         recipe = asking.look_at(self.home, self.database, self.recipe("undisturbed")).recipe
@@ -124,7 +127,8 @@ class Trial:
         run_job(self.home, self.database, job, tell=lambda line: None)
         JobFolder(self.home, job.id).clear()
         with self.database.read() as connection:
-            return models.get(connection, "undisturbed").digest, time.monotonic() - begin
+            self._peace.append((models.get(connection, "undisturbed").digest, time.monotonic() - begin))
+        return self._peace[0]
 
     def killed_and_resumed(self, kills: int, chance: random.Random, *, most_seconds: float) -> None:
         """Kills the job's process again and again, and looks after each kill and at the end at what there is.
@@ -234,7 +238,12 @@ class Trial:
             time.sleep(0.01)
         wait_until(lambda: not any(map(_runs, children)), what="what the job had started ended")
         temporary, sockets = Path(os.environ["TMPDIR"]), self.home.run.name  # which are the home's, and not a job's
-        wait_until(lambda: {path.name for path in temporary.iterdir()} <= {sockets}, what=f"{temporary} is empty")
+        try:
+            wait_until(
+                lambda: {path.name for path in temporary.iterdir()} <= {sockets}, what="no temporary file is left"
+            )
+        except TimeoutError as error:
+            raise AssertionError([str(path) for path in temporary.rglob("*")]) from error
 
 
 def _fill(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import threading
 import time
@@ -134,8 +135,9 @@ def running(
         UnavailableError: It does not load, does not answer in time, or cannot be sealed where that is required.
     """
     runner = engines(settings)[engine]
-    folder = Path(tempfile.mkdtemp(prefix="undercroft-evaluate-"))
-    with guarded(folder):
+    folder = Path(tempfile.gettempdir(), f"undercroft-evaluate-{secrets.token_hex(6)}")
+    with guarded(folder):  # who cleans up is there before there is something to clean up
+        folder.mkdir(mode=0o700)
         spec = replace(_spec(folder, model_path, setup, settings, task), environment=environment)
         begun = time.monotonic()
         record = runner.start(spec)
