@@ -91,7 +91,8 @@ def test_all_that_was_asked_for_is_answered(door: DoorProcess) -> None:
         connection.shutdown(socket.SHUT_WR)
         answers = read_all(connection)
     assert answers.count(b"HTTP/1.1 200 ") == 5
-    assert answers.count(b"connection: close") == 1
+    # Where the last answer was out before the end was seen, it could not say so.
+    assert answers.rpartition(b"HTTP/1.1 200 ")[0].count(b"connection: close") == 0
 
 
 def test_half_a_request_is_not_waited_for(door: DoorProcess, engine: Upstream) -> None:
