@@ -27,13 +27,15 @@ pytestmark = pytest.mark.usefixtures("temporary_folder")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("kind", "few", "many", "most_seconds"),
-    [("quantize", 2, 60, 2.0), ("prune", 1, 25, 4.0), ("rightsize", 1, 25, 6.0)],
+    [("quantize", 2, 60, 2.0), ("prune", 1, 25, 4.0), ("rightsize", 0, 25, 6.0)],
 )
 def test_killed_at_any_moment_it_loses_nothing_but_time(
     tmp_path: Path, is_full: bool, kind: str, few: int, many: int, most_seconds: float
 ) -> None:
     """After each kill the job is interrupted or done, no half model has a name, and nobody that it has started runs; in
     the end the digest is that of an undisturbed run, and nothing is left in the folders."""
+    if not is_full and few == 0:
+        pytest.skip("a search starts many engines: pytest -m long --full")
     with trial(tmp_path, kind) as found:
         found.killed_and_resumed(many if is_full else few, random.Random(), most_seconds=most_seconds)
 
