@@ -27,6 +27,7 @@ from undercroft.optimize.rightsize_step import prepare_rightsize
 from undercroft.optimize.scheme_names import check_form, find_scheme
 from undercroft.optimize.sources import Source, open_published, open_source
 from undercroft.optimize.student_step import opened_student, prepare_student
+from undercroft.optimize.triton_step import prepare_triton
 from undercroft.registry import models
 
 
@@ -46,8 +47,12 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
     """
     first = recipe.steps[0].convert
     if first is not None:
-        published = open_published(home, connection, recipe.source)
         engines = load_settings(home.config_file).settings.engines
+        if first.to == "triton" or first.to == "tensorrt":
+            published = open_published(home, connection, recipe.source, form="onnx")
+            served = prepare_triton(first.to, first.type, first.version, published, home, engines, name=recipe.to)
+            return Prepared(recipe, (published,), (served,))
+        published = open_published(home, connection, recipe.source)
         if first.to == "executorch" or first.to == "litert":
             made_for = prepare_edge(first.to, "int8" if first.type == "int8" else "f32", published, home)
             return Prepared(recipe, (published,), (made_for,))

@@ -210,7 +210,7 @@ def test_a_conversion_stands_alone(tmp_path: Path) -> None:
     texts.write_text("x", encoding="utf-8")
     with pytest.raises(InvalidError, match="compares its result with the source by itself"):
         make_recipe({"from": "a", "to": "b", "steps": [convert], "evaluation": {"texts": texts}})
-    with pytest.raises(InvalidError, match="'litert', got 'pickle'"):
+    with pytest.raises(InvalidError, match="'tensorrt', got 'pickle'"):
         make_recipe({"from": "a", "to": "b", "steps": [{"convert": {"to": "pickle"}}]})
 
 
@@ -255,7 +255,7 @@ RIGHTSIZED = "rightsize: {max_quality_loss_percent: 1, "
         (
             "convert: {to: ggfu}",
             "",
-            "convert.to: expected 'gguf', 'onnx', 'executorch' or 'litert' (nearest is 'gguf')",
+            "convert.to: expected 'gguf', 'onnx', 'executorch', 'litert', 'triton' or 'tensorrt' (nearest is 'gguf')",
         ),
         (
             "convert: {to: gguf, type: fp16}",

@@ -177,7 +177,7 @@ def test_a_tagged_release_and_a_used_model_stay(database: Database) -> None:
         ({"model": "Tiny!"}, "model: expected a name"),
         ({"model": "tiny", "engine": "lama"}, "engine: expected 'llama.cpp'"),
         ({"model": "tiny", "settings": {"dtype": "float16"}}, "dtype belongs to the engine vllm, llama.cpp has none"),
-        ({"model": "tiny", "settings": {"url": "http://x"}}, "belong to an external engine"),
+        ({"model": "tiny", "settings": {"url": "http://x"}}, "belong to an attached engine"),
         ({"engine": "external", "settings": {}}, "needs settings.url"),
         ({"engine": "external", "model": "tiny", "settings": {"url": "http://x"}}, "takes no model"),
         ({"engine": "external", "settings": {"url": "http://x", "key_file": "k"}}, "expected an absolute path"),

@@ -78,7 +78,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, values: dict[str, object]
         (_BOT + "prompt: text\n", "line 3: prompt: expected a mapping, got 'text'"),
         (_BOT + "---\n" + _BOT, "line 4: name: 'bot' stands twice"),
         (_BOT + "model: other\n", "line 3: model stands twice"),
-        ("name: bot\nengine: external\n", "line 1: an external engine needs settings.url"),
+        ("name: bot\nengine: external\n", "line 1: an engine that is attached needs settings.url"),
         ("name: bot\nmodel: 2026-13-45\n", "line 2: '2026-13-45' is written as timestamp and is none"),
         ("name: [bot\n", "it is not YAML"),
     ],
