@@ -63,5 +63,6 @@ def check_can_resume(job: str, state: State) -> None:
         raise ConflictError(
             "job-not-resumable",
             f"job {job} cannot be resumed: expected one that failed, was interrupted or cancelled, it is {state}",
-            hint=f"undercroft job show {job}",
+            # Watching one that waits also begins it, where nobody is left to.
+            hint=f"undercroft job {'follow' if state is State.QUEUED else 'show'} {job}",
         )

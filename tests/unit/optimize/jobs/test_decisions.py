@@ -36,6 +36,13 @@ def test_every_state_may_be_cancelled_or_resumed_or_is_the_end(state: State) -> 
                 check("job_1", state)
 
 
+def test_one_that_waits_is_begun_by_watching_it() -> None:
+    """Nobody may be left who would begin it, as after a full disk; the hint says what does."""
+    with pytest.raises(ConflictError) as refused:
+        check_can_resume("job_1", State.QUEUED)
+    assert refused.value.hint == "undercroft job follow job_1"
+
+
 def checked(*, disk_bytes: int, memory_bytes: int) -> None:
     forecast = Forecast(result_bytes=10 * GIB, disk_bytes=10 * GIB, memory_bytes=2 * GIB)
     check_room(forecast, what="model 'a'", where="/home", free_bytes=disk_bytes, available_bytes=memory_bytes)
