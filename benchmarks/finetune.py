@@ -95,6 +95,8 @@ def measure(home: Path, folder: Path, size: Size) -> Report:
         report.at_most(f"{method}_points_lost_on_12", lost, 1.0)
     report.ratios["lora_score_of_full"] = scores["lora"] / scores["full"]
     report.at_least("lora_score_of_full", scores["lora"] / scores["full"], 0.98)
+    # Who forgets nothing because nothing is learnt has not been taught.
+    report.at_least("lora_new_intent", _score(after["lora"][1]), 0.5)
     report.at_most("lora_learnt_ratio", _found(made["lora"])["learnt_ratio"], 0.02)
     return report
 
