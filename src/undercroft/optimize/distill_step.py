@@ -99,6 +99,7 @@ class DistillStep:
             context_tokens=opened.context_tokens,
             seed=work.seed,
             report=report,
+            is_answered=self._settings.method == "answers",
         )
         report(Progress(0, 0, "steps", "opening the models"))
         _open_once(work.source, folder / _STUDENT)
@@ -363,6 +364,7 @@ def _training(trained: Trained, material: PreparedMaterial) -> Mapping[str, Any]
         "has_stopped_early": trained.has_stopped_early,
         "sequences": material.sequences,
         "judged_tokens": material.judged_tokens,
+        "left_out": material.left_out,
         "read_tokens": trained.read_tokens,
         "threads": trained.threads,
         "loss": [curve.training[0].loss, curve.training[-1].loss],

@@ -46,6 +46,7 @@ class Prepared:
         trials: Texts that torch and llama.cpp are compared on.
         measured: Texts that student and teacher are measured by, with names of special tokens.
         is_held_out: Whether nothing is learnt from these.
+        left_out: Answers of the teacher that were too long for the student; count.
     """
 
     longest_tokens: int
@@ -55,6 +56,7 @@ class Prepared:
     trials: tuple[Trial, ...]
     measured: tuple[str, ...]
     is_held_out: bool
+    left_out: int = 0
 
     def training_file(self, folder: Path) -> Path:
         """What is learnt from."""
@@ -90,6 +92,7 @@ def prepare_material(
     context_tokens: int,
     seed: int,
     report: Callable[[Progress], None],
+    is_answered: bool = False,
 ) -> Prepared:
     """Writes what is learnt into a folder; what an earlier run wrote there is taken as it is.
 
@@ -101,6 +104,7 @@ def prepare_material(
         context_tokens: That the student was trained for.
         seed: Of what is kept apart.
         report: Told how far it is.
+        is_answered: A teacher gave the last turns: what is too long with one of these is left out, for nobody wrote it.
 
     Raises:
         InvalidError: A line is too long, the template refuses it, or too little is left to learn from.
@@ -109,6 +113,7 @@ def prepare_material(
     """
     if (folder / _READY).exists():
         return _read(json.loads((folder / _READY).read_bytes()))
+    left_out = 0
     with rendering(model, settings) as (renderer, _):
         if isinstance(data, TextSet):
             learnt, texts = split_texts(data.texts)
@@ -116,7 +121,9 @@ def prepare_material(
             validation = _of_texts(renderer, texts, context_tokens, report) if texts != learnt else []
             trials = [Trial(text, renderer.tokens(text)) for text in sorted(learnt, key=len)[:_TRIALS]]
         else:
-            lines, kept = split_off(list[Lesson](data), VALIDATION_SHARE, seed)
+            fitting = _fitting(renderer, data, context_tokens) if is_answered else data
+            left_out = len(data) - len(fitting)
+            lines, kept = split_off(list[Lesson](fitting), VALIDATION_SHARE, seed)
             training = _of_conversations(renderer, lines, context_tokens, report)
             validation = _of_conversations(renderer, kept, context_tokens, report)
             texts = [renderer.text(line)[0] for line in _conversations(kept)]
@@ -136,6 +143,7 @@ def prepare_material(
         trials=short,
         measured=tuple(some_of(texts)),
         is_held_out=bool(validation),
+        left_out=left_out,
     )
     write_atomically(folder / _READY, json.dumps(asdict(prepared)).encode())
     return prepared
@@ -161,6 +169,23 @@ def _of_texts(
         pieces = [tokens[first : first + most] for first in range(0, len(tokens), most)]
         found += [TokenSequence(piece, (True,) * len(piece)) for piece in pieces if len(piece) >= _FEWEST_TOKENS]
         report(Progress(number, len(texts), "texts", "reading the data"))
+    return found
+
+
+def _fitting(renderer: Renderer, lines: Sequence[Conversation], context_tokens: int) -> list[Conversation]:
+    """Those that the student can read whole.
+
+    Raises:
+        InvalidError: ``conversation-too-long``: there is none.
+    """
+    found = [line for line in lines if all(len(one.tokens) <= context_tokens for one in renderer.sequences(line))]
+    if not found:
+        raise InvalidError(
+            "conversation-too-long",
+            f"none of {len(lines):,} answers of the teacher fits with its question: the student reads at most "
+            f"{context_tokens:,} tokens",
+            hint="give fewer with answer_tokens, or shorter questions",
+        )
     return found
 
 

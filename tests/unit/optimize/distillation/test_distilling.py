@@ -198,6 +198,29 @@ def test_texts_become_what_the_program_reads(tmp_path: Path) -> None:
     assert again == found
 
 
+def test_an_answer_that_is_too_long_is_left_out_where_a_teacher_gave_it(tmp_path: Path) -> None:
+    """Nobody wrote it, so nobody can shorten it; of a user's own conversations the line is named instead."""
+    model = write_chat_model(tmp_path / "model.gguf")
+    answers = [f"bird {number}" for number in range(9)]
+    lines = [
+        Conversation(number, (Turn("user", "which?"), Turn("assistant", answer, is_learnt=True)))
+        for number, answer in enumerate([*answers, "bird " * 400], 1)
+    ]
+
+    def prepared(folder: str, given: list[Conversation], *, is_answered: bool) -> Any:
+        place = tmp_path / folder
+        place.mkdir()
+        rest: Any = {"context_tokens": 300, "seed": 0, "report": unheard, "is_answered": is_answered}
+        return prepare_material(model, given, place, EngineSettings(), **rest)
+
+    found = prepared("answered", lines, is_answered=True)
+    assert (found.left_out, found.sequences + found.validation_sequences) == (1, 9)
+    with pytest.raises(InvalidError, match="line 10 has "):
+        prepared("written", lines, is_answered=False)
+    with pytest.raises(InvalidError, match="none of 1 answers of the teacher fits with its question"):
+        prepared("none", lines[-1:], is_answered=True)
+
+
 def test_tokens_and_zeros_are_compared(tmp_path: Path) -> None:
     """Two models of one vocabulary are told from two of several; a value where pruning had put a zero is found."""
     model, other = write_prunable(tmp_path / "model.gguf"), tmp_path / "other.gguf"
