@@ -84,7 +84,7 @@ def prepare_edge(runtime: Runtime, weights: EdgeType, source: PublishedSource, h
     encoder = read_encoder(source.files)
     environment = needed(home, find(runtime))
     whole = 4 * (model.facts.parameters or 0)
-    result = whole + sum(file.size_bytes for file in model.files if not file.path.endswith(".safetensors"))
+    result = whole + source.bytes_beside_weights
     result += _GRAPH_BYTES * len(lengths_of(runtime, most_tokens(encoder)))
     return PreparedStep(
         kind="convert",

@@ -91,9 +91,8 @@ def prepare_to_decoder(kept: str | None, source: PublishedSource, home: Home, en
     facts = model.facts
     table = (facts.vocabulary_tokens or 0) * (facts.embedding_length or 0)
     parameters = facts.parameters or 0
-    others = sum(file.size_bytes for file in model.files if not file.path.endswith(".safetensors"))
     # Where both ends share one table it is written twice: as a table of rows, and as a matrix.
-    result = int(4 * table + parameters * _WEIGHT_BYTES[weight_type]) + others
+    result = int(4 * table + parameters * _WEIGHT_BYTES[weight_type]) + source.bytes_beside_weights
     scratch = 4 * MOST_TOKENS * (facts.vocabulary_tokens or 0)
     told = {"to": "onnx", "type": weight_type}
     return PreparedStep(

@@ -118,7 +118,7 @@ def prepare_to_onnx(kept: str | None, source: PublishedSource, home: Home, engin
     exporter, runner = needed(home, find(EXPORTER)), needed(home, find(RUNNER))
     weights = 4 * (source.model.facts.parameters or 0)
     check_size(source, weights)
-    others = sum(file.size_bytes for file in source.model.files if not file.path.endswith(".safetensors"))
+    others = source.bytes_beside_weights
     return PreparedStep(
         kind="convert",
         step=ToOnnxStep(source, encoder, exporter, runner, engines),

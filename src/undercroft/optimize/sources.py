@@ -51,6 +51,11 @@ class PublishedSource:
         """Its settings, which say what it is."""
         return self.files["config.json"]
 
+    @property
+    def bytes_beside_weights(self) -> int:
+        """Settings, tokenizer and documents, as they are stored."""
+        return sum(file.size_bytes for file in self.model.files if not file.path.endswith(".safetensors"))
+
     def lay_out(self, folder: Path) -> None:
         """Makes links with the names that its makers gave, in a folder that is made."""
         for name, stored in self.files.items():
