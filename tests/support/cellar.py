@@ -31,6 +31,8 @@ class Cellar:
             "HOME": str(self.user_home),
             "UNDERCROFT_HOME": str(self.home),
             "COLUMNS": "80",
+            # Where this machine gets packages from, and keeps them: environments are installed from there.
+            **{name: text for name, text in os.environ.items() if name.startswith("PIP_")},
             **variables,
         }
 

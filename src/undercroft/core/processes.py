@@ -68,9 +68,17 @@ def _look(pid: int) -> tuple[float, bool] | None:
         return None
 
 
-def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
-    """Asks the kernel to send this process ``number`` when its parent ends. Linux; elsewhere nothing happens."""
+def die_with_parent(number: signal.Signals = signal.SIGTERM, *, parent: int | None = None) -> None:
+    """Asks the kernel to send this process ``number`` when its parent ends. Linux; elsewhere it only looks for it now.
+
+    Args:
+        number: Which signal.
+        parent: Pid of the parent. Where that has ended already nothing would ever be sent, so this process ends at
+            once; None does not look.
+    """
     _prctl(_PR_SET_PDEATHSIG, int(number))
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def adopt_orphans() -> None:

@@ -14,6 +14,7 @@ from undercroft.environments.recipes import EnvironmentRecipe
 
 _RECORD = "environment.json"
 _SOURCES = "sources"
+_TEMPORARY = "temporary"
 
 
 class State(StrEnum):
@@ -63,6 +64,11 @@ class Environment:
     def sources(self) -> Path:
         """Where the unpacked parts of wheels lie."""
         return self.folder / _SOURCES
+
+    @property
+    def temporary(self) -> Path:
+        """Where pip puts what it needs for a while: on the disk that has the room, and gone with what was cut off."""
+        return self.folder / _TEMPORARY
 
     @property
     def log(self) -> Path:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import IO
 
 from packaging.specifiers import SpecifierSet
@@ -164,6 +165,7 @@ def _clear(environment: Environment) -> None:
 
 
 def _make(environment: Environment, recipe: EnvironmentRecipe, pip_arguments: Sequence[str], say: Say) -> None:
+    environment.temporary.mkdir(parents=True)
     with open(environment.log, "wb") as log:
         say("making the environment")
         _run([sys.executable, "-m", "venv", str(environment.folder)], recipe, environment, log, say)
@@ -178,6 +180,7 @@ def _make(environment: Environment, recipe: EnvironmentRecipe, pip_arguments: Se
             _take(source, pip, recipe, environment, log, pip_arguments, say)
         say("trying it")
         _run([str(environment.python), "-P", "-c", recipe.proof], recipe, environment, log, say)
+    shutil.rmtree(environment.temporary)
 
 
 def _take(
@@ -221,9 +224,9 @@ def _run(command: Sequence[str], recipe: EnvironmentRecipe, environment: Environ
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=installer_environment(),
+        env={**installer_environment(), "TMPDIR": str(environment.temporary)},
         cwd=environment.folder.parent,
-        preexec_fn=die_with_parent,
+        preexec_fn=partial(die_with_parent, parent=os.getpid()),
     ) as process:
         assert process.stdout is not None
         for raw in process.stdout:

@@ -137,6 +137,21 @@ def test_another_wheel_than_the_one_tried_leaves_nothing(home: Home, wheels: Pat
 
 
 @pytest.mark.long
+def test_temporary_files_lie_where_the_room_was_counted(home: Home, wheels: Path) -> None:
+    """Pip puts what it needs for a while into the folder of the environment, which a kill leaves to the next
+    installation, and nothing where the user's own temporary files lie."""
+    proof = "import pathlib, tempfile; pathlib.Path(tempfile.mkdtemp()); print(tempfile.gettempdir())"
+    recipe = replace(recipe_of(wheels), proof=proof)
+    said: list[str] = []
+    arguments = ["--no-index", f"--find-links={wheels}"]
+    database = Database(home.database_file)
+    made = installing.install(home, database, recipe, actor="cli:test", pip_arguments=arguments, say=said.append)
+    assert Path(said[-1]).parent == made.folder
+    assert not Path(said[-1]).exists()
+    assert made.state(recipe) is State.READY
+
+
+@pytest.mark.long
 def test_what_pip_says_is_told(home: Home, wheels: Path) -> None:
     """Where a package is not at the index, the error shows pip's own words and where its log lies."""
     recipe = replace(recipe_of(wheels), requirements=("pebble==99",))

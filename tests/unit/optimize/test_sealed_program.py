@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.support.engines import wait_until
 
-SEALED = [sys.executable, "-P", "-m", "undercroft.optimize.sealed_program"]
+SEALED = [sys.executable, "-P", "-m", "undercroft.optimize.sealed_program", str(os.getpid())]
 
 
 def _can_seal() -> bool:
@@ -44,6 +46,30 @@ def test_it_ends_with_whoever_started_it(number: signal.Signals) -> None:
     process.send_signal(number)
     process.wait(timeout=30)
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="it ended")
+
+
+def test_it_ends_with_the_parent_of_whoever_started_it() -> None:
+    """Killing the parent takes what it has started along, down to the program."""
+    code = "import os, subprocess, sys; subprocess.run([*sys.argv[1:5], str(os.getpid()), '/bin/sleep', '600'])"
+    parent = subprocess.Popen([sys.executable, "-c", code, *SEALED])
+    wait_until(
+        lambda: [p.name() for p in psutil.Process(parent.pid).children(recursive=True)][1:] == ["sleep"], what="it runs"
+    )
+    started = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.wait(timeout=30)
+    wait_until(
+        lambda: all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in started), what="both ended"
+    )
+
+
+def test_one_whose_parent_has_ended_before_it_began_does_nothing(tmp_path: Path) -> None:
+    """The kernel tells of ends that are to come, so one that came before is looked for."""
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    done = subprocess.run([*SEALED[:-1], str(gone.pid), "/bin/touch", str(tmp_path / "made")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_signal_that_ends_it_is_passed_on() -> None:

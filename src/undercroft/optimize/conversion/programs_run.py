@@ -68,7 +68,8 @@ def run_program(
     """
     told = _Told(folder / f"{program}.log")
     (folder / _TEMPORARY).mkdir(exist_ok=True)
-    command = [sys.executable, "-P", "-m", SEALED, str(environment.python), "-P", str(programs / f"{program}.py")]
+    sealed = [sys.executable, "-P", "-m", SEALED, str(os.getpid())]
+    command = [*sealed, str(environment.python), "-P", str(programs / f"{program}.py")]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -180,8 +181,8 @@ def failed(program: str, status: int, said: bytes, *, free_bytes: int) -> Except
     full = next((number for number, words in _FULL.items() if words.search(text)), None)
     if status == -signal.SIGXFSZ:
         full = errno.EFBIG
-    elif full is None and free_bytes < _LEAST_FREE_BYTES:
-        full = errno.ENOSPC
+    elif full is None and (status == -signal.SIGBUS or free_bytes < _LEAST_FREE_BYTES):
+        full = errno.ENOSPC  # a file that is mapped gets that signal where its disk or quota has no page left
     if full is not None:
         return OSError(full, os.strerror(full), program)
     if status == -signal.SIGKILL:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from undercroft.core.environment import clean_environment
 from undercroft.core.errors import UnavailableError
+from undercroft.core.processes import die_with_parent
+from undercroft.optimize.conversion.programs_run import failed
 from undercroft.optimize.triton.configs import MOST_INPUTS, USUAL_INPUTS, USUAL_TOKENS, Ordered
 from undercroft.registry.triton.repository import PLAN, PLAN_SOURCE
 
@@ -48,6 +53,8 @@ def find_builder() -> str | None:
 def build_plan(builder: str, options: Sequence[str], folder: Path, log: Path) -> None:
     """Builds a plan beside its network. It fits this machine's GPU and TensorRT, and no others.
 
+    The builder never runs longer than this process.
+
     Args:
         builder: ``trtexec``.
         options: As `plan_options` gives them.
@@ -56,6 +63,7 @@ def build_plan(builder: str, options: Sequence[str], folder: Path, log: Path) ->
 
     Raises:
         UnavailableError: ``plan-not-built``.
+        OSError: The disk is full.
     """
     with log.open("wb") as told:
         done = subprocess.run(
@@ -65,11 +73,16 @@ def build_plan(builder: str, options: Sequence[str], folder: Path, log: Path) ->
             stdin=subprocess.DEVNULL,
             stdout=told,
             stderr=subprocess.STDOUT,
+            preexec_fn=partial(die_with_parent, signal.SIGKILL, parent=os.getpid()),
             check=False,
         )
     if done.returncode == 0 and (folder / PLAN).is_file():
         return
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    told_bytes = log.read_bytes()
+    problem = failed(BUILDER, done.returncode, told_bytes, free_bytes=shutil.disk_usage(folder).free)
+    if isinstance(problem, OSError):
+        raise problem
+    lines = told_bytes.decode("utf-8", errors="replace").splitlines()
     said = "\n  ".join(line.strip() for line in lines[-_LOG_LINES:]) or "it said nothing"
     raise UnavailableError(
         "plan-not-built",

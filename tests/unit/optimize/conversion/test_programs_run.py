@@ -27,6 +27,7 @@ TRACEBACK = b'Traceback (most recent call last):\n  File "x.py"\n'
         (1, TRACEBACK + b"OSError: [Errno 27] File too large", GIB, errno.EFBIG),
         (-signal.SIGXFSZ, b"", GIB, errno.EFBIG),
         (-signal.SIGBUS, b"", 4096, errno.ENOSPC),
+        (-signal.SIGBUS, b"", GIB, errno.ENOSPC),
         (1, b"RuntimeError: unexpected pos 64 vs 0", 0, errno.ENOSPC),
     ],
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.support.engines import wait_until
 from tests.support.triton_repositories import write
 from undercroft.core.errors import ConflictError, UnavailableError
 from undercroft.optimize.triton import plan
@@ -71,3 +75,26 @@ def test_a_plan_is_built_where_the_builder_is(tmp_path: Path, builder: Path) -> 
     assert (tmp_path / "model.plan").read_bytes().startswith(b"ftrt")
     with pytest.raises(UnavailableError, match="status 2 and built no plan:\\n  unknown option --int3"):
         plan.build_plan(str(builder), ["--int3"], tmp_path, tmp_path / "log")
+
+
+def test_a_builder_that_finds_the_disk_full_is_an_error_of_the_system(tmp_path: Path, builder: Path) -> None:
+    """As if the job itself had written, so that it is told what is missing."""
+    builder.write_text("#!/bin/sh\necho 'write error: No space left on device'\nexit 1\n", encoding="utf-8")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        plan.build_plan(str(builder), ["--fp16"], tmp_path, tmp_path / "log")
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_builder_ends_with_the_job_that_has_started_it(tmp_path: Path, builder: Path) -> None:
+    """Plans take a GPU for minutes; a job that was killed leaves none behind."""
+    builder.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from undercroft.optimize.triton.plan import build_plan\n"
+        "build_plan(sys.argv[1], [], Path(sys.argv[2]), Path(sys.argv[2]) / 'log')"
+    )
+    job = subprocess.Popen([sys.executable, "-c", code, str(builder), str(tmp_path)])
+    wait_until(lambda: [one.name() for one in psutil.Process(job.pid).children()] == ["sleep"], what="it builds")
+    (child,) = psutil.Process(job.pid).children()
+    job.kill()
+    job.wait(timeout=30)
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="it ended")
