@@ -4,6 +4,8 @@
 it says back, one word a token; the words with a meaning are those of `fake_llama_server`. As vLLM does, it has a second
 process (``EngineCore``) that the first talks to over a Unix socket in the folder for temporary files and over its
 loopback, and ends when that one ends. Answers, chunks, errors and metrics are those that vLLM 0.32 gave on a processor.
+Asked for an adapter by its name, it begins with that one's number: ``lora1 hello``. What a prompt left in the cache is
+for the same adapter only.
 
 ``config.json`` may say how loading goes: ``{"load_seconds": 1.5}``, ``{"fails": "why"}``.
 """
@@ -37,7 +39,7 @@ _FIXED_FLAGS = ("--enforce-eager", "--enable-prefix-caching", "--disable-uvicorn
 _TEXT_FLAGS = ("--model", "--served-model-name", "--uds", "--host", "--dtype", "--runner", "--kv-cache-dtype")
 _MORE_TEXT_FLAGS = ("--chat-template", "--gpu-memory-utilization")
 _NUMBER_FLAGS = ("--port", "--max-model-len", "--max-num-seqs", "--seed", "--tensor-parallel-size")
-_MORE_NUMBER_FLAGS = ("--kv-cache-memory-bytes", "--max-loras", "--max-lora-rank")
+_MORE_NUMBER_FLAGS = ("--kv-cache-memory-bytes", "--max-loras", "--max-lora-rank", "--max-cpu-loras")
 # What a process of an engine may not have inherited, and what it must be told.
 _WANTED_ENVIRONMENT = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "VLLM_API_KEY")
 
@@ -74,21 +76,23 @@ class Fake:
     def __init__(self, flags: argparse.Namespace) -> None:
         self.flags = flags
         self.key = os.environ["VLLM_API_KEY"]
-        self.names = [flags.served_model_name, *(module.partition("=")[0] for module in flags.lora_modules)]
+        self.name = str(flags.served_model_name)
+        self.loras = dict(module.split("=", 1) for module in flags.lora_modules)
         self.slots = threading.Semaphore(flags.max_num_seqs)
         self.lock = threading.Lock()
         self.running = 0
         self.is_hanging = threading.Event()
-        self.seen: set[tuple[str, ...]] = set()
+        self.seen: set[tuple[str | None, ...]] = set()
         self.counts = dict.fromkeys(
             ("prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits"), 0
         )
 
-    def count_prompt(self, words: list[str]) -> None:
-        """Whole blocks that earlier prompts began with are not computed again."""
+    def count_prompt(self, words: list[str], model: str) -> None:
+        """Whole blocks that earlier prompts for the same adapter began with are not computed again."""
         with self.lock:
-            blocks = [tuple(words[:end]) for end in range(_BLOCK_TOKENS, len(words) + 1, _BLOCK_TOKENS)]
-            found = max((len(block) for block in blocks if block in self.seen), default=0)
+            key = self.loras.get(model)
+            blocks = [(key, *words[:end]) for end in range(_BLOCK_TOKENS, len(words) + 1, _BLOCK_TOKENS)]
+            found = max((len(block) - 1 for block in blocks if block in self.seen), default=0)
             self.seen.update(blocks)
             self.counts["prompt_tokens"] += len(words)
             self.counts["prefix_cache_queries"] += len(words)
@@ -114,7 +118,9 @@ class Handler(base.StandIn):
         elif path == "/metrics":
             self._send(200, metrics(fake).encode(), "text/plain; version=0.0.4; charset=utf-8")
         elif path == "/v1/models":
-            self._answer({"object": "list", "data": [self._listed(name) for name in fake.names]})
+            listed = [self._listed(fake.name, fake.flags.model, None, fake.flags.max_model_len)]
+            listed += [self._listed(name, path, fake.name, None) for name, path in fake.loras.items()]
+            self._answer({"object": "list", "data": listed})
         elif path == "/probe":
             self._answer(base.probe(body))
         elif path == "/v1/embeddings" and fake.flags.runner == "pooling":
@@ -124,16 +130,16 @@ class Handler(base.StandIn):
         else:
             self._send(404, b'{"detail":"Not Found"}', "application/json")
 
-    def _listed(self, name: str) -> dict[str, Any]:
-        own = {"id": name, "object": "model", "owned_by": "vllm", "root": self.fake.flags.model, "parent": None}
-        return {**own, "max_model_len": self.fake.flags.max_model_len, "permission": []}
+    def _listed(self, name: str, root: str, parent: str | None, context: int | None) -> dict[str, Any]:
+        own = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "vllm", "root": root}
+        return {**own, "parent": parent, "max_model_len": context, "permission": []}
 
     def _generate(self, body: dict[str, Any], *, is_chat: bool) -> None:
         fake, limit = self.fake, self.fake.flags.max_model_len
         words = base.prompt_words(body, is_chat=is_chat)
         wanted = body.get("max_completion_tokens") or body.get("max_tokens")
-        if body.get("model") not in fake.names:
-            valid = f"Valid aliases: {', '.join(fake.names)}."
+        if body.get("model") not in (fake.name, *fake.loras):
+            valid = f"Valid aliases: {fake.name}."
             self._error(404, "NotFoundError", f"The model `{body.get('model')}` does not exist. {valid}", "model")
         elif len(words) > limit:
             message = (
@@ -158,11 +164,13 @@ class Handler(base.StandIn):
                 fake.running += 1
             try:
                 self._misbehave(words, _LAST_WORDS)
-                fake.count_prompt(words)
+                fake.count_prompt(words, body["model"])
                 words = words if len(words) > 1 else 2 * (words or ["nothing"])  # a second token that can be timed
-                said = words[:wanted]
+                loras = list(fake.loras)
+                marks = [f"lora{loras.index(body['model'])}"] if body["model"] in loras else []
+                said = [*marks, *words[:wanted]]
                 pause = 0.2 if "SLOW" in words else 0.0
-                reason = "length" if len(said) < len(words) else "stop"
+                reason = "length" if wanted < len(words) else "stop"
                 if body.get("stream"):
                     self._stream(said, pause, len(words), body, reason, is_chat=is_chat)
                 else:
@@ -291,6 +299,23 @@ def _end_with(connection: socket.socket) -> None:
     os._exit(1)
 
 
+def lora_problem(flags: argparse.Namespace) -> str | None:
+    """Why adapters cannot be loaded, in vLLM's words."""
+    if not flags.lora_modules:
+        return None
+    if not flags.enable_lora or flags.max_cpu_loras < flags.max_loras:
+        return f"ValueError: max_cpu_loras ({flags.max_cpu_loras}) must be >= max_loras ({flags.max_loras})."
+    for name, path in (module.split("=", 1) for module in flags.lora_modules):
+        folder = Path(path)
+        if not (folder / "adapter_config.json").is_file() or not (folder / "adapter_model.safetensors").is_file():
+            return f"ValueError: Loading lora {name} failed: No adapter found for {path}"
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+        if rank > flags.max_lora_rank:
+            return f"ValueError: LoRA rank {rank} is greater than max_lora_rank {flags.max_lora_rank}."
+    return None
+
+
 def main() -> None:
     """Loads (or fails to), listens, serves."""
     flags = parse(sys.argv[1:])
@@ -304,6 +329,10 @@ def main() -> None:
         print(loading["fails"], file=sys.stderr, flush=True)
         os._exit(1)
     core = start_core()
+    if problem := lora_problem(flags):
+        print(f"(APIServer pid=2) Traceback (most recent call last):\n{problem}", file=sys.stderr, flush=True)
+        core.kill()
+        os._exit(1)
     Handler.fake = Fake(flags)
 
     def end(_number: int, _frame: object) -> None:

@@ -15,7 +15,7 @@ Rows = list[tuple[str, str]]
 def adapter_rows(model: Model, adapter: AdapterFacts) -> Rows:
     """An adapter as ``model show`` has it."""
     base = base_of(model)
-    scale = f"{adapter.alpha:g}, changes scaled by {adapter.alpha / adapter.rank:g}" if adapter.alpha else "none"
+    scale = f"{adapter.alpha:g}, changes scaled by {adapter.scale:g}" if adapter.alpha else "none"
     return [
         ("base", f"{base['name']}, {base['digest']}" if base else "not said; pull it again with --base"),
         ("rank", f"{adapter.rank:,}"),
@@ -30,7 +30,7 @@ def say_how_to_serve(model: Model) -> None:
     if adapter is None:
         return
     base = base_of(model)
-    if adapter.has_half_precision:
+    if adapter.has_half_precision and model.format == "gguf":
         print_wrapped(f"Careful: {HALF_PRECISION_WARNING}.", indent="  ")
     typer.echo(
         "Serve it beside its base:\n"

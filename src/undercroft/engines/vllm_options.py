@@ -50,14 +50,15 @@ def check(spec: EngineSpec) -> None:
 
 
 def adapter_rank(adapter: Adapter, *, deployment: str) -> int:
-    """Rank of a LoRA as PEFT keeps it.
+    """Rank of a LoRA as PEFT keeps it; the largest where they differ by layer.
 
     Raises:
         InvalidError: It is no such folder, or its rank is above what vLLM takes.
     """
     try:
-        rank = json.loads((adapter.path / _ADAPTER_CONFIG).read_bytes())["r"]
-    except (OSError, ValueError, KeyError, TypeError):
+        config = json.loads((adapter.path / _ADAPTER_CONFIG).read_bytes())
+        rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         rank = None
     if not isinstance(rank, int) or not 1 <= rank <= _ADAPTER_RANKS[-1]:
         raise InvalidError(
@@ -101,12 +102,25 @@ def arguments(spec: EngineSpec, *, python: Path, host: str, port: int, template_
     return words + _adapter_words(spec)
 
 
+def adapter_room(spec: EngineSpec) -> tuple[int, int]:
+    """LoRAs that are computed in one step, and the rank that there is room for in each; both 0 where there are none.
+
+    Raises:
+        InvalidError: As `adapter_rank`.
+    """
+    if not spec.adapters:
+        return 0, 0
+    largest = max(adapter_rank(adapter, deployment=spec.name) for adapter in spec.adapters)
+    return min(len(spec.adapters), spec.slots), next(known for known in _ADAPTER_RANKS if known >= largest)
+
+
 def _adapter_words(spec: EngineSpec) -> list[str]:
     if not spec.adapters:
         return []
-    largest = max(adapter_rank(adapter, deployment=spec.name) for adapter in spec.adapters)
-    rank = next(known for known in _ADAPTER_RANKS if known >= largest)
-    words = ["--enable-lora", "--max-loras", str(min(len(spec.adapters), spec.slots)), "--max-lora-rank", str(rank)]
+    slots, rank = adapter_room(spec)
+    words = ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank)]
+    # Without this, those that no request is computed with are read from the disk again, each time.
+    words += ["--max-cpu-loras", str(len(spec.adapters))]
     return [*words, "--lora-modules", *(f"{adapter.name}={adapter.path}" for adapter in spec.adapters)]
 
 

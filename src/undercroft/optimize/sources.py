@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from undercroft.core.errors import ConflictError, InvalidError
 from undercroft.core.home import Home
 from undercroft.registry import models
+from undercroft.registry.adapters import refuse_alone
 from undercroft.registry.entries import Model, weights_of
 from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
 
@@ -107,6 +108,7 @@ def open_published(
         UnavailableError: A stored file was changed or is gone.
     """
     model = models.get(connection, name)
+    refuse_alone(model, what="read by this recipe")
     if model.format != form and form == "onnx":
         raise InvalidError(
             "wrong-format",

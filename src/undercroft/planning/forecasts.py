@@ -23,7 +23,9 @@ class Workload:
         gpu_layers: Layers on accelerators; -1 is as many as fit, 0 none.
         prompt_tokens: Of a typical request, for time to first token.
         answer_tokens: Of a typical request.
-        adapters_bytes: Of LoRAs loaded beside the model.
+        adapters_bytes: Of LoRAs loaded beside the model; their files.
+        adapter_slots: vllm: LoRAs that it computes with in one step; count.
+        adapter_rank: vllm: rank that each of them has room for.
         is_embedding: Embeddings or ranking: a prompt is computed in one piece and nothing is generated.
     """
 
@@ -37,6 +39,8 @@ class Workload:
     prompt_tokens: int = 512
     answer_tokens: int = 256
     adapters_bytes: int = 0
+    adapter_slots: int = 0
+    adapter_rank: int = 0
     is_embedding: bool = False
 
 

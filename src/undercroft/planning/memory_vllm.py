@@ -66,6 +66,7 @@ _ROUTER = "ffn_gate_inp"
 
 _RULES = "vllm/v1/worker/gpu_worker.py"
 _PAGES = "vllm/v1/kv_cache_interface.py"
+_ADAPTERS = "vllm/lora/layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def forecast_vllm(model: ModelShape, workload: Workload, target: Target) -> Memo
     is_on_cards = pools[0].id != target.host.id
     program = HOST_BYTES if is_on_cards else _PROCESSOR_BYTES
     terms.append(Term("runtime", target.host.id, program, False, "Python, torch, its processes", _RULES))
+    terms.append(Term("adapters", target.host.id, workload.adapters_bytes, False, "LoRA files, read whole", _ADAPTERS))
     return MemoryForecast(
         terms=tuple(term for term in terms if term.size_bytes > 0),
         gpu_layers=model.layers + 1 if is_on_cards else 0,
@@ -142,7 +144,7 @@ def card_bytes(model: ModelShape, workload: Workload, count: int, *, is_large: b
     weights = weight_bytes(model, linear_bits(workload.quantization)) // count
     cache = cache_bytes(model, workload, count, shard.step_tokens)
     graphs = _GRAPH_BYTES_PER_LAYER * model.layers
-    return weights + cache + graphs + _compute_bytes(model, workload, shard) + workload.adapters_bytes // count
+    return weights + cache + graphs + _compute_bytes(model, workload, shard) + adapter_bytes(model, workload, count)
 
 
 def linear_bits(quantization: str) -> float:
@@ -180,6 +182,37 @@ def _weight_bytes(key: ShapeKey, bits: float) -> int:
         return sum(_tensor_bytes(tensor, bits) for tensor in key.model.tensors)
     groups = groups_of(key.model, "F16")
     return sum(_tensor_bytes(tensor, bits) * len(group.blocks) for group in groups for tensor in group.tensors)
+
+
+def adapter_bytes(model: ModelShape, workload: Workload, count: int) -> int:
+    """Bytes that one accelerator, or the host, keeps free for LoRAs, whatever those that are loaded change.
+
+    Args:
+        model: Its shape; a pair of matrices is kept for every matrix of it.
+        workload: How many LoRAs, of which rank.
+        count: Accelerators that share every layer; one half of each pair is shared out, the other kept by each.
+    """
+    if workload.adapter_slots == 0:
+        return 0
+    values = workload.adapter_slots * workload.adapter_rank * _outer_values(ShapeKey(model))
+    value_bytes = 4 if linear_bits(workload.quantization) == 32 else _VALUE_BYTES
+    return values * value_bytes * (count + 1) // (2 * count)
+
+
+@lru_cache(maxsize=1024)
+def _outer_values(key: ShapeKey) -> int:
+    """Rows and columns of all matrices."""
+    if key.model.tensors:
+        return sum(_outer(tensor) for tensor in key.model.tensors)
+    groups = groups_of(key.model, "F16")
+    return sum(_outer(tensor) * len(group.blocks) for group in groups for tensor in group.tensors)
+
+
+def _outer(tensor: StoredTensor) -> int:
+    if len(tensor.shape) < 2:
+        return 0
+    columns, rows, *experts = tensor.shape
+    return (columns + rows) * math.prod(experts)
 
 
 def _tensor_bytes(tensor: StoredTensor, bits: float) -> int:
@@ -256,7 +289,14 @@ def _pool_terms(model: ModelShape, workload: Workload, pool: Pool, shard: _Shard
         ),
         Term("runtime", pool.id, graphs, False, "CUDA graphs", "vllm/v1/worker/gpu_model_runner.py"),
         Term("device context", pool.id, pool.context_bytes, False, "taken by the driver for a process", "the driver"),
-        Term("adapters", pool.id, workload.adapters_bytes // count, False, "LoRAs", _RULES),
+        Term(
+            "adapters",
+            pool.id,
+            adapter_bytes(model, workload, count),
+            False,
+            f"{workload.adapter_slots} x rank {workload.adapter_rank} for rows and columns of every matrix",
+            _ADAPTERS,
+        ),
     ]
     taken = sum(term.size_bytes for term in terms)
     reserve = max(0, share_of(pool) - taken) if pool.kind != "cpu" else 0

@@ -14,6 +14,9 @@ from undercroft.registry import entries
 from undercroft.registry.entries import Model, weights_of
 from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
 from undercroft.registry.inspection.gguf_adapter import find_misfit, pairs_of
+from undercroft.registry.inspection.peft_adapter import find_peft_misfit, matrices_of, peft_pairs
+from undercroft.registry.inspection.safetensors import read_safetensors
+from undercroft.registry.selection import PEFT_WEIGHTS
 from undercroft.storage.blobs import BlobStore
 from undercroft.storage.tables import models
 
@@ -81,7 +84,7 @@ def find_adapter(connection: Connection, wanted: str) -> Model:
         raise NotFoundError(
             "no-such-model",
             f"there is no adapter {wanted[:80]!r}",
-            hint="undercroft model pull FILE --name NAME --base BASE, for a LoRA in the format GGUF",
+            hint="undercroft model pull PATH --name NAME --base BASE, for a GGUF of a LoRA or PEFT's folder of one",
         )
     if model.facts.adapter is None:
         raise InvalidError(
@@ -96,16 +99,19 @@ def check_fits(home: Home, adapter: Model, base: Model) -> None:
     """Refuses an adapter that its base cannot load, tensor by tensor: names and shapes.
 
     Raises:
-        InvalidError: ``adapter-does-not-fit``, or one of them is no GGUF.
+        InvalidError: ``adapter-does-not-fit``, or they are of different formats.
     """
-    _check(_header(home, adapter), adapter.name, home, base)
+    blobs = BlobStore(home.blobs)
+    _check({file.path: blobs.path(file.digest) for file in adapter.files}, adapter.name, blobs, base)
 
 
-def check_base(home: Home, connection: Connection, file: Path, *, name: str, base: str) -> dict[str, dict[str, str]]:
-    """Holds the file of an adapter that is on its way in against the base that it is said to belong to.
+def check_base(
+    home: Home, connection: Connection, files: Mapping[str, Path], *, name: str, base: str
+) -> dict[str, dict[str, str]]:
+    """Holds the files of an adapter that is on its way in against the base that it is said to belong to.
 
     Args:
-        file: Where it lies; inspected already.
+        files: Where each lies, by what its source calls it; inspected already.
         name: What to call it.
         base: A registered model.
 
@@ -125,26 +131,19 @@ def check_base(home: Home, connection: Connection, file: Path, *, name: str, bas
             f"model {base!r} is an adapter itself, expected a whole model as the base of {name!r}",
             hint="undercroft model list",
         )
-    _check(read_gguf(file, name), name, home, model)
+    _check(files, name, BlobStore(home.blobs), model)
     return {"base": {"name": model.name, "digest": model.digest}}
 
 
-def _check(adapter: GgufHeader, name: str, home: Home, base: Model) -> None:
-    if base.format != "gguf":
-        raise InvalidError(
-            "adapter-does-not-fit",
-            f"adapter {name!r} needs a base in the format gguf, model {base.name!r} is {base.format}",
-            hint="undercroft optimize convert makes a GGUF of it",
-        )
-    headers = [
-        read_gguf(BlobStore(home.blobs).path(file.digest), file.path, with_tokens=False) for file in weights_of(base)
-    ]
-    misfit = find_misfit(
-        pairs_of(adapter),
-        architecture=adapter.text("general.architecture") or "",
-        base={tensor.name: tensor.shape for header in headers for tensor in header.tensors},
-        base_architecture=headers[0].text("general.architecture") or "",
-    )
+def _check(files: Mapping[str, Path], name: str, blobs: BlobStore, base: Model) -> None:
+    is_peft = PEFT_WEIGHTS in files
+    if base.format != ("safetensors" if is_peft else "gguf"):
+        raise _other_format(name, base, is_peft=is_peft)
+    if is_peft:
+        misfit = _misfit_of_peft(files[PEFT_WEIGHTS], blobs, base)
+    else:
+        path = next(path for path in files if path.lower().endswith(".gguf"))
+        misfit = _misfit_of_gguf(read_gguf(files[path], path), blobs, base)
     if misfit is not None:
         raise InvalidError(
             "adapter-does-not-fit",
@@ -153,6 +152,31 @@ def _check(adapter: GgufHeader, name: str, home: Home, base: Model) -> None:
         )
 
 
-def _header(home: Home, adapter: Model) -> GgufHeader:
-    file = weights_of(adapter)[0]
-    return read_gguf(BlobStore(home.blobs).path(file.digest), file.path)
+def _other_format(name: str, base: Model, *, is_peft: bool) -> InvalidError:
+    if is_peft:
+        form, wanted = "a folder of PEFT's, which vLLM loads", "safetensors"
+        hint = "pull the base as it is published (safetensors) and serve it beside that, or pull a GGUF of the adapter"
+    else:
+        form, wanted = "a GGUF, which llama.cpp loads", "gguf"
+        hint = "pull PEFT's folder of it (`optimize finetune` leaves it as peft/ of its report), or serve a GGUF base"
+    return InvalidError(
+        "adapter-does-not-fit",
+        f"adapter {name!r} is {form}: it needs a base in the format {wanted}, model {base.name!r} is {base.format}",
+        hint=hint,
+    )
+
+
+def _misfit_of_gguf(adapter: GgufHeader, blobs: BlobStore, base: Model) -> str | None:
+    headers = [read_gguf(blobs.path(file.digest), file.path, with_tokens=False) for file in weights_of(base)]
+    return find_misfit(
+        pairs_of(adapter),
+        architecture=adapter.text("general.architecture") or "",
+        base={tensor.name: tensor.shape for header in headers for tensor in header.tensors},
+        base_architecture=headers[0].text("general.architecture") or "",
+    )
+
+
+def _misfit_of_peft(weights: Path, blobs: BlobStore, base: Model) -> str | None:
+    stored = [file for file in base.files if file.path.lower().endswith(".safetensors")]
+    tensors = [tensor for file in stored for tensor in read_safetensors(blobs.path(file.digest), file.path)]
+    return find_peft_misfit(peft_pairs(read_safetensors(weights, PEFT_WEIGHTS)), matrices_of(tensors))

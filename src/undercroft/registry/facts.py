@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -16,9 +17,10 @@ class AdapterFacts:
     Args:
         rank: Of the matrices that it adds; the largest where they differ.
         alpha: What it was trained with; its changes are scaled by alpha / rank. 0: they are not scaled.
-        changes: Kinds of matrices of the base that it changes: ``attn_q``, ``ffn_down``.
+        changes: Kinds of matrices of the base that it changes: ``attn_q``, ``ffn_down``; of PEFT's ``q_proj``.
         changed_tensors: How many matrices of the base; count.
-        has_half_precision: Whether a matrix of it is F16, in which large activations overflow.
+        has_half_precision: Whether a matrix of it is F16; llama.cpp keeps it so, and large activations overflow.
+        is_rank_stabilized: Its changes are scaled by alpha / √rank (rsLoRA).
     """
 
     rank: int
@@ -26,6 +28,14 @@ class AdapterFacts:
     changes: tuple[str, ...]
     changed_tensors: int
     has_half_precision: bool
+    is_rank_stabilized: bool = False
+
+    @property
+    def scale(self) -> float:
+        """What its changes are multiplied by."""
+        if not self.alpha:
+            return 1.0
+        return self.alpha / (math.sqrt(self.rank) if self.is_rank_stabilized else self.rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,7 @@ class ModelFacts:
         if values.get("adapter") is not None:
             adapter = values["adapter"]
             values["adapter"] = AdapterFacts(
-                **{f.name: adapter[f.name] for f in fields(AdapterFacts) if f.name != "changes"},
+                **{f.name: adapter[f.name] for f in fields(AdapterFacts) if f.name != "changes" and f.name in adapter},
                 changes=tuple(adapter["changes"]),
             )
         return cls(**values)

@@ -292,8 +292,8 @@ def _noted_base(
             hint="leave --base out",
         )
     with database.read() as connection:
-        file = next(item for item in brought if item.file.path.lower().endswith(".gguf"))
-        return adapters.check_base(home, connection, file.local, name=name, base=base)
+        files = {item.file.path: item.local for item in brought}
+        return adapters.check_base(home, connection, files, name=name, base=base)
 
 
 def with_licence(inspection: Inspection, origin: Origin) -> Inspection:

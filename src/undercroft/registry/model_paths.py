@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
+from undercroft.registry.adapters import refuse_alone
 from undercroft.registry.entries import Model
-from undercroft.registry.models import model_file, model_files
+from undercroft.registry.models import adapter_file, model_file, model_files
 from undercroft.registry.selection import Role, role_of
 from undercroft.storage.blobs import BlobStore
 
@@ -27,11 +28,27 @@ def model_path(home: Home, connection: Connection, model: Model) -> Path:
     with such names; its documents are not among them.
 
     Raises:
-        InvalidError: A file has a name that no engine needs.
+        InvalidError: It is an adapter, or a file has a name that no engine needs.
         UnavailableError: A stored file is gone or was touched since it was hashed.
     """
     if model.format == "gguf":
         return model_file(home, connection, model)
+    refuse_alone(model, what="run")
+    return _folder(home, connection, model)
+
+
+def adapter_path(home: Home, connection: Connection, adapter: Model) -> Path:
+    """The path of an adapter to give to an engine beside its base: a GGUF, or PEFT's folder as links.
+
+    Raises:
+        UnavailableError: A stored file is gone or was touched since it was hashed.
+    """
+    if adapter.format == "gguf":
+        return adapter_file(home, connection, adapter)
+    return _folder(home, connection, adapter)
+
+
+def _folder(home: Home, connection: Connection, model: Model) -> Path:
     wanted = {
         name: path for name, path in model_files(home, connection, model).items() if role_of(name) is not Role.DOCUMENT
     }

@@ -202,7 +202,7 @@ def model_file(home: Home, connection: Connection, model: Model) -> Path:
 
 
 def adapter_file(home: Home, connection: Connection, adapter: Model) -> Path:
-    """The file of an adapter to hand to an engine beside its base, after the same look.
+    """The GGUF of an adapter to hand to an engine beside its base, after the same look.
 
     Raises:
         UnavailableError: The stored file is gone or was touched since it was hashed.

@@ -31,13 +31,15 @@ _NOT_WEIGHTS = re.compile(r"mmproj|imatrix", re.IGNORECASE)
 _CONFIG = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template|"
     r"preprocessor_config|modules|sentence_bert_config|config_sentence_transformers|quantize_config|quant_config|"
-    r"ort_config|genai_config|edge|model\.safetensors\.index)\.json|\d_[A-Z][A-Za-z]*/config\.json"
+    r"ort_config|genai_config|edge|adapter_config|model\.safetensors\.index)\.json|\d_[A-Z][A-Za-z]*/config\.json"
 )
 _TOKENIZER = re.compile(
     r"(tokenizer|spiece|sentencepiece(\.bpe)?)\.(model|spm)|(vocab|merges)\.txt|chat_template\.jinja"
 )
 _DOCUMENT = re.compile(r"(LICEN[CS]E|NOTICE|COPYING|USE_POLICY)([._-][A-Za-z0-9._-]*)?|README\.md", re.IGNORECASE)
 INDEX = "model.safetensors.index.json"
+# A LoRA as PEFT writes it.
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _ONNX_DATA = re.compile(r".*\.(onnx_data|onnx\.data|onnx_data_\d+)")
 
 
@@ -139,8 +141,12 @@ def select_files(sizes: Mapping[str, int | None], *, source: str, wanted: str | 
     documents = [path for path in paths if _DOCUMENT.fullmatch(path)]
     if weights[0].lower().endswith(".gguf"):
         others = documents
+    elif weights == [PEFT_WEIGHTS]:
+        # Trainers leave the base's tokenizer beside it; what reads a prompt is the base's own.
+        others = [path for path in paths if path == PEFT_CONFIG] + documents
     else:
-        others = [path for path in paths if _CONFIG.fullmatch(path) or _TOKENIZER.fullmatch(path)] + documents
+        settings = (path for path in paths if path != PEFT_CONFIG)  # libraries would load an adapter unasked
+        others = [path for path in settings if _CONFIG.fullmatch(path) or _TOKENIZER.fullmatch(path)] + documents
         folder = str(PurePosixPath(weights[0]).parent)
         if weights[0].lower().endswith(".onnx"):
             # What they really are is said inside the model, and compared when it is read.
@@ -260,7 +266,7 @@ def _safetensors(sizes: Mapping[str, int | None]) -> list[str]:
     if INDEX in sizes:
         # Some repositories bring the same weights once more in one consolidated file.
         return [p for p in found if re.fullmatch(r"model-\d{5}-of-\d{5}\.safetensors", p)] or found
-    return ["model.safetensors"] if "model.safetensors" in found else found
+    return next(([whole] for whole in ("model.safetensors", PEFT_WEIGHTS) if whole in found), found)
 
 
 def _onnx_or_refuse(sizes: Mapping[str, int | None], source: str) -> list[str]:

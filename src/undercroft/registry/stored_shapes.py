@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from undercroft.catalog.shapes import ModelShape
 from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
+from undercroft.registry.adapters import refuse_alone
 from undercroft.registry.entries import Model
 from undercroft.registry.inspection.gguf import read_gguf
 from undercroft.registry.inspection.json_files import read_json
@@ -21,9 +22,10 @@ def stored_shape(home: Home, connection: Connection, model: Model) -> ModelShape
     """Reads the headers of a GGUF, or the ``config.json`` of other formats.
 
     Raises:
-        InvalidError: There is no ``config.json``, or it says too little.
+        InvalidError: It is an adapter, or there is no ``config.json``, or it says too little.
         UnavailableError: The stored files changed or are gone.
     """
+    refuse_alone(model, what="planned")
     if model.format != "gguf":
         return _of_config(home, model)
     path = model_file(home, connection, model)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -16,6 +17,7 @@ from undercroft.core.home import Home
 from undercroft.engines.contract import EngineSpec, Task
 from undercroft.engines.memory_limit import KV_BYTES_PER_VALUE
 from undercroft.engines.onnxruntime import inputs_at_once
+from undercroft.engines.vllm_options import adapter_room
 from undercroft.environments.installed import needed
 from undercroft.environments.recipes import find
 from undercroft.hardware.detection import detect
@@ -24,7 +26,7 @@ from undercroft.planning.calibration import Quantity
 from undercroft.planning.forecasts import Workload
 from undercroft.planning.memory import forecast_memory
 from undercroft.planning.memory_onnx import VALUE_BYTES
-from undercroft.planning.memory_vllm import LINEAR_BITS
+from undercroft.planning.memory_vllm import LINEAR_BITS, adapter_bytes
 from undercroft.planning.speed import decode_forecast, forecast_speed, kind_of
 from undercroft.planning.targets import Target
 from undercroft.planning.this_machine import target_here
@@ -121,13 +123,15 @@ class MachineForecaster:
         target = self._target()
         environment = needed(self._home, find(recipe_of_vllm(target)))
         shape = self._shape(model)
+        work = workload_of(template, has_gpu_engine=True, stored=model.facts.quantization)
+        adapters_bytes = 2 * work.adapters_bytes  # half precision may be computed in single
         if shape is None:
             launch = launch_without_shape(target, gpus=settings.gpus, gpu_memory_ratio=settings.gpu_memory_ratio)
         else:
-            work = workload_of(template, has_gpu_engine=True, stored=model.facts.quantization)
+            adapters_bytes += adapter_bytes(shape, work, 1)
             launch = vllm_launch(shape, work, target, gpus=settings.gpus, gpu_memory_ratio=settings.gpu_memory_ratio)
         self._has_gpu_engine = self._has_gpu_engine or launch.gpus > 0
-        return placed(template, model, environment.folder, launch)
+        return placed(template, model, environment.folder, launch, adapters_bytes=adapters_bytes)
 
     def learnt(self) -> None:
         """More pairs were kept: forecasts are made anew."""
@@ -229,6 +233,7 @@ def workload_of(template: Template, *, has_gpu_engine: bool, stored: str) -> Wor
     spec = template.spec
     is_vllm, is_onnx = template.engine == "vllm", template.engine == "onnxruntime"
     is_batched = is_onnx and spec.task is not Task.GENERATE
+    adapter_slots, adapter_rank = adapter_room(spec) if is_vllm else (0, 0)
     return Workload(
         engine=template.engine,
         quantization=_vllm_type(stored, spec.dtype) if is_vllm else _onnx_type(stored) if is_onnx else "",
@@ -237,8 +242,15 @@ def workload_of(template: Template, *, has_gpu_engine: bool, stored: str) -> Wor
         cache_type=spec.cache_type,
         gpu_layers=-1 if is_vllm else spec.gpu_layers if has_gpu_engine else 0,
         is_embedding=spec.task is not Task.GENERATE,
-        adapters_bytes=sum(adapter.path.stat().st_size for adapter in spec.adapters if adapter.path.exists()),
+        adapters_bytes=sum(_file_bytes(adapter.path) for adapter in spec.adapters),
+        adapter_slots=adapter_slots,
+        adapter_rank=adapter_rank,
     )
+
+
+def _file_bytes(path: Path) -> int:
+    """Of a file, or of all in a folder; 0 where nothing is."""
+    return sum(file.stat().st_size for file in (path, *path.glob("*")) if file.is_file())
 
 
 def _onnx_type(stored: str) -> str:

@@ -100,7 +100,9 @@ def template_for(
     return _described(spec, model, deployment.engine)
 
 
-def placed(template: Template, model: Model, environment: Path, launch: VllmLaunch) -> Template:
+def placed(
+    template: Template, model: Model, environment: Path, launch: VllmLaunch, *, adapters_bytes: int = 0
+) -> Template:
     """A template with what the plan decided of its place.
 
     Args:
@@ -108,11 +110,12 @@ def placed(template: Template, model: Model, environment: Path, launch: VllmLaun
         model: Its model.
         environment: Where the engine is installed.
         launch: What the plan decided.
+        adapters_bytes: What LoRAs beside the model take at most on the host.
     """
     spec = template.spec
     limit = spec.memory_limit_bytes
     if limit is None and launch.cache_bytes is not None:
-        limit = 2 * model.size_bytes + launch.cache_bytes + _VLLM_SPARE_BYTES
+        limit = 2 * model.size_bytes + launch.cache_bytes + adapters_bytes + _VLLM_SPARE_BYTES
     spec = replace(
         spec,
         environment=environment,

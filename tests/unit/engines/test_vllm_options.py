@@ -36,9 +36,9 @@ def arguments(spec: EngineSpec, *, port: int = 0) -> list[str]:
     return vllm_options.arguments(spec, python=Path("/env/bin/python"), host=host, port=port, template_file=template)
 
 
-def write_adapter(folder: Path, rank: object) -> Path:
+def write_adapter(folder: Path, rank: object, **config: object) -> Path:
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"r": rank}), encoding="utf-8")
+    (folder / "adapter_config.json").write_text(json.dumps({"r": rank, **config}), encoding="utf-8")
     return folder
 
 
@@ -79,7 +79,9 @@ def test_adapters_and_template(spec: EngineSpec, tmp_path: Path) -> None:
     vllm_options.check(full)
     flags = fake_vllm.parse(arguments(full)[1:])
     assert flags.enable_lora
-    assert (flags.max_loras, flags.max_lora_rank) == (2, 32)
+    assert (flags.max_loras, flags.max_lora_rank, flags.max_cpu_loras) == (2, 32, 2)
+    one_at_a_time = fake_vllm.parse(arguments(replace(full, slots=1))[1:])
+    assert (one_at_a_time.max_loras, one_at_a_time.max_cpu_loras) == (1, 2)
     assert flags.lora_modules == [f"a4={tmp_path}/a4", f"a20={tmp_path}/a20"]
     assert flags.chat_template == "/run/rep_1/template.jinja"
 
@@ -116,3 +118,13 @@ def test_refuses_a_rank_that_is_none(spec: EngineSpec, tmp_path: Path) -> None:
         adapter = Adapter("a", write_adapter(tmp_path / str(number), rank))
         with pytest.raises(InvalidError, match="a rank of 1 to 512"):
             vllm_options.check(replace(spec, adapters=(adapter,)))
+
+
+def test_room_is_for_the_largest_rank_of_any_layer(spec: EngineSpec, tmp_path: Path) -> None:
+    """Ranks may differ by layer; vLLM takes a few sizes only."""
+    adapter = Adapter("a", write_adapter(tmp_path / "a", 4, rank_pattern={"v_proj": 65}))
+    assert vllm_options.adapter_room(replace(spec, adapters=(adapter,))) == (1, 128)
+    assert vllm_options.adapter_room(spec) == (0, 0)
+    lists = Adapter("b", write_adapter(tmp_path / "b", 4, rank_pattern=[65]))
+    with pytest.raises(InvalidError, match="a rank of 1 to 512"):
+        vllm_options.check(replace(spec, adapters=(lists,)))

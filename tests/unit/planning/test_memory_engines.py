@@ -13,7 +13,7 @@ from undercroft.hardware.catalogue import load_devices
 from undercroft.planning.fitting import Verdict, fit_of
 from undercroft.planning.forecasts import MemoryForecast, Workload
 from undercroft.planning.memory import forecast_memory
-from undercroft.planning.memory_vllm import cache_bytes, linear_bits, weight_bytes
+from undercroft.planning.memory_vllm import adapter_bytes, cache_bytes, card_bytes, linear_bits, weight_bytes
 from undercroft.planning.targets import Pool, Rate, Target
 from undercroft.planning.targets_of import target_of_device
 
@@ -114,6 +114,23 @@ def test_a_compressed_cache_is_kept_by_each_card() -> None:
     work = Workload(engine="vllm", context_tokens=16)
     assert cache_bytes(DEEPSEEK_V3, work, 8, 8192) == 16 * 70_272
     assert cache_bytes(DEEPSEEK_V2_LITE, work, 1, 2048) == 16 * 27 * 576 * 2
+
+
+def test_adapters_take_room_for_every_matrix() -> None:
+    """Llama 3.1 8B has 2,886,144 rows and columns: two LoRAs of rank 16 take two bytes for each and their files; on two
+    cards each keeps one half of every pair and shares the other."""
+    outer = 32 * (8192 + 5120 + 5120 + 8192 + 3 * 18_432) + 2 * (4096 + 128_256)
+    work = Workload(engine="vllm", adapters_bytes=1000, adapter_slots=2, adapter_rank=16)
+    one, two = (forecast_memory(LLAMA_8B, work, target(n)) for n in (1, 2))
+    assert term(one, "adapters", "gpu0") == 2 * 16 * 2 * outer
+    assert term(two, "adapters", "gpu1") == 2 * 16 * 2 * outer * 3 // 4
+    assert term(one, "adapters", "host") == 1000
+    bare = dataclasses.replace(work, adapters_bytes=0, adapter_slots=0)
+    needs = [card_bytes(LLAMA_8B, workload, 1, is_large=True) for workload in (bare, work)]
+    assert needs[1] - needs[0] == term(one, "adapters", "gpu0")
+    single = dataclasses.replace(work, quantization="F32")
+    assert adapter_bytes(LLAMA_8B, single, 1) == 2 * adapter_bytes(LLAMA_8B, work, 1)
+    assert adapter_bytes(TINYLLAMA, work, 1) > 0
 
 
 def test_pages_are_whole() -> None:

@@ -19,12 +19,13 @@ from undercroft.registry.inspection.gguf_model import inspect_gguf
 from undercroft.registry.inspection.hugging_face import folder_facts, stored_facts
 from undercroft.registry.inspection.json_files import check_vocabulary, read_json, refuse_auto_map
 from undercroft.registry.inspection.onnx import OnnxModel, read_onnx
+from undercroft.registry.inspection.peft_adapter import inspect_peft
 from undercroft.registry.inspection.reading import refuse
 from undercroft.registry.inspection.safetensors import StoredTensor, read_safetensors
 from undercroft.registry.inspection.texts import check_tokenizer, read_text
 from undercroft.registry.inspection.triton import inspect_repository, is_repository
 from undercroft.registry.model_card import ModelCard, read_card
-from undercroft.registry.selection import INDEX, Role, config_files, is_vocabulary, role_of
+from undercroft.registry.selection import INDEX, PEFT_CONFIG, PEFT_WEIGHTS, Role, config_files, is_vocabulary, role_of
 
 _CARD_LIMIT_BYTES = 4 * 1024 * 1024
 _EDGE = frozenset({Format.EXECUTORCH, Format.LITERT})
@@ -71,7 +72,7 @@ def inspect_files(files: Mapping[str, Path]) -> Inspection:
     found, facts = _weights(by_role[Role.WEIGHTS], configs)
     if found in _EDGE and "tokenizer.json" not in by_role[Role.CONFIG]:
         raise InvalidError("no-tokenizer", f"a program for {found.value} comes with tokenizer.json; there is none")
-    if found is not Format.GGUF:
+    if found is not Format.GGUF and facts.adapter is None:
         stated = facts.context_tokens
         facts = folder_facts(facts, configs, by_role[Role.TOKENIZER])
         facts = facts if stated is None else replace(facts, context_tokens=stated)
@@ -108,6 +109,8 @@ def _weights(files: Mapping[str, Path], configs: Mapping[str, Any]) -> tuple[For
     if kind is Format.GGUF:
         headers = [read_gguf(path, name) for name, path in files.items()]
         return kind, inspect_adapter(headers) if any(map(is_adapter, headers)) else inspect_gguf(headers)
+    if any(PurePosixPath(name).name == PEFT_WEIGHTS for name in files):
+        return kind, inspect_peft(configs.get(PEFT_CONFIG), _read_shards(files, None))
     return kind, stored_facts(_read_shards(files, configs.get(INDEX)), configs.get("config.json"))
 
 
