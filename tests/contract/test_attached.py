@@ -51,11 +51,18 @@ _SUPPORT = Path(__file__).parents[1] / "support"
 _TASKS = {"embed": Task.EMBED, "classify": Task.CLASSIFY, "rerank": Task.RERANK, "trtllm": Task.GENERATE}
 
 
-@pytest.fixture(params=["embed", "trtllm"])
+@pytest.fixture(params=["embed", "embed over grpc", "trtllm"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """Triton with an encoder, and trtllm-serve."""
-    with tempfile.TemporaryDirectory(prefix="uc-") as folder, attached(Path(folder), request.param) as made:
+    """Triton with an encoder, over HTTP and over gRPC, and trtllm-serve."""
+    model, _, over = request.param.partition(" over ")
+    with tempfile.TemporaryDirectory(prefix="uc-") as folder, attached(Path(folder), model, over=over) as made:
         yield made
+
+
+@pytest.fixture(params=["http", "grpc"])
+def over(request: pytest.FixtureRequest) -> str:
+    """How Triton is asked."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -68,9 +75,9 @@ def record(engine: Bench) -> Iterator[EngineRecord]:
 
 
 @contextmanager
-def attached(folder: Path, model: str, *options: str) -> Iterator[Bench]:
+def attached(folder: Path, model: str, *options: str, over: str = "http") -> Iterator[Bench]:
     """A server that somebody else runs, and the engine that attaches it."""
-    port, other = free_port(), free_port()
+    port, other, grpc_port = free_port(), free_port(), free_port()
     key_file, metrics_port, name = None, 0, "tensorrt-llm"
     if model == "trtllm":
         key_file = folder / "their.key"
@@ -78,7 +85,8 @@ def attached(folder: Path, model: str, *options: str) -> Iterator[Bench]:
         command = [sys.executable, str(_SUPPORT / "fake_trtllm.py"), str(port), "their-key"]
     else:
         metrics_port, name = other, "triton"
-        command = [sys.executable, str(_SUPPORT / "fake_triton.py"), str(port), str(other), *options]
+        more = [f"grpc={grpc_port}"] if over.startswith("grpc") else []
+        command = [sys.executable, str(_SUPPORT / "fake_triton.py"), str(port), str(other), *more, *options]
     server = subprocess.Popen(command)
     replica_id = new_id("rep")
     spec = EngineSpec(
@@ -88,7 +96,7 @@ def attached(folder: Path, model: str, *options: str) -> Iterator[Bench]:
         run_dir=folder / "engines" / replica_id,
         log_path=folder / "log",
         slots=4,
-        url=f"http://127.0.0.1:{port}",
+        url=f"{over}://localhost:{grpc_port}" if over.startswith("grpc") else f"http://127.0.0.1:{port}",
         upstream_model="upstream" if model == "trtllm" else model,
         key_file=key_file,
         metrics_port=metrics_port,
@@ -103,17 +111,19 @@ def attached(folder: Path, model: str, *options: str) -> Iterator[Bench]:
         server.wait()
 
 
-@pytest.mark.parametrize("model", list(_TASKS))
+@pytest.mark.parametrize("model", [*_TASKS, "embed over grpc", "classify over grpc", "rerank over grpc"])
 def test_says_what_it_does(tmp_path: Path, model: str) -> None:
     """A healthy replica tells its one task, and of Triton how its model is asked."""
     routes = {Task.EMBED: "embeddings", Task.CLASSIFY: "classify", Task.RERANK: "rerank"}
-    with attached(tmp_path, model) as bench:
+    model, _, over = model.partition(" over ")
+    with attached(tmp_path, model, over=over) as bench:
         found = bench.engine.capabilities(bench.engine.start(bench.spec), bench.spec)
     if bench.spec.task is Task.GENERATE:
         assert (found.tasks, found.kserve) == ({"chat", "completions"}, None)
         return
     assert found.tasks == {routes[bench.spec.task]}
     assert found.kserve is not None
+    assert found.kserve.is_grpc is (over == "grpc")
     assert (found.kserve.most_inputs, found.kserve.tokens) == (fake_triton.MOST_INPUTS, "TOKENS")
     assert found.context_tokens == fake_triton.MOST_TOKENS
     assert found.kserve.labels == (tuple(fake_triton.LABELS) if bench.spec.task is Task.CLASSIFY else ())
@@ -135,23 +145,26 @@ def test_counts_its_own_alone(engine: Bench, record: EngineRecord) -> None:
     assert (after.prompt_tokens or 0) - (before.prompt_tokens or 0) == 3
 
 
-def test_a_model_that_is_not_loaded_yet_is_loading(tmp_path: Path) -> None:
+def test_a_model_that_is_not_loaded_yet_is_loading(tmp_path: Path, over: str) -> None:
     """A server that is up and whose model is not is loading, and healthy once the model is."""
-    with attached(tmp_path, "embed", "cold") as bench:
+    with attached(tmp_path, "embed", "cold", over=over) as bench:
         record = bench.engine.start(bench.spec)
         assert bench.engine.look(record, timeout_seconds=5) is Health.LOADING
         assert "expected status 200, got 400" in (bench.engine.failure(record) or "")
-        assert wire.request(wire.endpoint_of(record), "POST", "/warm", timeout_seconds=5).status == 200
+        assert over == "http" or "ModelReady of model 'embed'" in (bench.engine.failure(record) or "")
+        assert wire.request(_beside(bench), "POST", "/warm", timeout_seconds=5).status == 200
         assert bench.engine.look(record, timeout_seconds=5) is Health.HEALTHY
 
 
-def test_a_model_that_nobody_knows_never_becomes_ready(tmp_path: Path) -> None:
+def test_a_model_that_nobody_knows_never_becomes_ready(tmp_path: Path, over: str) -> None:
     """A name that the server does not have is loading, and its warm-up says what the server said."""
-    with attached(tmp_path, "embed") as bench:
+    with attached(tmp_path, "embed", over=over) as bench:
         spec = bench.with_spec(upstream_model="embeed")
         record = bench.engine.start(spec)
         assert bench.engine.look(record, timeout_seconds=5) is Health.LOADING
-        with pytest.raises(UnavailableError, match="got 404"):
+        with pytest.raises(
+            UnavailableError, match="got 404" if over == "http" else "got NOT_FOUND: Request for unknown"
+        ):
             bench.engine.warm_up(record, spec, timeout_seconds=5)
 
 
@@ -163,18 +176,18 @@ def test_a_model_that_nobody_knows_never_becomes_ready(tmp_path: Path) -> None:
         ("plain", Task.RERANK, "expected 2 of TYPE_STRING"),
     ],
 )
-def test_a_model_of_another_kind_is_refused(tmp_path: Path, model: str, task: Task, problem: str) -> None:
+def test_a_model_of_another_kind_is_refused(tmp_path: Path, over: str, model: str, task: Task, problem: str) -> None:
     """A model that takes or gives something else is named with what it takes, before anybody asks it."""
-    with attached(tmp_path, "embed") as bench:
+    with attached(tmp_path, "embed", over=over) as bench:
         spec = bench.with_spec(upstream_model=model, task=task)
         record = bench.engine.start(spec)
         with pytest.raises(UnavailableError, match=problem):
             bench.engine.capabilities(record, spec)
 
 
-def test_anothers_model_without_counts_is_taken(tmp_path: Path) -> None:
+def test_anothers_model_without_counts_is_taken(tmp_path: Path, over: str) -> None:
     """Any model will do that takes a text and gives a row of floats; its tokens are then not known."""
-    with attached(tmp_path, "embed") as bench:
+    with attached(tmp_path, "embed", over=over) as bench:
         spec = bench.with_spec(upstream_model="plain")
         record = bench.engine.start(spec)
         found = bench.engine.capabilities(record, spec).kserve
@@ -190,6 +203,53 @@ def test_a_redirect_is_refused(tmp_path: Path) -> None:
         assert "redirects are refused" in (bench.engine.failure(record) or "")
         with pytest.raises(UnavailableError, match="redirects are refused"):
             bench.engine.capabilities(record, bench.spec)
+
+
+def _beside(bench: Bench) -> wire.Endpoint:
+    """The stand-in's HTTP port, whose state is that of its gRPC port."""
+    assert bench.server is not None
+    arguments = bench.server.args
+    assert isinstance(arguments, list)
+    return wire.Endpoint(None, f"http://127.0.0.1:{arguments[2]}", None)
+
+
+def test_grpc_over_tls_shows_its_key(tmp_path: Path) -> None:
+    """The certificate is checked, and the key goes with every call; without the right one the error names its file."""
+    tls = _SUPPORT / "tls"
+    key_file = tmp_path / "key"
+    key_file.write_text("right\n", encoding="utf-8")
+    options = (f"tls={tls / 'key.pem'}:{tls / 'cert.pem'}", "key=right")
+    with attached(tmp_path, "embed", *options, over="grpcs") as bench:
+        distrusting = bench.engine.start(bench.with_spec(replica_id="rep_a", run_dir=tmp_path / "rep_a"))
+        assert "TLS failed" in (bench.engine.failure(distrusting) or "")
+        spec = bench.with_spec(key_file=key_file, ca_file=tls / "cert.pem")
+        record = bench.engine.start(spec)
+        assert bench.engine.look(record, timeout_seconds=5) is Health.HEALTHY
+        assert bench.engine.warm_up(record, spec, timeout_seconds=5).seconds > 0
+        assert bench.engine.figures(record) is not None
+        key_file.write_text("wrong", encoding="utf-8")
+        with pytest.raises(UnavailableError, match=r"does not accept the key in .*key \(UNAUTHENTICATED\)"):
+            bench.engine.capabilities(record, spec)
+
+
+def test_grpc_is_not_for_text(tmp_path: Path) -> None:
+    """Triton's frontend for text has no gRPC, and TensorRT-LLM none at all: both say what to give."""
+    spec = EngineSpec(
+        replica_id="rep_a", name="bot", task=Task.GENERATE, run_dir=tmp_path / "rep_a", log_path=tmp_path / "log",
+        url="grpc://127.0.0.1:8001",
+    )  # fmt: skip
+    with pytest.raises(InvalidError, match="has no gRPC"):
+        engines(EngineSettings())["triton"].start(spec)
+    with pytest.raises(InvalidError, match=r"expected the http\(s\) URL"):
+        engines(EngineSettings())["tensorrt-llm"].start(spec)
+
+
+def test_a_port_that_speaks_no_grpc_is_told(tmp_path: Path) -> None:
+    """Triton's HTTP port given as its gRPC port is said to be none."""
+    with attached(tmp_path, "embed") as bench:
+        record = bench.engine.start(bench.with_spec(url=(bench.spec.url or "").replace("http", "grpc")))
+        assert bench.engine.look(record, timeout_seconds=5) is Health.DEAD
+        assert "cannot be reached" in (bench.engine.failure(record) or "")
 
 
 @pytest.mark.parametrize("name", ["triton", "tensorrt-llm"])

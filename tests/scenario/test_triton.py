@@ -22,6 +22,7 @@ import pytest
 from tests.support.cellar import Cellar
 from tests.support.doors import DoorProcess, deployment, replica
 from tests.support.engines import free_port, wait_until
+from undercroft.core.errors import UnavailableError
 from undercroft.core.home import Home
 from undercroft.core.ids import new_id
 from undercroft.core.settings import EngineSettings
@@ -106,10 +107,12 @@ class Server:
 
     Args:
         url: Where it answers.
+        grpc_url: Where it answers over gRPC.
         metrics_port: Where it tells its metrics.
     """
 
     url: str
+    grpc_url: str
     metrics_port: int
 
 
@@ -139,24 +142,26 @@ def server(packages: Path, repository: Path, tmp_path_factory: pytest.TempPathFa
     shutil.copytree(repository, models)
     for task in _TASKS:
         _in_python(models / f"{task}-served_network")
-    port, metrics_port = free_port(), free_port()
+    port, grpc_port, metrics_port = free_port(), free_port(), free_port()
     command = [
         *(str(triton / "bin" / "tritonserver"), f"--model-repository={models}", "--disable-auto-complete-config"),
         *(f"--backend-directory={triton / 'backends'}", "--http-address=127.0.0.1", f"--http-port={port}"),
-        *("--allow-grpc=false", "--metrics-address=127.0.0.1", f"--metrics-port={metrics_port}"),
+        *("--grpc-address=127.0.0.1", f"--grpc-port={grpc_port}"),
+        *("--metrics-address=127.0.0.1", f"--metrics-port={metrics_port}"),
     ]
     log = folder / "log"
     with log.open("wb") as told:
         process = subprocess.Popen(command, env=environment, stdout=told, stderr=told)
+    made = Server(f"http://127.0.0.1:{port}", f"grpc://127.0.0.1:{grpc_port}", metrics_port)
     try:
-        record, _ = _attached(Server(f"http://127.0.0.1:{port}", metrics_port), Task.EMBED, folder)
+        record, _ = _attached(made, Task.EMBED, folder)
 
         def is_ready() -> bool:
             assert process.poll() is None, log.read_text(encoding="utf-8", errors="replace")[-3000:]
             return Triton(EngineSettings()).look(record, timeout_seconds=5) is Health.HEALTHY
 
         wait_until(is_ready, what="Triton has loaded the repository", seconds=300)
-        yield Server(f"http://127.0.0.1:{port}", metrics_port)
+        yield made
     finally:
         process.terminate()
         process.wait()
@@ -173,11 +178,12 @@ def _in_python(network: Path) -> None:
     shutil.copyfile(_SUPPORT / "triton_network_model.py", network / "1" / "model.py")
 
 
-def _attached(server: Server, task: Task, folder: Path) -> tuple[EngineRecord, EngineSpec]:
+def _attached(server: Server, task: Task, folder: Path, over: str = "http") -> tuple[EngineRecord, EngineSpec]:
     replica_id = new_id("rep")
     spec = EngineSpec(
         replica_id=replica_id, name="bot", task=task, run_dir=folder / replica_id, log_path=folder / "log",
-        url=server.url, upstream_model=f"{task}-served", metrics_port=server.metrics_port, slots=4,
+        url=server.grpc_url if over == "grpc" else server.url, upstream_model=f"{task}-served",
+        metrics_port=server.metrics_port, slots=4,
     )  # fmt: skip
     return Triton(EngineSettings()).start(spec), spec
 
@@ -213,14 +219,18 @@ def _as_numbers(data: Any) -> Any:
     return int(data) if is_number else data
 
 
+@pytest.mark.parametrize("over", ["http", "grpc"])
 @pytest.mark.parametrize("task", _TASKS)
 def test_triton_says_what_the_source_says(
-    server: Server, sources: dict[Task, Path], runner: Environment, tmp_path: Path, task: Task
+    server: Server, sources: dict[Task, Path], runner: Environment, tmp_path: Path, task: Task, over: str
 ) -> None:
     """Asked through the door in OpenAI's words, the served ensemble says what the source says in our own engine."""
-    record, spec = _attached(server, task, tmp_path)
+    record, spec = _attached(server, task, tmp_path, over)
     triton = Triton(EngineSettings())
+    assert triton.look(record, timeout_seconds=5) is Health.HEALTHY
     found = triton.capabilities(record, spec)
+    assert found.kserve is not None
+    assert found.kserve.is_grpc is (over == "grpc")
     assert triton.warm_up(record, spec, timeout_seconds=60).seconds > 0
     figures = triton.figures(record)
     assert figures is not None
@@ -232,7 +242,7 @@ def test_triton_says_what_the_source_says(
     inputs = [(texts[0], text) for text in texts] if task is Task.RERANK else texts
     wanted = answers_of(sources[task], encoder, inputs, runner, EngineSettings(), threads=1)
     one = replica(
-        record.replica_id, protocol="openai", base_url=server.url, key=None, upstream_model=record.upstream_model,
+        record.replica_id, protocol="openai", base_url=spec.url, key=None, upstream_model=record.upstream_model,
         kserve=found.kserve,
     )  # fmt: skip
     with DoorProcess(tmp_path / "home") as door:
@@ -251,19 +261,23 @@ def test_triton_says_what_the_source_says(
         assert mine == pytest.approx(its, abs=1e-5)
 
 
-def test_what_triton_refuses_is_told(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("over", ["http", "grpc"])
+def test_what_triton_refuses_is_told(server: Server, tmp_path: Path, over: str) -> None:
     """A name that Triton does not have is loading and says so; a text that is too long is told with both numbers."""
     spec = EngineSpec(
         replica_id="rep_a", name="bot", task=Task.EMBED, run_dir=tmp_path / "rep_a", log_path=tmp_path / "log",
-        url=server.url, upstream_model="nobody", metrics_port=server.metrics_port,
+        url=server.grpc_url if over == "grpc" else server.url, upstream_model="nobody",
+        metrics_port=server.metrics_port,
     )  # fmt: skip
     triton = Triton(EngineSettings())
     record = triton.start(spec)
     assert triton.look(record, timeout_seconds=5) is Health.LOADING
     assert "got 400" in (triton.failure(record) or "")
-    served, its = _attached(server, Task.EMBED, tmp_path)
+    with pytest.raises(UnavailableError, match="Request for unknown model" if over == "grpc" else "got 404"):
+        triton.capabilities(record, spec)
+    served, its = _attached(server, Task.EMBED, tmp_path, over)
     found = triton.capabilities(served, its).kserve
-    one = replica(served.replica_id, protocol="openai", base_url=server.url, key=None, kserve=found)
+    one = replica(served.replica_id, protocol="openai", base_url=its.url, key=None, kserve=found)
     with DoorProcess(tmp_path / "home") as door:
         door.start(door.snapshot(deployment("bot", one, tasks=("embeddings",))), has_control=True)
         reply = door.post("/v1/embeddings", {"model": "bot", "input": "w1 " * 500})

@@ -2,7 +2,9 @@
 
 What it answers, and with which status and type, was seen of Triton 2.51; the numbers are made of the texts' words.
 Models: ``embed``, ``classify``, ``rerank`` (as Undercroft renders them), ``plain`` (another's, without a note and
-without counts), ``image`` (takes no text). Options: ``cold`` is ready after ``POST /warm``; ``redirect`` redirects.
+without counts), ``image`` (takes no text). Options: ``cold`` is ready after ``POST /warm``; ``redirect`` redirects;
+``grpc=PORT`` answers gRPC there, with ``tls=KEY:CERTIFICATES`` over TLS, with ``key=KEY`` only who shows that;
+``GET /calls`` tells of its calls.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import http.server
 import json
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 MOST_INPUTS, MOST_TOKENS, WIDTH = 4, 16, 3
@@ -69,6 +72,47 @@ class State:
         self.is_ready = "cold" not in options
         self.lock = threading.Lock()
         self.counts = dict.fromkeys((*_OUTPUTS, "image"), 0)
+        named = dict(option.split("=", 1) for option in options if "=" in option)
+        self.grpc_port = int(named.get("grpc", "0"))
+        self.key = named.get("key")
+        self.tls = named["tls"].split(":") if "tls" in named else None
+        self.metadata: dict[str, Any] = {}
+        self.waiting = self.cancelled = 0
+
+    def infer(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
+        """What the model answers, in KServe's JSON."""
+        if model not in self.counts:
+            raise RefusedError(404, f"Request for unknown model: '{model}' is not found")
+        settings = config(model)
+        wanted = [one["name"] for one in settings["input"]]
+        given = {one["name"]: one for one in request["inputs"]}
+        for name in given:
+            if name not in wanted:
+                raise RefusedError(400, f"unexpected inference input '{name}' for model '{model}'")
+        rows = [given[name]["shape"][0] for name in wanted]
+        if max(rows) > MOST_INPUTS:
+            said = f"inference request batch-size must be <= {MOST_INPUTS} for '{model}'"
+            raise RefusedError(400, f"[request id: <id_unknown>] {said}")
+        columns = [given[name]["data"] for name in wanted]
+        if any(given[name]["datatype"] != "BYTES" or given[name]["shape"] != [rows[0], 1] for name in wanted):
+            raise RefusedError(400, f"unexpected shape or datatype of an input for model '{model}'")
+        if any(not isinstance(text, str) for column in columns for text in column):
+            raise RefusedError(500, "Unable to parse JSON bytes array: attempt to access JSON non-string as string")
+        with self.lock:
+            self.counts[model] += 1
+        inputs = [list(texts) for texts in zip(*columns, strict=True)]
+        answer, width = _OUTPUTS[model]
+        tokens = [len(" ".join(texts).split()) + 2 for texts in inputs]
+        outputs = [
+            {"name": "TOKENS", "datatype": "INT32", "shape": [len(inputs), 1], "data": tokens},
+            {
+                **{"name": answer, "datatype": "FP32", "shape": [len(inputs), width]},
+                "data": [value for texts in inputs for value in row(model, texts)],
+            },
+        ]
+        asked = [one["name"] for one in request.get("outputs", [])]
+        told = [one for one in outputs if not asked or one["name"] in asked]
+        return {"model_name": model, "model_version": "1", "parameters": {"sequence_id": 0}, "outputs": told}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -82,6 +126,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "redirect" in self.state.options:
             return self._send(307, "", "text/plain", {"location": "http://127.0.0.1:1/elsewhere"})
         parts = self.path.strip("/").split("/")
+        if parts == ["calls"]:
+            told = {"waiting": self.state.waiting, "cancelled": self.state.cancelled, "metadata": self.state.metadata}
+            return self._json(200, told)
         if parts in (["v2", "health", "live"], ["v2", "health", "ready"]):
             return self._send(200 if self.state.is_ready or parts[2] == "live" else 400, "", "text/plain")
         if parts == ["v2"]:
@@ -117,42 +164,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._send(error.status, _error(str(error)))
 
     def _infer(self, model: str, body: bytes) -> dict[str, Any]:
-        if model not in self.state.counts:
-            raise RefusedError(404, f"Request for unknown model: '{model}' is not found")
         try:
             request = json.loads(body)
         except ValueError:
             raise RefusedError(500, "failed to parse the request JSON buffer: Invalid value. at 0") from None
-        settings = config(model)
-        wanted = [one["name"] for one in settings["input"]]
-        given = {one["name"]: one for one in request["inputs"]}
-        for name in given:
-            if name not in wanted:
-                raise RefusedError(400, f"unexpected inference input '{name}' for model '{model}'")
-        rows = [given[name]["shape"][0] for name in wanted]
-        if max(rows) > MOST_INPUTS:
-            said = f"inference request batch-size must be <= {MOST_INPUTS} for '{model}'"
-            raise RefusedError(400, f"[request id: <id_unknown>] {said}")
-        columns = [given[name]["data"] for name in wanted]
-        if any(given[name]["datatype"] != "BYTES" or given[name]["shape"] != [rows[0], 1] for name in wanted):
-            raise RefusedError(400, f"unexpected shape or datatype of an input for model '{model}'")
-        if any(not isinstance(text, str) for column in columns for text in column):
-            raise RefusedError(500, "Unable to parse JSON bytes array: attempt to access JSON non-string as string")
-        with self.state.lock:
-            self.state.counts[model] += 1
-        inputs = [list(texts) for texts in zip(*columns, strict=True)]
-        answer, width = _OUTPUTS[model]
-        tokens = [len(" ".join(texts).split()) + 2 for texts in inputs]
-        outputs = [
-            {"name": "TOKENS", "datatype": "INT32", "shape": [len(inputs), 1], "data": tokens},
-            {
-                **{"name": answer, "datatype": "FP32", "shape": [len(inputs), width]},
-                "data": [value for texts in inputs for value in row(model, texts)],
-            },
-        ]
-        asked = [one["name"] for one in request.get("outputs", [])]
-        told = [one for one in outputs if not asked or one["name"] in asked]
-        return {"model_name": model, "model_version": "1", "parameters": {"sequence_id": 0}, "outputs": told}
+        return self.state.infer(model, request)
 
     def _json(self, status: int, data: Any) -> None:
         self._send(status, json.dumps(data), "application/json")
@@ -203,6 +219,11 @@ def _error(problem: str) -> str:
 def main(port: int, metrics_port: int, options: list[str]) -> None:
     """Serves until it is ended."""
     Handler.state = State(options)
+    if Handler.state.grpc_port:
+        sys.path.insert(0, str(Path(__file__).parents[2]))
+        from tests.support import fake_triton_grpc  # noqa: PLC0415 runs as a program, and gRPC is slow to import
+
+        fake_triton_grpc.serve(Handler.state.grpc_port, Handler.state, config)
     metrics = http.server.ThreadingHTTPServer(("127.0.0.1", metrics_port), Metrics)
     threading.Thread(target=metrics.serve_forever, daemon=True).start()
     http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()

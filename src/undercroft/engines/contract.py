@@ -83,6 +83,7 @@ class KserveModel:
         most_inputs: Of one request; count.
         most_tokens: Longest input, which the server cuts longer ones to; 0 where that is not known.
         labels: Of a classifier, by the number of its output; empty where it names none.
+        is_grpc: It is asked over gRPC, in Protocol Buffers; else over HTTP, in JSON.
     """
 
     name: str
@@ -92,6 +93,7 @@ class KserveModel:
     most_inputs: int
     most_tokens: int
     labels: tuple[str, ...] = ()
+    is_grpc: bool = False
 
 
 @dataclass(frozen=True, slots=True)

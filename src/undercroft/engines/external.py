@@ -27,7 +27,9 @@ from undercroft.engines.contract import (
 )
 from undercroft.engines.figures import read_figures
 from undercroft.engines.first_request import ROUTES, first_request
+from undercroft.engines.grpc.conversation import check_installed
 
+GRPC_SCHEMES = frozenset({"grpc", "grpcs"})
 _LOOK_SECONDS = 5.0
 
 
@@ -47,7 +49,7 @@ class External:
 
     def start(self, spec: EngineSpec) -> EngineRecord:
         """See the contract. Nothing is sent yet."""
-        url = check_url(spec.url, deployment=spec.name)
+        url = check_url(spec.url, deployment=spec.name, engine=self.name)
         check_host(url, self._allowed_hosts, deployment=spec.name)
         if spec.key_file is not None and not spec.key_file.is_file():
             raise InvalidError(
@@ -149,7 +151,7 @@ class External:
         try:
             answer = self._look(record, timeout_seconds=_LOOK_SECONDS)
         except (OSError, http.client.HTTPException) as error:
-            return _trouble(error, record)
+            return trouble(error, record)
         return None if answer.status == 200 else _refusal(answer, record, self._health_path(record))
 
     def stop(self, record: EngineRecord, *, grace_seconds: float) -> None:
@@ -159,23 +161,29 @@ class External:
             records.remove(Path(record.run_dir))
 
 
-def check_url(url: str | None, *, deployment: str) -> str:
+def check_url(url: str | None, *, deployment: str, engine: str = "external") -> str:
     """The URL without a slash or ``/v1`` at its end.
 
+    Args:
+        url: As it was given.
+        deployment: For the error.
+        engine: What is attached; ``triton`` may be at a ``grpc://`` or ``grpcs://`` URL, too.
+
     Raises:
-        InvalidError: It is missing, no http(s) URL, or holds a user, a query or a fragment.
+        InvalidError: It is missing, of another scheme, or holds a user, a query or a fragment; of gRPC also a path.
+        UnavailableError: ``extra-missing``: the library for gRPC is not installed.
     """
     parts = urlsplit(url or "")
+    schemes = {"http", "https", *(GRPC_SCHEMES if engine == "triton" else ())}
     try:
-        is_usable = (
-            parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        )
+        is_usable = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         is_usable = False
     if not is_usable:
         shown = url if parts.username is None else "one with a user in it"
+        kinds = "http(s) or grpc(s)" if engine == "triton" else "http(s)"
         raise InvalidError(
-            "bad-engine-url", f"deployment {deployment!r} expected the http(s) URL of a server, got {shown!r}"
+            "bad-engine-url", f"deployment {deployment!r} expected the {kinds} URL of a server, got {shown!r}"
         )
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise InvalidError(
@@ -184,6 +192,10 @@ def check_url(url: str | None, *, deployment: str) -> str:
             hint="put the key into a file and name it with the deployment's key file",
         )
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    if parts.scheme in GRPC_SCHEMES:
+        if path:
+            raise InvalidError("bad-engine-url", f"deployment {deployment!r} expected grpc://HOST:PORT, got {url!r}")
+        check_installed(f"deployment {deployment!r}, at {url},")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
@@ -201,8 +213,10 @@ def check_authorities(ca_file: Path | None, url: str, *, deployment: str) -> Non
         raise InvalidError(
             "bad-ca-file", f"deployment {deployment!r} expected a PEM file of certificates, got {ca_file}: {error}"
         ) from error
-    if not url.startswith("https:"):
-        raise InvalidError("bad-ca-file", f"deployment {deployment!r} has a file of certificates and no https URL")
+    if not url.startswith(("https:", "grpcs:")):
+        raise InvalidError(
+            "bad-ca-file", f"deployment {deployment!r} has a file of certificates and no https or grpcs URL"
+        )
 
 
 def check_host(url: str | None, allowed: Collection[str], *, deployment: str) -> None:
@@ -272,7 +286,7 @@ def ask_server(
     try:
         answer = wire.request(wire.endpoint_of(record), method, path, body, timeout_seconds=timeout_seconds)
     except (OSError, http.client.HTTPException) as error:
-        raise UnavailableError("external-silent", f"{record.deployment!r}: {_trouble(error, record)}") from error
+        raise UnavailableError("external-silent", f"{record.deployment!r}: {trouble(error, record)}") from error
     if answer.status in {404, 405} and may_be_missing:
         return {}
     if answer.status != 200:
@@ -286,7 +300,8 @@ def ask_server(
     return content if isinstance(content, dict) else {}
 
 
-def _trouble(error: OSError | http.client.HTTPException, record: EngineRecord) -> str:
+def trouble(error: OSError | http.client.HTTPException, record: EngineRecord) -> str:
+    """Why a server did not answer at all, in one sentence."""
     if isinstance(error, TimeoutError):
         return f"{record.base_url} did not answer in time"
     if isinstance(error, ssl.SSLError):
@@ -301,6 +316,10 @@ def _refusal(answer: wire.Answer, record: EngineRecord, path: str) -> str:
     if 300 <= answer.status < 400:
         return f"{where} redirects (status {answer.status}); redirects are refused, configure the final URL"
     if answer.status in {401, 403}:
-        source = f"the key in {record.key_file}" if record.key_file is not None else "a request without a key"
-        return f"{where} does not accept {source} (status {answer.status})"
+        return f"{where} does not accept {key_of(record)} (status {answer.status})"
     return f"{where} expected status 200, got {answer.status}"
+
+
+def key_of(record: EngineRecord) -> str:
+    """What was shown to a server, for errors."""
+    return f"the key in {record.key_file}" if record.key_file is not None else "a request without a key"

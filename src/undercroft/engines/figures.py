@@ -68,7 +68,7 @@ def read_figures(
     """
     endpoint = wire.endpoint_of(record)
     if record.metrics_port is not None:
-        endpoint = replace(endpoint, base_url=at_port(endpoint.base_url or "", record.metrics_port))
+        endpoint = at_port(endpoint, record.metrics_port)
     try:
         answer = wire.request(endpoint, "GET", path, timeout_seconds=_LOOK_SECONDS)
     except (OSError, http.client.HTTPException):
@@ -76,11 +76,13 @@ def read_figures(
     return parse_figures(answer.body.decode("utf-8", "replace"), is_ours) if answer.status == 200 else None
 
 
-def at_port(url: str, port: int) -> str:
-    """The same host at another port, without a path."""
-    parts = urlsplit(url)
+def at_port(endpoint: wire.Endpoint, port: int) -> wire.Endpoint:
+    """The same host at another port, without a path. Beside gRPC that is HTTP without TLS, which gets no key."""
+    parts = urlsplit(endpoint.base_url or "")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:{port}"
+    if parts.scheme in ("grpc", "grpcs"):
+        return wire.Endpoint(None, f"http://{host}:{port}", None)
+    return replace(endpoint, base_url=f"{parts.scheme}://{host}:{port}")
 
 
 def parse_figures(text: str, is_ours: Callable[[str], bool] = lambda sample: True) -> EngineFigures | None:

@@ -198,7 +198,7 @@ def _check_shape(name: str, engine: EngineName, model: str | None, settings: Dep
                 "bad-deployment",
                 f"deployment {name!r}: engine {engine!r} is a server that runs already: it needs --url, takes no model",
             )
-        check_url(settings.url, deployment=name)
+        check_url(settings.url, deployment=name, engine=engine)
         if settings.key_file is not None and not settings.key_file.is_file():
             raise InvalidError("no-key-file", f"deployment {name!r}: there is no file {settings.key_file}")
         check_authorities(settings.ca_file, settings.url, deployment=name)

@@ -79,7 +79,7 @@ def check_servable(name: str, content: ReleaseContent) -> None:
         )
     if content.engine not in ATTACHED:
         return
-    check_url(content.settings.url, deployment=name)
+    check_url(content.settings.url, deployment=name, engine=content.engine)
     file = content.settings.key_file
     if file is not None and not file.is_file():
         raise InvalidError("no-key-file", f"release of {name!r}: there is no file {file}")

@@ -1,4 +1,4 @@
-"""Connections to one server, kept and used again, over a Unix socket, http or https.
+"""Connections to one server, kept and used again, over a Unix socket, http, https or gRPC.
 
 Redirects are never followed, proxies never used: a request goes to the address that the administrator configured.
 """
@@ -11,6 +11,11 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from undercroft.core.errors import UnavailableError
+from undercroft.engines.external import GRPC_SCHEMES
+from undercroft.engines.grpc.client import DEFAULT_PORT
+from undercroft.engines.grpc.conversation import check_installed
+from undercroft.gateway.door.grpc_upstream import GrpcConnection
 from undercroft.gateway.door.upstream import ConnectError, LostError, UpstreamConnection
 from undercroft.serving.snapshot import ReplicaEntry
 
@@ -33,6 +38,8 @@ class Target:
         ca_file: Certificates that it is checked against, PEM; None is the system's roots.
         prefix: Path before every route, without a trailing slash.
         host_header: For the ``Host`` header.
+        is_grpc: Speak gRPC in place of HTTP/1.1.
+        key: For gRPC, whose head is not part of a request; None sends none.
     """
 
     socket_path: str | None
@@ -42,28 +49,37 @@ class Target:
     prefix: str = ""
     host_header: str = "engine"
     ca_file: str | None = None
+    is_grpc: bool = False
+    key: str | None = None
 
 
 def target_of(entry: ReplicaEntry) -> Target:
     """Where a replica listens.
 
     Raises:
-        ValueError: It names neither a socket nor an http or https URL.
+        ValueError: It names neither a socket nor a URL of http(s) or grpc(s).
     """
     if entry.socket_path is not None:
         return Target(socket_path=entry.socket_path)
     parts = urlsplit(entry.base_url or "")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"replica {entry.id}: expected an http or https URL, got {entry.base_url!r}")
-    is_tls = parts.scheme == "https"
+    if parts.scheme not in ("http", "https", *GRPC_SCHEMES) or not parts.hostname:
+        raise ValueError(f"replica {entry.id}: expected a URL of http(s) or grpc(s), got {entry.base_url!r}")
+    is_grpc, is_tls = parts.scheme in GRPC_SCHEMES, parts.scheme in ("https", "grpcs")
+    if is_grpc:
+        try:
+            check_installed(f"replica {entry.id}")
+        except UnavailableError as error:
+            raise ValueError(f"{error}; {error.hint}") from error
     return Target(
         socket_path=None,
         host=parts.hostname,
-        port=parts.port or (443 if is_tls else 80),
+        port=parts.port or (DEFAULT_PORT if is_grpc else 443 if is_tls else 80),
         is_tls=is_tls,
         prefix=parts.path.rstrip("/"),
         host_header=parts.netloc.rpartition("@")[2],
         ca_file=entry.ca_file,
+        is_grpc=is_grpc,
+        key=entry.key if is_grpc else None,
     )
 
 
@@ -81,6 +97,8 @@ class Pool:
         self._idle: list[UpstreamConnection] = []
         self._is_closed = False
         self._tls = ssl.create_default_context(cafile=target.ca_file) if target.is_tls else None
+        if self._tls is not None and target.is_grpc:
+            self._tls.set_alpn_protocols(["h2"])
 
     async def request(self, data: bytes, *, whole: bool) -> UpstreamConnection:
         """Sends a request and waits for its answer.
@@ -147,7 +165,9 @@ class Pool:
         target = self.target
 
         def make() -> UpstreamConnection:
-            return UpstreamConnection(self._silence_seconds)
+            if not target.is_grpc:
+                return UpstreamConnection(self._silence_seconds)
+            return GrpcConnection(self._silence_seconds, target.host_header, is_tls=target.is_tls, key=target.key)
 
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):

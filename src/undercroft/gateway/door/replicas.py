@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from undercroft.engines.grpc.messages import with_request_id
 from undercroft.engines.kserve import path_of
 from undercroft.gateway.door import balance
 from undercroft.gateway.door.pool import Pool, target_of
@@ -55,7 +56,9 @@ class Replica:
         self.broken_at = 0.0
 
     def request(self, route: str, payload: bytes, request_id: str) -> bytes:
-        """Bytes of an HTTP request."""
+        """Bytes of an HTTP request; of one over gRPC its message."""
+        if self.pool.target.is_grpc:
+            return with_request_id(payload, request_id)
         head = self.heads.get(route)
         if head is None:
             key = f"authorization: Bearer {self.entry.key}\r\n" if self.entry.key else ""

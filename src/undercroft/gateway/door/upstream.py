@@ -9,9 +9,9 @@ from typing import cast
 
 import httptools
 
-_IDLE_LIMIT_SECONDS = 60.0
+IDLE_LIMIT_SECONDS = 60.0
 _HEADER_LIMIT_BYTES = 64 * 1024
-_BODY_LIMIT_BYTES = 256 * 1024 * 1024
+BODY_LIMIT_BYTES = 256 * 1024 * 1024
 # A server that says "Keep-Alive: timeout=5" may close at that moment; a request must not cross its close.
 _KEEP_ALIVE_MARGIN_SECONDS = 1.0
 
@@ -203,8 +203,8 @@ class UpstreamConnection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         if self._sink is None:
             self._body_bytes += len(data)
-            if self._body_bytes > _BODY_LIMIT_BYTES:
-                self._fail(MalformedError(f"the engine's answer has more than {_BODY_LIMIT_BYTES} bytes"))
+            if self._body_bytes > BODY_LIMIT_BYTES:
+                self._fail(MalformedError(f"the engine's answer has more than {BODY_LIMIT_BYTES} bytes"))
                 return
         self.body.append(data)
 
@@ -250,7 +250,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._watch = None
 
     def _read_keep_alive(self) -> None:
-        seconds = _IDLE_LIMIT_SECONDS
+        seconds = IDLE_LIMIT_SECONDS
         for part in self.headers.get(b"keep-alive", b"").split(b","):
             name, _, value = part.strip().partition(b"=")
             if name == b"timeout" and value.isdigit():

@@ -231,11 +231,13 @@ async def ask(
         if connection.status != 200:
             trace.prompt_tokens = trace.completion_tokens = 0
             raise engine_errors.from_answer(connection.status, connection.headers, body, call.content_field)
-        if not body.lstrip().startswith(b"{"):
+        entry = lease.replica.entry
+        is_binary = entry.kserve is not None and entry.kserve.is_grpc
+        if not is_binary and not body.lstrip().startswith(b"{"):
             raise DoorError(502, "engine-error", "the engine answered with something that is not JSON", source="engine")
-        body = call.translate(lease.replica.entry, body)
+        body = call.translate(entry, body)
         trace.prompt_tokens, trace.completion_tokens = token_counts(body) or (None, None)
-        return body, lease.replica.entry
+        return body, entry
     finally:
         lease.close()
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from undercroft.engines.contract import KserveModel
+from undercroft.engines.grpc.messages import infer_message, read_infer
 from undercroft.engines.kserve import infer_body, read_answer
 from undercroft.gateway.door.engine_errors import context_overflow
 from undercroft.gateway.errors import DoorError, invalid
@@ -41,7 +42,8 @@ def request_body(data: dict[str, Any], model: KserveModel) -> bytes:
     columns = _columns(data)
     if len(columns[0]) > model.most_inputs:
         raise TooManyError(model.most_inputs)
-    return orjson.dumps(infer_body(model, columns))
+    body = infer_body(model, columns)
+    return infer_message(model.name, body) if model.is_grpc else orjson.dumps(body)
 
 
 def answer_body(data: dict[str, Any], entry: ReplicaEntry, body: bytes) -> bytes:
@@ -60,7 +62,8 @@ def answer_body(data: dict[str, Any], entry: ReplicaEntry, body: bytes) -> bytes
         return body
     columns = _columns(data)
     try:
-        rows, tokens = read_answer(model, orjson.loads(body), len(columns[0]))
+        answer = read_infer(body) if model.is_grpc else orjson.loads(body)
+        rows, tokens = read_answer(model, answer, len(columns[0]))
     except ValueError as error:
         raise DoorError(
             502, "engine-error", f"the engine answered with something else: {error}"[:300], source="engine"
