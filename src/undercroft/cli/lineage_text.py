@@ -73,6 +73,23 @@ def _comparison(found: Mapping[str, Any]) -> str:
     ).replace("%", " %")
 
 
+def _distillation(found: Mapping[str, Any]) -> str:
+    apart = ", kept apart" if found["is_held_out"] else ""
+    read = f"{found['tokens']:,} tokens of {found['texts']}{apart}"
+    said = (
+        f"taught by {found['teacher']}: perplexity {found['perplexity_before']:.4g} before, "
+        f"{found['perplexity_after']:.4g} after"
+    )
+    if "perplexity_of_teacher" not in found:  # one that is served, or that has other tokens
+        return f"{said}, at {read}"
+    before, after = found["same_top_before_ratio"], found["same_top_after_ratio"]
+    return (
+        f"{said}, of its teacher {found['perplexity_of_teacher']:.4g}; divergence from it "
+        f"{found['divergence_before_nats']:.2g} nats a token before, {found['divergence_after_nats']:.2g} after; the "
+        f"same likeliest token at {before:.1%} before, {after:.1%} after, of {read}"
+    ).replace("%", " %")
+
+
 def _note(found: Mapping[str, Any]) -> str:
     return str(found["text"])
 
@@ -82,6 +99,7 @@ _PROOFS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "comparison": _comparison,
     "quality": _quality,
     "speed": _speed,
+    "distillation": _distillation,
     "note": _note,
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from undercroft.cli.job_progress import in_short, in_words
 from undercroft.cli.job_text import duration, forecast_rows, job_rows, next_line
-from undercroft.cli.lineage_text import lineage_rows, step_texts
+from undercroft.cli.lineage_text import lineage_rows, proofs, step_texts
 from undercroft.core.home import Home
 from undercroft.optimize.jobs.folders import HowFar, JobFolder
 from undercroft.optimize.jobs.room import Forecast
@@ -131,6 +131,40 @@ def test_how_a_model_was_made() -> None:
     ]
     assert lineage_rows({"kind": "bundle", "lineage": MADE}) == rows
     assert ("card", "of 2026; undercroft job show job_1") in lineage_rows({**MADE, "card": {"made_at": "2026"}})
+
+
+def test_what_a_student_has_learnt() -> None:
+    """Before and after it was taught, beside its teacher; of a teacher that is served only its own perplexity."""
+    served = {
+        "teacher": "shop:production at http://127.0.0.1:8080",
+        "texts": "chats.jsonl",
+        "is_held_out": False,
+        "tokens": 1234,
+        "perplexity_before": 12.0,
+        "perplexity_after": 9.5,
+    }
+    here = {
+        **served,
+        "teacher": "large",
+        "is_held_out": True,
+        "perplexity_of_teacher": 9.25,
+        "divergence_before_nats": 0.34,
+        "divergence_after_nats": 0.06,
+        "same_top_before_ratio": 0.726,
+        "same_top_after_ratio": 0.868,
+    }
+    found = [proofs({**MADE, "steps": [{"found": {"distillation": one}}]}) for one in (served, here)]
+    assert found == [
+        [
+            "taught by shop:production at http://127.0.0.1:8080: perplexity 12 before, 9.5 after, at 1,234 tokens of "
+            "chats.jsonl"
+        ],
+        [
+            "taught by large: perplexity 12 before, 9.5 after, of its teacher 9.25; divergence from it 0.34 nats a "
+            "token before, 0.06 after; the same likeliest token at 72.6 % before, 86.8 % after, of 1,234 tokens of "
+            "chats.jsonl, kept apart"
+        ],
+    ]
 
 
 @pytest.mark.parametrize("lineage", [{}, {"kind": "hub"}, {"kind": "bundle", "lineage": {}}, {"kind": "job"}])
