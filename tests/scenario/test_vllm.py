@@ -6,6 +6,7 @@ At full size the environment ``vllm`` is really installed from the package index
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,8 +18,9 @@ import pytest
 import requests
 
 from tests.support import fake_vllm
+from tests.support.adapters import write_adapter, write_peft, write_published
 from tests.support.folders import write_folder
-from tests.support.server import COMMAND, Server, wait_for
+from tests.support.server import COMMAND, Server, kill, wait_for
 from undercroft.core.home import Home
 from undercroft.environments.installed import Record, environment_of
 from undercroft.environments.recipes import find
@@ -30,7 +32,8 @@ _START_SECONDS = 1500.0
 @pytest.fixture(name="server")
 def _server(tmp_path: Path) -> Iterator[Server]:
     """A server that is not started, with a published model `bot`; stopped afterwards."""
-    made = Server(tmp_path / "home", UNDERCROFT_ENGINES__START_TIMEOUT_SECONDS=str(_START_SECONDS))
+    packages = {name: text for name, text in os.environ.items() if name.startswith("PIP_")}  # this machine's index
+    made = Server(tmp_path / "home", UNDERCROFT_ENGINES__START_TIMEOUT_SECONDS=str(_START_SECONDS), **packages)
     try:
         yield made
     finally:
@@ -80,6 +83,55 @@ def test_format_chooses_the_engine_and_the_door_speaks_to_it(server: Server, tmp
     wait_for(lambda: server.deployment("bot")["restarts"] >= 1, "the failure to be seen")
     server.wait_ready("bot")
     assert server.say("still here")[0] == 200
+
+
+def said(server: Server, model: str) -> str:
+    """What a model says to three words; empty where there is no such model, or not yet."""
+    status, body = server.say("one two three", model=model)
+    assert status in (200, 404) or body["error"]["code"] == "model-loading", body
+    return str(body["choices"][0]["message"]["content"]) if status == 200 else ""
+
+
+def test_adapters_are_models_beside_their_base(server: Server, tmp_path: Path) -> None:
+    """PEFT's folders are served by name beside a published model, released and rolled back, and survive a kill of the
+    engine; what fits no such engine is refused with what to do."""
+    install_stand_in(Home(server.home))
+    server.run("model", "pull", str(write_published(tmp_path / "base")), "--name", "bot")
+    server.run("model", "pull", str(write_peft(tmp_path / "polite")), "--base", "bot")
+    server.run("model", "pull", str(write_adapter(tmp_path / "wrong.gguf", licence="apache-2.0")))
+    terse, wide = write_peft(tmp_path / "terse", seed=2, rank=16), write_peft(tmp_path / "wide", width=128)
+    server.run("deployment", "create", "bot", "--context", "64", "--adapter=kind=polite", f"--adapter={terse}")
+    server.up()
+    server.wait_ready("bot")
+    answers = {"bot": "one two three", "kind": "lora0 one two three", "terse": "lora1 one two three"}
+    for _ in range(2):  # the second time from the cache
+        assert {name: said(server, name) for name in answers} == answers
+    listed = {model.id: model for model in server.client().models.list().data}
+    assert {"bot", "kind", "terse"} <= set(listed)
+    assert listed["kind"].model_dump()["parent"] == "bot"
+    for words, adapter in (
+        ("'wrong' is a GGUF, which llama.cpp loads", "wrong"),
+        ("'wide' does not belong", str(wide)),
+    ):
+        refused = server.run("deployment", "change", "bot", "--adapter", adapter, check=False)
+        assert (refused.returncode, words in " ".join(refused.stderr.split())) == (2, True), refused.stderr
+
+    (replica,) = server.deployment("bot")["replicas"]
+    kill(replica["pid"])
+    wait_for(lambda: server.deployment("bot")["restarts"] >= 1, "the failure to be seen")
+    server.wait_ready("bot")
+    assert {name: said(server, name) for name in answers} == answers
+
+    server.run("release", "create", "bot", "--model", "bot", "--adapter=kind=polite", "--context", "64")
+    server.run("release", "promote", "bot@1", "--no-probes")
+    wait_for(lambda: said(server, "terse") == "", "the other adapter to go")
+    server.run("release", "create", "bot", "--from", "bot@1", "--remove-adapter=kind", "--adapter=terse")
+    server.run("release", "promote", "bot@2", "--no-probes")
+    assert wait_for(lambda: said(server, "terse"), "the second release") == "lora0 one two three"
+    server.run("release", "rollback", "bot")
+    assert wait_for(lambda: said(server, "kind"), "the first release") == "lora0 one two three"
+    removed = server.run("model", "remove", "polite", check=False)
+    assert "model-in-use" in removed.stderr
 
 
 def test_engine_of_another_format_is_refused(server: Server, tmp_path: Path) -> None:

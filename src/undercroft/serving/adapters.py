@@ -15,11 +15,12 @@ from undercroft.core.home import Home
 from undercroft.core.ids import check_name
 from undercroft.engines.contract import Adapter
 from undercroft.registry import adapters as registry
-from undercroft.registry import entries, models
+from undercroft.registry import entries
 from undercroft.registry.entries import Model
 from undercroft.registry.licences import LicenceGate
+from undercroft.registry.model_paths import adapter_path
 from undercroft.registry.releases import store
-from undercroft.registry.releases.content import ADAPTER_ENGINE, ReleaseContent
+from undercroft.registry.releases.content import ADAPTER_ENGINES, ReleaseContent
 from undercroft.storage.database import Database
 from undercroft.storage.tables import deployments, releases
 
@@ -148,10 +149,10 @@ def check_adapters(
         gate.check_registered(name)
     with database.read() as connection:
         model = entries.find(connection, base) if base is not None else None
-        if model is None or engine not in (None, ADAPTER_ENGINE):
+        if model is None or engine not in (None, *ADAPTER_ENGINES):
             raise InvalidError(
                 "no-adapters-here",
-                f"adapters need a registered model on {ADAPTER_ENGINE} as their base, got "
+                f"adapters need a registered model on {' or '.join(ADAPTER_ENGINES)} as their base, got "
                 + (f"no model {base!r}" if model is None else f"the engine {engine!r}"),
                 hint="undercroft deployment create MODEL --adapter NAME",
             )
@@ -178,4 +179,4 @@ def load_adapters(home: Home, connection: Connection, wanted: Mapping[str, str])
         UnavailableError: A stored file is gone or was touched since it was hashed.
     """
     found = [(name, registry.find_adapter(connection, model)) for name, model in sorted(wanted.items())]
-    return [LoadedAdapter(Adapter(name, models.adapter_file(home, connection, model)), model) for name, model in found]
+    return [LoadedAdapter(Adapter(name, adapter_path(home, connection, model)), model) for name, model in found]

@@ -19,7 +19,7 @@ from undercroft.engines.contract import Dtype, Task
 from undercroft.engines.external import check_authorities, check_host, check_url
 from undercroft.registry.licences import LicenceGate
 from undercroft.registry.releases import store
-from undercroft.registry.releases.content import ADAPTER_ENGINE, ReleaseContent
+from undercroft.registry.releases.content import ADAPTER_ENGINES, ReleaseContent
 from undercroft.registry.releases.store import Release
 from undercroft.serving.adapters import check_names, check_own_name
 from undercroft.storage import journal
@@ -205,11 +205,11 @@ def _check_shape(name: str, engine: EngineName, model: str | None, settings: Dep
     elif model is None or settings.url is not None:
         raise InvalidError("bad-deployment", f"deployment {name!r} on {engine} needs a model and takes no --url")
     _refuse_others(name, engine, settings)
-    if settings.adapters and (engine != ADAPTER_ENGINE or settings.task not in (None, "generate")):
+    if settings.adapters and (engine not in ADAPTER_ENGINES or settings.task not in (None, "generate")):
         raise InvalidError(
             "no-adapters-here",
-            f"deployment {name!r}: adapters need the engine {ADAPTER_ENGINE} and the task generate, got {engine} and "
-            f"{settings.task or 'the task of its model'}",
+            f"deployment {name!r}: adapters need {' or '.join(ADAPTER_ENGINES)} and the task generate, got {engine} "
+            f"and {settings.task or 'the task of its model'}",
             hint="leave --adapter out",
         )
 

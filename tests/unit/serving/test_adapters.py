@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.adapters import write_adapter
+from tests.support.adapters import write_adapter, write_peft, write_published
 from tests.support.ggufs import write_chat_model, write_embedding_model
 from undercroft.catalog.licences import load_licences
 from undercroft.catalog.uses import parse_use
 from undercroft.core.errors import ConflictError, InvalidError, NotFoundError, RefusedError
 from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
+from undercroft.planning.vllm_launch import VllmLaunch
 from undercroft.registry import models
 from undercroft.registry.licences import LicenceGate
+from undercroft.registry.model_paths import model_path
 from undercroft.registry.releases import store
 from undercroft.registry.releases.content import ReleaseContent, check_content
 from undercroft.registry.releases.files import read_releases, release_yaml
@@ -159,7 +161,7 @@ def test_each_is_held_against_its_base(database: Database, home: Home) -> None:
         check(database, home, "embed", kind="polite")
     with pytest.raises(InvalidError, match="got the engine 'external'"):
         check(database, home, "chat", "external", kind="polite")
-    with pytest.raises(InvalidError, match="adapters need the engine"):
+    with pytest.raises(InvalidError, match=r"adapters need llama\.cpp or vllm and the task generate"):
         deployments.change(
             database,
             deploy(database).name,
@@ -278,3 +280,43 @@ def test_an_engine_loads_them_in_the_order_of_names(database: Database, home: Ho
     assert limits[0] is not None
     assert limits[1] is not None
     assert limits[1] - limits[0] >= sum(sizes)
+
+
+def test_published_models_take_pefts_folders(database: Database, home: Home, tmp_path: Path) -> None:
+    """On vLLM an adapter is held against its base as well, and one of the other format is refused beside either."""
+    models.add_local(database, home, write_published(tmp_path / "published"), actor="test")
+    models.add_local(database, home, write_peft(tmp_path / "kind"), actor="test")
+    models.add_local(database, home, write_peft(tmp_path / "wide", width=128), actor="test")
+    check(database, home, "published", "vllm", nice="kind")
+    for base, engine, adapter, words in (
+        ("published", "vllm", "wide", "'wide' does not belong to model 'published'"),
+        ("published", None, "polite", "'polite' is a GGUF, which llama.cpp loads"),
+        ("chat", None, "kind", "'kind' is a folder of PEFT's, which vLLM loads"),
+        ("published", "onnxruntime", "kind", "got the engine 'onnxruntime'"),
+    ):
+        with pytest.raises(InvalidError, match=words):
+            check(database, home, base, engine, odd=adapter)
+    settings = check_settings({"adapters": {"nice": "kind"}})
+    made = deployments.create(database, name="bot", engine=None, model="published", settings=settings, actor="cli:test")
+    assert (made.engine, made.settings.adapters) == ("vllm", {"nice": "kind"})
+    assert content(model="published", engine="vllm", adapters={"nice": "kind"}).adapters["nice"].model == "kind"
+
+
+def test_vllm_keeps_room_for_its_adapters(database: Database, home: Home, tmp_path: Path) -> None:
+    """The forecast counts their files and the room of each slot; the limit of memory has both."""
+    model = models.add_local(database, home, write_published(tmp_path / "published"), actor="test")
+    for seed, name in enumerate(("kind", "short"), 1):
+        models.add_local(database, home, write_peft(tmp_path / name, seed=seed), actor="test")
+    deployment = Deployment("bot", "vllm", "published", check_settings({"slots": 1}), 1, True, "")
+    with database.read() as connection:
+        path = model_path(home, connection, model)
+        two = adapters.load_adapters(home, connection, {"b": "kind", "a": "short"})
+    files = [file for adapter in two for file in adapter.loaded.path.iterdir()]
+    template = specs.template_for(deployment, model, path, EngineSettings(), two)
+    work = workload_of(template, has_gpu_engine=True, stored="F32")
+    assert work.adapters_bytes == sum(file.stat().st_size for file in files)
+    assert (work.adapter_slots, work.adapter_rank) == (1, 8)
+    launch = VllmLaunch(0, None, 1024)
+    limits = [specs.placed(template, model, path, launch, adapters_bytes=size).spec for size in (0, 4096)]
+    assert [spec.memory_limit_bytes for spec in limits[:1]] != [None]
+    assert (limits[1].memory_limit_bytes or 0) - (limits[0].memory_limit_bytes or 0) == 4096

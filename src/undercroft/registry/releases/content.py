@@ -21,8 +21,8 @@ _Digest = Annotated[str, of_form(r"sha256:[0-9a-f]{64}", "a digest such as sha25
 _Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=16)]
 
 
-# The engine that tells adapters apart request by request.
-ADAPTER_ENGINE = "llama.cpp"
+# The engines that tell adapters apart request by request.
+ADAPTER_ENGINES: tuple[EngineName, ...] = ("llama.cpp", "vllm")
 _ADAPTERS_LIMIT = 32
 
 
@@ -97,8 +97,8 @@ class ReleaseContent(BaseModel):
         bad = next((name for name in self.adapters if not NAME_PATTERN.fullmatch(name)), None)
         if bad is not None:
             raise ValueError(f"adapters: expected names of a-z, 0-9, '.', '_' and '-', got '{bad[:80]}'")
-        if self.adapters and self.engine != ADAPTER_ENGINE:
-            raise ValueError(f"adapters: the engine {self.engine} serves none, {ADAPTER_ENGINE} does")
+        if self.adapters and self.engine not in ADAPTER_ENGINES:
+            raise ValueError(f"adapters: the engine {self.engine} serves none, {' and '.join(ADAPTER_ENGINES)} do")
         if self.adapters and self.settings.task not in (None, "generate"):
             raise ValueError(f"adapters: expected the task generate, got {self.settings.task}")
         if self.engine in ATTACHED:
