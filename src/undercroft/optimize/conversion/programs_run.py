@@ -19,6 +19,7 @@ from typing import IO, Any
 from undercroft.core.environment import clean_environment
 from undercroft.core.errors import UnavailableError
 from undercroft.environments.installed import Environment
+from undercroft.optimize.jobs.room import LEAST_FREE_BYTES
 
 PROGRAMS = Path(__file__).with_name("programs")
 SEALED = "undercroft.optimize.sealed_program"
@@ -32,7 +33,6 @@ _FULL = {
     errno.EDQUOT: re.compile(r"disk quota exceeded|os error 122\b", re.IGNORECASE),
     errno.EFBIG: re.compile(r"file too large|os error 27\b", re.IGNORECASE),
 }
-_LEAST_FREE_BYTES = 1024**2  # with less, what failed has failed for that, whatever it says
 
 Percent = Callable[[int], None]
 Hear = Callable[[dict[str, Any]], None]
@@ -181,7 +181,7 @@ def failed(program: str, status: int, said: bytes, *, free_bytes: int) -> Except
     full = next((number for number, words in _FULL.items() if words.search(text)), None)
     if status == -signal.SIGXFSZ:
         full = errno.EFBIG
-    elif full is None and (status == -signal.SIGBUS or free_bytes < _LEAST_FREE_BYTES):
+    elif full is None and (status == -signal.SIGBUS or free_bytes < LEAST_FREE_BYTES):
         full = errno.ENOSPC  # a file that is mapped gets that signal where its disk or quota has no page left
     if full is not None:
         return OSError(full, os.strerror(full), program)

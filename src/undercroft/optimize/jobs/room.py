@@ -8,6 +8,7 @@ from undercroft.core.errors import UnavailableError
 from undercroft.core.units import format_bytes
 
 _DISK_SPARE_RATIO = 0.05
+LEAST_FREE_BYTES = 1024**2  # of a disk; with less, what failed has failed for that, whatever it says
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from undercroft.core.errors import ConflictError, UnavailableError
+from undercroft.core.errors import ConflictError, UnavailableError, UndercroftError
 from undercroft.core.files import sync_folder
 from undercroft.core.home import Home
 from undercroft.core.settings import load_settings
@@ -23,7 +23,7 @@ from undercroft.optimize.cards.measuring import write_card
 from undercroft.optimize.jobs import store
 from undercroft.optimize.jobs.folders import JobFolder, ProgressWriter
 from undercroft.optimize.jobs.naming import name_results
-from undercroft.optimize.jobs.room import check_room, told_room
+from undercroft.optimize.jobs.room import LEAST_FREE_BYTES, check_room, told_room
 from undercroft.optimize.jobs.store import Job
 from undercroft.optimize.judging import check_gate, judge
 from undercroft.optimize.prepared import Prepared, PreparedStep
@@ -72,7 +72,10 @@ def run_job(home: Home, database: Database, job: Job, *, tell: Callable[[str], N
                 tell(f"step {number + 1} of {len(prepared.steps)}: {step.kind}")
                 _run_step(folder, prepared, number, step, source)
             source = _made(folder.step(number))
-        card = _judged(home, job, folder, prepared, source, tell) if prepared.evaluation is not None else None
+        card = None
+        if prepared.evaluation is not None:
+            with full_disk_blamed(lambda: shutil.disk_usage(folder.work).free):
+                card = _judged(home, job, folder, prepared, source, tell)
         tell("checking and naming the result")
         name_results(home, database, job, prepared, card)
     tell(f"model {job.result} is registered")
@@ -162,6 +165,25 @@ def explained(job: str, result: str, told: Callable[[], str] = lambda: "") -> It
         ) from error
 
 
+@contextmanager
+def full_disk_blamed(free_bytes: Callable[[], int]) -> Iterator[None]:
+    """A block in which what fails while the disk has nothing left has failed for that: an engine that could not start,
+    and a file that a library has cut short without a word, are told in other words.
+
+    Args:
+        free_bytes: Of the disk, now.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    try:
+        yield
+    except (UndercroftError, ValueError) as error:
+        if free_bytes() < LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
 def _disk_full(result: str, room: str, again: str) -> UnavailableError:
     return UnavailableError(
         "disk-full",
@@ -188,7 +210,8 @@ def _run_step(folder: JobFolder, prepared: Prepared, number: int, step: Prepared
 
     work = Workspace(source, unfinished, prepared.recipe.seed, usable_processors())
     try:
-        step.step.run(work, report)
+        with full_disk_blamed(lambda: shutil.disk_usage(unfinished).free):
+            step.step.run(work, report)
         if result_of(unfinished) is None:
             raise UnavailableError(
                 "no-result", f"step {number + 1}, {step.kind}, ended without a result", hint=f"look at {folder.log}"

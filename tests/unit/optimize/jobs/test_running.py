@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.support.ggufs import write_chat_model
-from undercroft.core.errors import ConflictError, UnavailableError, UndercroftError
+from undercroft.core.errors import ConflictError, InvalidError, UnavailableError, UndercroftError
 from undercroft.core.home import Home
 from undercroft.core.processes import identify
 from undercroft.optimize.jobs import asking, store
 from undercroft.optimize.jobs.folders import JobFolder
-from undercroft.optimize.jobs.running import explained, run_job
+from undercroft.optimize.jobs.running import explained, full_disk_blamed, run_job
 from undercroft.optimize.jobs.states import State
 from undercroft.optimize.jobs.store import Job, Parent
 from undercroft.optimize.jobs.worker import sweep
@@ -215,6 +215,24 @@ def test_a_full_disk_says_what_is_missing_whoever_found_it_full() -> None:
         raise before
     assert caught.value.message == before.message
     assert str(caught.value.hint).endswith("undercroft job resume job_1")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnavailableError("does-not-load", "'model' does not load: it ended"),
+        InvalidError("bad-file", "the file ends before its last tensor"),
+        ValueError("Expecting value: line 1 column 1"),
+    ],
+)
+def test_what_fails_while_nothing_is_left_has_failed_for_that(error: Exception) -> None:
+    """Engines and libraries tell a full disk in words of their own; with room left, those words stand."""
+    with pytest.raises(UnavailableError) as told, explained("job_1", "small"), full_disk_blamed(lambda: 4096):
+        raise error
+    assert told.value.code == "disk-full"
+    with pytest.raises(type(error)) as caught, full_disk_blamed(lambda: 1024**3):
+        raise error
+    assert caught.value is error
 
 
 def test_leftovers_of_ended_jobs_are_swept(database: Database, home: Home, source: models.Model) -> None:
