@@ -11,7 +11,7 @@ import typer
 
 from undercroft.cli.opening import open_database
 from undercroft.cli.output import AsJson, print_json, print_wrapped
-from undercroft.core.errors import ConflictError, UnavailableError
+from undercroft.core.new_folders import filling
 from undercroft.optimize.triton.exporting import PLAN_SCRIPT, export_repository
 from undercroft.registry import models
 
@@ -46,15 +46,7 @@ def export(
 
 
 def _copy(files: Mapping[str, Path], folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConflictError(
-            "folder-not-empty", f"{str(folder)!r} is there and not an empty folder", hint="give a new name"
-        )
-    try:
+    with filling(folder):
         for name, path in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
-    except OSError as error:
-        raise UnavailableError(
-            "folder-not-written", f"cannot write {str(folder)!r}: {error.strerror or error}", hint="is there room?"
-        ) from error

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from undercroft.core.errors import ConflictError, InvalidError, UnavailableError
+from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
+from undercroft.core.new_folders import filling
 from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
 from undercroft.optimize.conversion.programs_run import run_program
@@ -86,21 +87,12 @@ def export_folder(home: Home, files: Mapping[str, Path], target: Path) -> list[P
     """
     manifest = manifest_in(files)
     environment = needed(home, find(manifest.runtime))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConflictError(
-            "folder-not-empty", f"{str(target)!r} is there and not an empty folder", hint="give a new name"
-        )
     wanted = [*(name for name in sorted(files) if "/" not in name), RUNNER, "requirements.txt"]
-    try:
-        target.mkdir(parents=True, exist_ok=True)
+    with filling(target):
         for name in wanted[:-2]:
             shutil.copyfile(files[name], target / name)
         shutil.copyfile(PROGRAMS / RUNNER, target / RUNNER)
         (target / "requirements.txt").write_text(_requirements(environment, manifest), encoding="utf-8")
-    except OSError as error:
-        raise UnavailableError(
-            "folder-not-written", f"cannot write {str(target)!r}: {error.strerror or error}", hint="is there room?"
-        ) from error
     return [target / name for name in wanted]
 
 

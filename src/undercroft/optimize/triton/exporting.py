@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from undercroft.core.errors import ConflictError, UnavailableError
+from undercroft.core.new_folders import filling
 from undercroft.optimize.triton.plan import command_line
 from undercroft.registry.inspection.triton import read_configs, read_options, read_repository
 from undercroft.registry.triton.repository import PLAN_OPTIONS
@@ -32,19 +32,11 @@ def export_repository(files: Mapping[str, Path], target: Path) -> dict[str, str]
         UnavailableError: The folder cannot be written.
     """
     found = read_repository(files)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConflictError(
-            "folder-not-empty", f"{str(target)!r} is there and not an empty folder", hint="give a new name"
-        )
-    try:
+    with filling(target):
         for name, path in files.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / name)
         add_programs(target, files)
-    except OSError as error:
-        raise UnavailableError(
-            "folder-not-written", f"cannot write {str(target)!r}: {error.strerror or error}", hint="is there room?"
-        ) from error
     version = found.versions[-1]
     return {
         model: command_line(read_options(files[name], name))
