@@ -21,9 +21,9 @@ from undercroft.optimize.pruning.settings import Prune
 from undercroft.optimize.pruning.shapes import Shape, shape_of
 from undercroft.optimize.quantization.importance import ImportanceMatrix
 from undercroft.optimize.quantization.schemes import UNQUANTIZED
+from undercroft.optimize.quantization.source import read_header
 from undercroft.optimize.sources import Source
 from undercroft.optimize.steps import Progress, Workspace
-from undercroft.registry.inspection.gguf import read_gguf
 
 _BASE_BYTES = 512 * 1024**2  # Python with its libraries, the logits of a window, what the engine takes beside weights
 NO_SPEED = "llama.cpp multiplies zeros like any number: a sparse model is neither smaller nor faster in it"
@@ -65,7 +65,7 @@ class PruneStep:
         settings = self._settings
         texts = read_texts(settings)
         chosen_by, measured_by = split_texts(texts.texts)
-        header = read_gguf(work.source, work.source.name, with_tokens=False)
+        header = read_header(work.source)
         shape = shape_of(header)
         choice = self._choose(work, shape, chosen_by, tell)
         share = prune_file(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 
 from undercroft.core.errors import ConflictError, InvalidError
 from undercroft.core.home import Home
+from undercroft.optimize.quantization.source import read_header
 from undercroft.registry import models
 from undercroft.registry.adapters import refuse_alone
 from undercroft.registry.entries import Model, weights_of
-from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
+from undercroft.registry.inspection.gguf import GgufHeader
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,2}")
 
@@ -26,8 +27,8 @@ class Source:
 
     Args:
         model: Its entry.
-        path: Its stored file.
-        header: What the file says of itself.
+        path: Its stored file; of a split model the first part, beside which the others lie.
+        header: What the file says of itself, all parts together.
     """
 
     model: Model
@@ -70,25 +71,18 @@ def open_source(home: Home, connection: Connection, name: str) -> Source:
 
     Raises:
         NotFoundError: There is none of that name.
-        InvalidError: It is no GGUF, or one in several parts.
+        InvalidError: It is no GGUF.
         UnavailableError: Its stored file was changed or is gone.
     """
     model = models.get(connection, name)
-    parts = len(weights_of(model))
-    if model.format != "gguf" or parts == 0:
+    if model.format != "gguf":
         raise InvalidError(
             "wrong-format",
             f"model {name!r} cannot be read by this recipe: expected a GGUF, it is {model.format}",
             hint="pull a GGUF of it, in F16 or BF16",
         )
-    if parts > 1:
-        raise InvalidError(
-            "wrong-format",
-            f"model {name!r} cannot be read by this recipe: expected one GGUF, it has {parts} parts",
-            hint="llama-gguf-split --merge FIRST-PART WHOLE, then: undercroft model pull WHOLE",
-        )
     path = models.model_file(home, connection, model)
-    return Source(model, path, read_gguf(path, weights_of(model)[0].path, with_tokens=False))
+    return Source(model, path, replace(read_header(path), name=weights_of(model)[0].path))
 
 
 def open_published(

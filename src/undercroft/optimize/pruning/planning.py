@@ -23,7 +23,6 @@ from undercroft.optimize.quantization.headers import Entry, Key, count_in, encod
 from undercroft.optimize.quantization.mixtures import Weights
 from undercroft.optimize.quantization.schemes import TYPE_NUMBERS, TYPES, UNQUANTIZED
 
-_SPLIT = frozenset({"split.no", "split.count", "split.tensors.count"})
 _SIZE_LABEL = "general.size_label"  # what the source had
 _PER_BLOCK = (
     "feed_forward_length",
@@ -166,8 +165,8 @@ def pruned_keys(keys: Sequence[Key], shape: Shape, changes: Changes) -> list[Key
         put("attention.head_count_kv", groups)
         put("attention.key_length", shape.key_values)
         put("attention.value_length", shape.value_values)
-    gone = _SPLIT if changes.sparsity is not None else _SPLIT | {_SIZE_LABEL}
-    kept = [new.pop(key.name, key) for key in keys if key.name not in gone]
+    is_smaller = changes.sparsity is None
+    kept = [new.pop(key.name, key) for key in keys if not (is_smaller and key.name == _SIZE_LABEL)]
     return [*kept, *new.values()]
 
 

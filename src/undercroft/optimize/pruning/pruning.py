@@ -21,7 +21,7 @@ from undercroft.optimize.pruning.writing import Writer
 from undercroft.optimize.quantization.importance import ImportanceMatrix
 from undercroft.optimize.quantization.library import open_library
 from undercroft.optimize.quantization.new_file import new_file
-from undercroft.optimize.quantization.source import Source
+from undercroft.optimize.quantization.source import Source, read_header
 from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
 
 
@@ -95,7 +95,7 @@ def prune_file(
         UnavailableError: ``disk-full``, ``no-quantizer``; nothing is left of what was written.
         OSError: The source cannot be read, or the folder not written.
     """
-    shape = check_can_prune(read_gguf(source, source.name, with_tokens=False), changes)
+    shape = check_can_prune(read_header(source), changes)
     with Source(source) as opened:
         plan = _plan(opened, shape, changes, allow_requantize)
         with new_file(target, plan.header, plan.size_bytes) as (file, unfinished):

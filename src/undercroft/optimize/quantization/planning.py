@@ -21,7 +21,7 @@ _NAME_LIMIT_BYTES = 127
 _FILE_TYPE, _VERSION = "general.file_type", "general.quantization_version"
 # Its blocks have scales of eight bits, which are held against one number a matrix, in a tensor beside it.
 _SCALED = "NVFP4"
-_REPLACED = frozenset({_FILE_TYPE, _VERSION, "split.no", "split.count", "split.tensors.count"})
+_REPLACED = frozenset({_FILE_TYPE, _VERSION})
 
 
 @dataclass(frozen=True, slots=True)

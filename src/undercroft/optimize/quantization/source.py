@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from undercroft.registry.inspection.gguf import GgufHeader, Tensor, read_gguf
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _LAYERS_LIMIT = 1024
+_OF_PARTS = frozenset({"split.no", "split.count", "split.tensors.count"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class _Place:
 
 
 class Source:
-    """A model, open for reading from any thread; a context manager.
+    """A model, open for reading from any thread; a context manager. What is made of it is one file.
 
     Args:
         path: The file, or the first part of a split one; the others lie beside it.
@@ -47,13 +48,13 @@ class Source:
         self.path = path
         self._stack = ExitStack()
         try:
-            headers = [read_gguf(part, part.name, with_tokens=False) for part in _parts(path)]
-            _check_parts(headers, len(_parts(path)))
+            parts = _parts(path)
+            headers = _headers(parts)
             self._header = headers[0]
             self.alignment = self._header.integer("general.alignment") or DEFAULT_ALIGNMENT
             self._places: dict[str, _Place] = {}
             self.keys: list[Key] = []
-            for part, header in zip(_parts(path), headers, strict=True):
+            for part, header in zip(parts, headers, strict=True):
                 self._open(part, header)
             self.network = _network(self._header)
         except BaseException:
@@ -70,7 +71,7 @@ class Source:
 
     @property
     def tensors(self) -> list[Weights]:
-        """All of them, in the order of the files."""
+        """All of them, in the order of the parts."""
         return [Weights(p.tensor.name, p.tensor.shape, p.tensor.kind.name) for p in self._places.values()]
 
     @property
@@ -104,13 +105,34 @@ class Source:
 
     def _open(self, part: Path, header: GgufHeader) -> None:
         keys, data = take_apart(part, header.integer("general.alignment") or DEFAULT_ALIGNMENT)
-        self.keys = self.keys or keys
+        self.keys = self.keys or [key for key in keys if key.name not in _OF_PARTS]
         file = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
         self._stack.callback(os.close, file)
         for tensor in header.tensors:
             if tensor.name in self._places:
                 raise _bad(part.name, f"tensor {tensor.name!r} is in two parts")
             self._places[tensor.name] = _Place(tensor, file, data + tensor.offset)
+
+
+def read_header(path: Path) -> GgufHeader:
+    """What a model says of itself, all parts of a split one together: metadata of the first, tensors of all.
+
+    Where a tensor lies is told in its own part only; `Source` reads it.
+
+    Args:
+        path: The file, or the first part of a split one; the others lie beside it.
+
+    Raises:
+        InvalidError: ``bad-gguf``, ``not-a-model``: it is damaged, or parts are missing.
+        OSError: It cannot be read.
+    """
+    headers = _headers(_parts(path))
+    return replace(
+        headers[0],
+        values={key: value for key, value in headers[0].values.items() if key not in _OF_PARTS},
+        tensors=tuple(tensor for header in headers for tensor in header.tensors),
+        size_bytes=sum(header.size_bytes for header in headers),
+    )
 
 
 def read_exactly(file: int, offset: int, into: Bytes, name: str) -> None:
@@ -150,6 +172,12 @@ def _parts(path: Path) -> list[Path]:
     if missing is not None:
         raise _bad(path.name, f"its part {missing.name} is not beside it")
     return parts
+
+
+def _headers(parts: list[Path]) -> list[GgufHeader]:
+    headers = [read_gguf(part, part.name, with_tokens=False) for part in parts]
+    _check_parts(headers, len(parts))
+    return headers
 
 
 def _check_parts(headers: list[GgufHeader], count: int) -> None:
@@ -195,4 +223,4 @@ def _first(header: GgufHeader, key: str, default: int) -> int:
 
 
 def _bad(name: str, problem: str, *, code: str = "bad-gguf") -> InvalidError:
-    return InvalidError(code, f"{name} cannot be quantized: {problem}", hint="bring the model's files again")
+    return InvalidError(code, f"{name} cannot be used: {problem}", hint="bring the model's files again")

@@ -10,7 +10,7 @@ from pathlib import Path
 from undercroft.catalog.shapes import ModelShape
 from undercroft.core.errors import InvalidError, RefusedError
 from undercroft.core.files import sync_folder
-from undercroft.optimize.quantization.source import Source
+from undercroft.optimize.quantization.source import Source, read_header
 from undercroft.optimize.rightsizing.candidates import (
     Candidate,
     LeftOut,
@@ -22,7 +22,6 @@ from undercroft.optimize.rightsizing.candidates import (
 from undercroft.optimize.rightsizing.order import SearchOrder
 from undercroft.optimize.rightsizing.outlook import hopeful
 from undercroft.optimize.steps import Progress, Step, Workspace
-from undercroft.registry.inspection.gguf import read_gguf
 from undercroft.registry.shapes_gguf import shape_of_gguf
 
 _FILE, _REASON = "model.gguf", "reason.txt"
@@ -117,7 +116,7 @@ def _planned(
     types = [[tensor.type_name for tensor in one.tensors] for one in candidates]
     if whole.size_bytes < most and [tensor.type_name for tensor in whole.tensors] not in types:
         candidates.append(whole)
-    return candidates, left, shape_of_gguf([read_gguf(path, path.name, with_tokens=False)])
+    return candidates, left, shape_of_gguf([read_header(path)])
 
 
 def _run(variant: Variant, work: Workspace, report: Callable[[Progress], None]) -> Path:

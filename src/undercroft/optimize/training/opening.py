@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from undercroft.core.errors import InvalidError
 from undercroft.core.files import write_atomically
 from undercroft.optimize.quantization.mixtures import Weights
-from undercroft.optimize.quantization.source import Source
+from undercroft.optimize.quantization.source import Source, read_header
 from undercroft.optimize.training.architectures import (
     ROPE_FACTORS,
     Architecture,
@@ -25,7 +25,6 @@ from undercroft.optimize.training.architectures import (
     to_published,
 )
 from undercroft.optimize.training.tensor_files import TensorPlan, write_tensors
-from undercroft.registry.inspection.gguf import read_gguf
 
 WEIGHTS = "model.safetensors"
 PLAIN = ("F32", "F16", "BF16")
@@ -57,7 +56,7 @@ def look_into(path: Path) -> Opened:
     Raises:
         InvalidError: ``not-trainable``: its network is not known here.
     """
-    header = read_gguf(path, path.name, with_tokens=False)
+    header = read_header(path)
     architecture = architecture_of(header)
     values = sum(tensor.elements for tensor in header.tensors if tensor.name != ROPE_FACTORS)
     return Opened(architecture, values, int(architecture.config["max_position_embeddings"]))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.random_networks import RandomNetwork, random_importance, write_random
+from tests.support.split_ggufs import write_split
 from undercroft.core.errors import InvalidError, RefusedError, UndercroftError
 from undercroft.hardware.measuring.matrix import library_path
 from undercroft.optimize.quantization.library import Bytes, Floats, Library
@@ -145,7 +146,7 @@ def test_rounding_twice_has_to_be_meant(tmp_path: Path) -> None:
 def test_a_split_model_becomes_one_file(tmp_path: Path) -> None:
     """With the bytes that its whole would give."""
     whole = write_random(tmp_path / "whole.gguf", _NETWORK)
-    _split(whole, tmp_path)
+    write_split(whole, tmp_path)
     _quantize(whole, tmp_path / "a.gguf")
     _quantize(tmp_path / "part-00001-of-00002.gguf", tmp_path / "b.gguf")
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
@@ -238,29 +239,3 @@ def test_what_is_no_model_is_refused_for_what_it_is(kind: str, what: str, tmp_pa
     with pytest.raises(InvalidError, match=what) as caught:
         plan_quantization(tmp_path / "other.gguf", SCHEMES["Q8_0"])
     assert caught.value.code == "not-a-model"
-
-
-def _split(whole: Path, folder: Path) -> None:
-    """Two parts, as ``llama-gguf-split`` makes them: all metadata in the first."""
-    reader = gguf.GGUFReader(whole)
-    half = len(reader.tensors) // 2
-    for number, tensors in enumerate((reader.tensors[:half], reader.tensors[half:])):
-        writer = gguf.GGUFWriter(folder / f"part-{number + 1:05d}-of-00002.gguf", "llama")
-        if number == 0:
-            _copy_metadata(reader, writer)
-        writer.add_uint16("split.no", number)
-        writer.add_uint16("split.count", 2)
-        writer.add_int32("split.tensors.count", len(reader.tensors))
-        for tensor in tensors:
-            writer.add_tensor(tensor.name, np.array(tensor.data), raw_dtype=tensor.tensor_type)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-
-
-def _copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
-    for key, field in reader.fields.items():
-        if not key.startswith("GGUF.") and key != "general.architecture":
-            item = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(key, field.contents(), field.types[0], sub_type=item)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.quantization_cases import CASES, NETWORKS, sources
 from tests.support.random_networks import random_importance
+from tests.support.split_ggufs import write_split
 from undercroft.core.errors import RefusedError
 from undercroft.optimize.quantization.importance import ImportanceMatrix
 from undercroft.optimize.quantization.planning import plan_file
@@ -49,13 +50,14 @@ def _importance(name: str, has_matrix: bool) -> ImportanceMatrix | None:
     return random_importance(NETWORKS[name]) if has_matrix else None
 
 
-def _check(case: tuple[str, str, bool], folder: Path) -> None:
+def _check(case: tuple[str, str, bool], folder: Path, *, parts: int = 1) -> None:
     """Quantizes and compares the whole file, header and all."""
     name, scheme, has_matrix = case
     expected = REFERENCE[_name(case)]
     result = folder / "result.gguf"
+    source = sources(folder, name)
     quantize_file(
-        sources(folder, name),
+        source if parts == 1 else write_split(source, folder, parts=parts),
         result,
         SCHEMES[scheme],
         importance=_importance(name, has_matrix),
@@ -87,6 +89,13 @@ def test_every_tensor_gets_the_type_that_llama_cpp_gives_it(name: str, tmp_path:
 def test_a_file_is_the_one_that_llama_cpp_writes(case: tuple[str, str, bool], tmp_path: Path) -> None:
     """Not only the tensors: every byte of it."""
     _check(case, tmp_path)
+
+
+@needs_the_same_arithmetic
+@pytest.mark.parametrize("case", [("llama", "Q4_K_M", False), ("mixtral-8", "Q4_K_M", False)], ids=_name)
+def test_so_is_that_of_a_split_model(case: tuple[str, str, bool], tmp_path: Path) -> None:
+    """Three parts become the one file that llama.cpp makes of the whole, without a trace of the parts."""
+    _check(case, tmp_path, parts=3)
 
 
 @needs_the_same_arithmetic
