@@ -59,10 +59,14 @@ def _quality(found: Mapping[str, Any]) -> str:
 
 
 def _speed(found: Mapping[str, Any]) -> str:
+    """The ratio is the median of those of single rounds, in which both had the same machine; medians of the speeds may
+    have another."""
     before, after = (found[name]["written_tokens_per_second"] for name in ("before", "after"))
+    ratios = found["written_ratios"]
+    rounds = f"{min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds, in turns"
     return (
-        f"writes {found['written_ratio']:.2f} times as fast in {found['engine']}: {before:.4g} tokens/s before, "
-        f"{after:.4g} after"
+        f"writes {found['written_ratio']:.2f} times as fast in {found['engine']} ({rounds}); medians {before:.4g} "
+        f"tokens/s before, {after:.4g} after"
     )
 
 
@@ -90,6 +94,17 @@ def _distillation(found: Mapping[str, Any]) -> str:
     ).replace("%", " %")
 
 
+def _training(found: Mapping[str, Any]) -> str:
+    said = f"learnt from {found['sequences']:,} sequences in {found['steps']:,} steps"
+    if losses := {int(step): loss for step, loss in found["validation"]}:
+        kept = found["kept_step"]
+        said += f"; loss on those kept apart {losses[0]:.3g} before, {losses[kept]:.3g} after step {kept:,}, kept"
+        said += "; it ended early, for it got no better" if found["has_stopped_early"] else ""
+    if left_out := found.get("left_out", 0):
+        said += f"; answers of the teacher that were too long, and left out: {left_out:,}"
+    return said
+
+
 def _note(found: Mapping[str, Any]) -> str:
     return str(found["text"])
 
@@ -99,6 +114,7 @@ _PROOFS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "comparison": _comparison,
     "quality": _quality,
     "speed": _speed,
+    "training": _training,
     "distillation": _distillation,
     "note": _note,
 }

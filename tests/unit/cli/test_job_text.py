@@ -167,6 +167,42 @@ def test_what_a_student_has_learnt() -> None:
     ]
 
 
+def test_how_a_training_went() -> None:
+    """Which state was kept and why it ended; answers that taught nothing are counted; without data kept apart less."""
+    training = {
+        "sequences": 1152,
+        "steps": 81,
+        "kept_step": 46,
+        "has_stopped_early": True,
+        "left_out": 3,
+        "validation": [[0, 0.0425], [46, 0.0123], [81, 0.02]],
+    }
+    short = {"sequences": 4, "steps": 8, "kept_step": 8, "has_stopped_early": False, "validation": []}
+    found = [proofs({**MADE, "steps": [{"found": {"training": one}}]}) for one in (training, short)]
+    assert found == [
+        [
+            "learnt from 1,152 sequences in 81 steps; loss on those kept apart 0.0425 before, 0.0123 after step 46, "
+            "kept; it ended early, for it got no better; answers of the teacher that were too long, and left out: 3"
+        ],
+        ["learnt from 4 sequences in 8 steps"],
+    ]
+
+
+def test_how_much_faster_a_model_writes() -> None:
+    """The ratio with the rounds that it is the median of: that of the medians may be another."""
+    speed = {
+        "engine": "llama.cpp",
+        "written_ratio": 1.47,
+        "written_ratios": [1.2, 1.47, 1.5],
+        "before": {"written_tokens_per_second": 155.2},
+        "after": {"written_tokens_per_second": 188.34},
+    }
+    assert proofs({**MADE, "steps": [{"found": {"speed": speed}}]}) == [
+        "writes 1.47 times as fast in llama.cpp (1.20 to 1.50 in 3 rounds, in turns); medians 155.2 tokens/s before, "
+        "188.3 after"
+    ]
+
+
 @pytest.mark.parametrize("lineage", [{}, {"kind": "hub"}, {"kind": "bundle", "lineage": {}}, {"kind": "job"}])
 def test_what_was_not_made_here_has_no_rows(lineage: dict[str, Any]) -> None:
     """A pulled model, or a lineage that says too little."""
