@@ -75,13 +75,23 @@ def write_published(folder: Path, *, width: int = 64, layers: int = 2) -> Path:
     return folder
 
 
-def write_peft(folder: Path, *, seed: int = 1, width: int = 64, rank: int = 4, blocks: int = 2, **config: Any) -> Path:
+def write_peft(
+    folder: Path,
+    *,
+    seed: int = 1,
+    width: int = 64,
+    queries: int | None = None,
+    rank: int = 4,
+    blocks: int = 2,
+    **config: Any,
+) -> Path:
     """PEFT's folder of a LoRA on query and value projections of `write_published`'s model.
 
     Args:
         folder: Is made.
         seed: Of the weights.
         width: Of the base.
+        queries: Of all query heads of the base together, twice that of the value heads; None takes the width.
         rank: Of the two matrices.
         blocks: Of the base that it changes, the first ones.
         config: More for, or in place of, what ``adapter_config.json`` says.
@@ -100,16 +110,17 @@ def write_peft(folder: Path, *, seed: int = 1, width: int = 64, rank: int = 4, b
     }
     (folder / "adapter_config.json").write_text(json.dumps(said), encoding="utf-8")
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")
-    write_tensors(folder / "adapter_model.safetensors", peft_tensors(seed=seed, width=width, rank=rank, blocks=blocks))
+    tensors = peft_tensors(seed=seed, width=width, queries=queries or width, rank=rank, blocks=blocks)
+    write_tensors(folder / "adapter_model.safetensors", tensors)
     return folder
 
 
-def peft_tensors(*, seed: int, width: int, rank: int, blocks: int) -> dict[str, NDArray[np.float32]]:
+def peft_tensors(*, seed: int, width: int, queries: int, rank: int, blocks: int) -> dict[str, NDArray[np.float32]]:
     """The matrices of such a LoRA, under PEFT's names."""
     rng = np.random.default_rng(seed)
     found = {}
     for block in range(blocks):
-        for part, rows in (("q_proj", width), ("v_proj", width // 2)):
+        for part, rows in (("q_proj", queries), ("v_proj", queries // 2)):
             layer = f"base_model.model.model.layers.{block}.self_attn.{part}"
             found[f"{layer}.lora_A.weight"] = rng.standard_normal((rank, width)).astype(np.float32)
             found[f"{layer}.lora_B.weight"] = rng.standard_normal((rows, rank)).astype(np.float32)

@@ -187,7 +187,7 @@ def test_bad_tensors_are_refused(
 ) -> None:
     """Half a pair, a pair that does not multiply, and what is no pair are named."""
     folder = write_peft(tmp_path / "polite")
-    tensors: dict[str, Any] = dict(peft_tensors(seed=1, width=64, rank=4, blocks=2))
+    tensors: dict[str, Any] = dict(peft_tensors(seed=1, width=64, queries=64, rank=4, blocks=2))
     spoil(tensors)
     write_tensors(folder / "adapter_model.safetensors", tensors)
     error = refusal(database, home, folder)
