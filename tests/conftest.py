@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.environments import Environments
 from undercroft.engines.openmp import with_library
 
 _ended_tests = itertools.count(1)
@@ -27,6 +28,12 @@ settings.load_profile("house")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="Run tests marked `long` at full size: pytest -m long --full")
+    parser.addoption(
+        "--environments",
+        metavar="FOLDER",
+        help="Install the environments that long tests need there, and keep them for the next run; "
+        "without it each run installs them anew",
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,6 +74,16 @@ def _sockets_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     yield
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def environments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environments]:
+    """What the package index gives, installed when a test first asks for it; it goes when the last test has ended."""
+    kept = request.config.getoption("--environments")
+    folder = Path(kept).absolute() if kept else tmp_path_factory.mktemp("environments") / "home"
+    yield Environments(folder)
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)  # not there where all was skipped
 
 
 @pytest.fixture

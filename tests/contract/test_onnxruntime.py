@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import random
-import shutil
 import struct
 import subprocess
 import tempfile
@@ -28,21 +27,18 @@ from tests.contract.test_engines import (
     test_stopped_by_a_signal_is_silent,
 )
 from tests.support.engines import Bench, healthy, replica_processes, wait_until
+from tests.support.environments import Environments
 from undercroft.core.errors import InvalidError
-from undercroft.core.home import Home
 from undercroft.core.ids import new_id
 from undercroft.core.settings import EngineSettings
 from undercroft.engines import wire
 from undercroft.engines.contract import Adapter, EngineRecord, EngineSpec, Health, Task
 from undercroft.engines.encoder.folder import files_in, read_encoder
 from undercroft.engines.onnxruntime import OnnxRuntime
-from undercroft.environments import installing
 from undercroft.environments.installed import Environment
-from undercroft.environments.recipes import find
 from undercroft.optimize.triton.configs import Ordered
 from undercroft.optimize.triton.making import Order, make_repository
 from undercroft.registry.inspection.onnx_signature import read_signature
-from undercroft.storage.database import Database
 
 __all__ = [
     "test_becomes_healthy_by_loading",
@@ -62,12 +58,9 @@ _PATHS = {Task.EMBED: "/v1/embeddings", Task.RERANK: "/v1/rerank", Task.CLASSIFY
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """The environment ``onnxruntime``, really installed; it takes a quarter of a gigabyte and goes at the end."""
-    home = Home(tmp_path_factory.mktemp("onnxruntime") / "home")
-    home.prepare()
-    yield installing.install(home, Database(home.database_file), find("onnxruntime"), actor="cli:test")
-    shutil.rmtree(home.root)
+def environment(environments: Environments) -> Environment:
+    """The environment ``onnxruntime``, really installed; it takes a quarter of a gigabyte."""
+    return environments.installed("onnxruntime")
 
 
 @pytest.fixture

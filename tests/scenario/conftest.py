@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import fake_llama_server, ggufs
+from tests.support.cellar import Cellar
+from tests.support.environments import Environments
 from tests.support.server import Server
+from undercroft.environments.installed import Environment
 
 
 @pytest.fixture
@@ -40,3 +43,17 @@ def fake_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield start
     for server in started:
         server.down()
+
+
+@pytest.fixture(scope="module")
+def onnx_cellar(tmp_path_factory: pytest.TempPathFactory) -> Cellar:
+    """A home in which models become ONNX."""
+    return Cellar(tmp_path_factory.mktemp("onnx"))
+
+
+@pytest.fixture(scope="module")
+def exporter(onnx_cellar: Cellar, environments: Environments, request: pytest.FixtureRequest) -> Environment:
+    """The environment ``onnx``; that of the engine beside it."""
+    if not request.config.getoption("--full"):
+        pytest.skip("two environments of 1.7 GB are installed at full size only: pytest -m long --full")
+    return environments.lend(onnx_cellar.home, "onnx", "onnxruntime")

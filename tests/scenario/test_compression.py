@@ -5,22 +5,15 @@ The environment ``compress`` is really installed from the package index: a gigab
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cellar import Cellar
-from undercroft.core.home import Home
-from undercroft.environments import installing
-from undercroft.environments.installed import Environment, State
-from undercroft.environments.recipes import find
+from tests.support.environments import Environments, publish
+from undercroft.environments.installed import Environment
 from undercroft.optimize.compression.schemes import COMPRESSED
-from undercroft.storage.database import Database
 
-_PUBLISH = Path(__file__).parents[1] / "support" / "published_wide.py"
 _STORED = {
     "gptq-w4a16": "W4A16_G64",
     "awq-w4a16": "W4A16_G64",
@@ -32,23 +25,17 @@ _STORED = {
 
 
 @pytest.fixture(scope="module")
-def cellar(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Cellar]:
-    """A home; whatever is in it takes a gigabyte and a half, so it goes when the last test has ended."""
+def cellar(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Cellar:
+    """A home."""
     if not request.config.getoption("--full"):
         pytest.skip("llm-compressor is installed and run in every scheme at full size only: pytest -m long --full")
-    cellar = Cellar(tmp_path_factory.mktemp("compression"))
-    yield cellar
-    shutil.rmtree(cellar.home, ignore_errors=True)  # not there where all was skipped
+    return Cellar(tmp_path_factory.mktemp("compression"))
 
 
 @pytest.fixture(scope="module")
-def environment(cellar: Cellar) -> Environment:
+def environment(cellar: Cellar, environments: Environments) -> Environment:
     """The environment ``compress``, really installed."""
-    home = Home(cellar.home)
-    home.prepare()
-    environment = installing.install(home, Database(home.database_file), find("compress"), actor="cli:test")
-    assert environment.state(find("compress")) is State.READY
-    return environment
+    return environments.lend(cellar.home, "compress")
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +50,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def published(cellar: Cellar, environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a small random Llama, 192 wide, whose output layer is its table."""
-    folder = tmp_path_factory.mktemp("published") / "llama"
-    command = [str(environment.python), str(_PUBLISH), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    folder = publish(environment, "published_wide", folder=tmp_path_factory.mktemp("published") / "llama")
     cellar.run("model", "pull", str(folder), "--name", "published")
     return "published"
 

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cellar import Cellar
+from tests.support.environments import Environments, publish
 from undercroft.core.errors import InvalidError, UnavailableError
-from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
-from undercroft.environments import installing
-from undercroft.environments.installed import Environment, State
-from undercroft.environments.recipes import find
+from undercroft.environments.installed import Environment
 from undercroft.optimize.conversion.converting import (
     WEIGHT_TYPES,
     Conversion,
@@ -27,36 +23,20 @@ from undercroft.optimize.conversion.converting import (
     WeightType,
     convert_to_gguf,
 )
-from undercroft.storage.database import Database
 
-_PUBLISH = Path(__file__).parents[1] / "support" / "published_models.py"
 _KINDS = ("llama", "mistral", "qwen2", "qwen3", "glm4", "bert")
 
 
 @pytest.fixture(scope="module")
-def cellar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cellar]:
-    """A home; whatever is in it takes a gigabyte, so it goes when the last test has ended."""
-    cellar = Cellar(tmp_path_factory.mktemp("conversion"))
-    yield cellar
-    shutil.rmtree(cellar.home)
+def cellar(tmp_path_factory: pytest.TempPathFactory) -> Cellar:
+    """A home."""
+    return Cellar(tmp_path_factory.mktemp("conversion"))
 
 
 @pytest.fixture(scope="module")
-def environment(cellar: Cellar) -> Environment:
+def environment(cellar: Cellar, environments: Environments) -> Environment:
     """The environment ``convert``, really installed."""
-    home = Home(cellar.home)
-    home.prepare()
-    environment = installing.install(home, Database(home.database_file), find("convert"), actor="cli:test")
-    assert environment.state(find("convert")) is State.READY
-    return environment
-
-
-def publish(environment: Environment, kind: str, folder: Path) -> Path:
-    """A small random model as its makers would publish it."""
-    command = [str(environment.python), str(_PUBLISH), kind, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return environments.lend(cellar.home, "convert")
 
 
 def convert(environment: Environment, source: Path, folder: Path, kept: WeightType = "f16") -> Conversion:
@@ -70,7 +50,7 @@ def convert(environment: Environment, source: Path, folder: Path, kept: WeightTy
 @pytest.mark.timeout(600)
 def test_a_published_model_becomes_one_with_a_proof(cellar: Cellar, environment: Environment, tmp_path: Path) -> None:
     """The command makes a new model of it, whose lineage says where it comes from and how well it agrees."""
-    source = publish(environment, "qwen3", tmp_path / "qwen3")
+    source = publish(environment, "published_models", "qwen3", folder=tmp_path / "qwen3")
     cellar.run("model", "pull", str(source), "--name", "published")
     cellar.run("optimize", "convert", "published", "--type", "f16", "--name", "made")
     made = cellar.json("model", "show", "made")
@@ -90,7 +70,7 @@ def test_what_is_converted_says_the_same(environment: Environment, tmp_path: Pat
     if not is_full:
         pytest.skip("one architecture is converted by the test before; all of them at full size: pytest -m long --full")
     for kind in _KINDS:
-        source = publish(environment, kind, tmp_path / kind)
+        source = publish(environment, "published_models", kind, folder=tmp_path / kind)
         for kept in WEIGHT_TYPES:
             found = convert(environment, source, tmp_path / f"{kind}-{kept}", kept)
             assert found.agreement.holds, (kind, kept, found)
@@ -100,7 +80,7 @@ def test_what_is_converted_says_the_same(environment: Environment, tmp_path: Pat
 def test_what_cannot_become_the_same_model_is_refused(environment: Environment, tmp_path: Path) -> None:
     """An unknown architecture is told with the nearest, a damaged file with the converter's words, and a vocabulary
     that would be read otherwise never gets out."""
-    source = publish(environment, "llama", tmp_path / "llama")
+    source = publish(environment, "published_models", "llama", folder=tmp_path / "llama")
     settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
     settings["architectures"] = ["LamaForCausalLM"]
     other = shutil.copytree(source, tmp_path / "other")

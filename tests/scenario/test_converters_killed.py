@@ -1,69 +1,55 @@
-"""Conversions and compressions whose process is killed at random moments, while a program of an environment works.
+"""Conversions and compressions whose process is killed at random moments, or whose disk becomes full, while a program
+of an environment works; resumed each time.
 
-The environments are really installed from the package index: one to two gigabytes each.
+The environments are really installed from the package index: up to two gigabytes each.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.cellar import Cellar
-from tests.support.job_trials import Trial
+from tests.support.converter_trials import MAKINGS, making
+from tests.support.environments import Environments, publish
+from tests.support.full_disk import on_a_small_disk
 from undercroft.core.home import Home
-from undercroft.storage.database import Database
 
-_SUPPORT = Path(__file__).parents[1] / "support"
 _KILLS = 6
-_TO_ONNX = {"convert": {"to": "onnx"}}
+
+pytestmark = pytest.mark.usefixtures("temporary_folder")
 
 
-@pytest.mark.timeout(14400)
-@pytest.mark.usefixtures("temporary_folder")
-@pytest.mark.parametrize(
-    ("environments", "published", "steps"),
-    [
-        (["convert"], ["published_models.py", "qwen3"], [{"convert": {"to": "gguf", "type": "f16"}}]),
-        (["onnx", "onnxruntime"], ["published_models.py", "bert"], [_TO_ONNX]),
-        (["executorch"], ["published_models.py", "bert"], [{"convert": {"to": "executorch"}}]),
-        (["litert"], ["published_models.py", "bert"], [{"convert": {"to": "litert", "type": "int8"}}]),
-        (["compress"], ["published_wide.py"], [{"quantize": {"scheme": "fp8"}}]),
-    ],
-    ids=lambda given: given[0] if isinstance(given, list) and isinstance(given[0], str) else "steps",
-)
+@pytest.fixture
+def model(tmp_path: Path, environments: Environments, is_full: bool, kind: str) -> Path:
+    """The folder of the published model of a kind."""
+    if not is_full:
+        pytest.skip("environments are installed for it: pytest -m long --full")
+    program, *words = MAKINGS[kind].published
+    environment = environments.installed(MAKINGS[kind].environments[0])
+    return publish(environment, program, *words, folder=tmp_path / "model")
+
+
+@pytest.mark.parametrize("kind", list(MAKINGS))
 def test_killed_at_any_moment_it_loses_nothing_but_time(
-    tmp_path: Path, is_full: bool, environments: list[str], published: list[str], steps: list[dict[str, Any]]
+    tmp_path: Path, environments: Environments, model: Path, kind: str
 ) -> None:
     """Programs of an environment end with the job that has started them, leave no temporary file, and the model is made
     in the end that is made undisturbed, to the digest."""
-    if not is_full:
-        pytest.skip("environments are installed for it: pytest -m long --full")
-    cellar = Cellar(tmp_path)
-    for name in environments:
-        cellar.run("engine", "install", name)
-    python = cellar.home / "environments" / environments[0] / "bin" / "python"
-    program, *words = published
-    made = subprocess.run(
-        [python, _SUPPORT / program, *words, tmp_path / "model"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},  # what is left there is not the job's
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    cellar.run("model", "pull", str(tmp_path / "model"), "--name", "published")
-    home = Home(cellar.home)
-    database = Database(home.database_file)
-    try:
-        trial = Trial(home, database, "published", steps)
+    home = Home(tmp_path / "home")
+    environments.lend(home.root, *MAKINGS[kind].environments)
+    with making(home, kind, model) as trial:
         _, seconds = trial.undisturbed()
         trial.killed_and_resumed(_KILLS, random.Random(), most_seconds=seconds)
-    finally:
-        database.close()
-        shutil.rmtree(cellar.home, ignore_errors=True)
+
+
+@pytest.mark.parametrize("kind", list(MAKINGS))
+def test_a_full_disk_is_told_and_loses_nothing_but_time(
+    temporary_folder: Path, environments: Environments, model: Path, kind: str
+) -> None:
+    """Full when work begins, and again at moments by chance: each time the job fails with what is missing and what to
+    do, and in the end the model has the digest of an undisturbed run."""
+    needed = [str(environments.installed(name).folder) for name in MAKINGS[kind].environments]
+    words = [str(temporary_folder), kind, str(model), *needed]
+    on_a_small_disk(temporary_folder, "tests.support.converter_trials", words)

@@ -1,25 +1,18 @@
 """Jobs whose process is killed again and again, at random moments, or whose disk becomes full; resumed each time.
 
-Conversions and compressions, which need environments, are in `test_converters_killed`; trainings in `test_training` and
-`test_distillation`.
+Conversions and compressions, which need environments, are in `test_converters_killed`, trainings in
+`test_trainings_killed`.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.full_disk import on_a_full_disk
 from tests.support.job_trials import WISHES, trial
-
-_ROOT = Path(__file__).parents[2]
-_MOUNT = 'mount -t tmpfs -o size=200m tmpfs "$0" && exec "$@"'
-
 
 pytestmark = pytest.mark.usefixtures("temporary_folder")
 
@@ -36,7 +29,7 @@ def test_killed_at_any_moment_it_loses_nothing_but_time(
     the end the digest is that of an undisturbed run, and nothing is left in the folders."""
     if not is_full and few == 0:
         pytest.skip("a search starts many engines: pytest -m long --full")
-    with trial(tmp_path, kind) as found:
+    with trial(tmp_path, WISHES[kind](tmp_path)) as found:
         found.killed_and_resumed(many if is_full else few, random.Random(), most_seconds=most_seconds)
 
 
@@ -47,15 +40,4 @@ def test_a_full_disk_is_told_and_loses_nothing_but_time(tmp_path: Path, is_full:
     to the same digest when there is room. The disk is a small one in memory, which nobody else sees."""
     if not is_full and kind != "quantize":
         pytest.skip("one kind of job meets a full disk here; each of them at full size: pytest -m long --full")
-    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
-    if shutil.which("unshare") is None or subprocess.run([*namespace, "true"], check=False).returncode != 0:
-        pytest.skip("no namespace of its own can be had here, in which a small disk could be mounted")
-    tried = subprocess.run(
-        [*namespace, "sh", "-c", _MOUNT, tmp_path, sys.executable, "-m", "tests.support.job_trials", tmp_path, kind],
-        cwd=_ROOT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert tried.returncode == 0, tried.stderr
+    on_a_full_disk(tmp_path, kind)

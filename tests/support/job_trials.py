@@ -1,6 +1,7 @@
 """Jobs that are killed at any moment, or whose disk becomes full: what a recipe gives undisturbed, what may be left.
 
-``python -m tests.support.job_trials FOLDER KIND`` tries a kind on a full disk, which the folder alone is on.
+``python -m tests.support.job_trials FOLDER KIND [ENVIRONMENT]`` tries a kind on a full disk, which the folder alone is
+on; for one that is taught, with the folder of the environment ``train``, which lies elsewhere.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import psutil
 
+import undercroft
 from tests.support.engines import wait_until
 from tests.support.ggufs import write_chat_model
 from tests.support.prunable import write_prunable
@@ -30,12 +32,18 @@ from undercroft.optimize.jobs.running import run_job
 from undercroft.optimize.jobs.states import ENDED, State
 from undercroft.optimize.jobs.store import Job
 from undercroft.optimize.jobs.worker import sweep
+from undercroft.optimize.prepared import Prepared
 from undercroft.optimize.recipes import Recipe, make_recipe
 from undercroft.registry import models
 from undercroft.registry.quarantine import clean_quarantine
+from undercroft.registry.upkeep import gc
 from undercroft.storage import journal
 from undercroft.storage.database import Database
 
+STARTER = Path(undercroft.__file__).parent / "starter" / "ticket-pilot.gguf"
+QUESTIONS = 12
+_PUPIL = {"rate": 5e-4, "epochs": 12, "answer_tokens": 96}
+_RESULT = "made"
 _ANYTHING = {"kind": "regex", "pattern": "(?s).*"}
 
 
@@ -47,11 +55,13 @@ class Wish:
         file: Model to make it of.
         steps: Of the recipe.
         more: Of the recipe.
+        others: Models that it names beside that one.
     """
 
     file: Path
     steps: list[dict[str, Any]]
     more: dict[str, Any] = field(default_factory=dict)
+    others: tuple[Path, ...] = ()
 
 
 def quantization(folder: Path) -> Wish:
@@ -79,7 +89,56 @@ def search(folder: Path) -> Wish:
     return Wish(file, [{"rightsize": settings}], {"evaluation": {"tasks": tasks}})
 
 
+def adapter(folder: Path) -> Wish:
+    """Conversations are read by an engine, learnt in torch, and what was learnt is held against torch."""
+    data = folder / "chats.jsonl"
+    lines = [[("user", f"question {n}"), ("assistant", f"answer {n}: {'abc' * (n % 7 + 1)}")] for n in range(40)]
+    told = [{"messages": [{"role": role, "content": said} for role, said in line]} for line in lines]
+    data.write_text("\n".join(map(json.dumps, told)), encoding="utf-8")
+    settings = {"data": data, "rate": 3e-3, "epochs": 6, "batch_tokens": 64}
+    return Wish(write_prunable(folder / "tiny.gguf"), [{"finetune": settings}])
+
+
+def student(folder: Path) -> Wish:
+    """A student learns what a teacher of the registry expects."""
+    data = folder / "texts.jsonl"
+    texts = [f"{'abcdefgh'[n % 8] * 3} and {n} birds sat on wire {n * n}, " * 3 for n in range(20)]
+    data.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    teacher = write_prunable(folder / "other.gguf", kind="F32", seed=5)
+    settings = {"teacher": "other", "data": data, "rate": 5e-4, "epochs": 20}
+    return Wish(write_prunable(folder / "tiny.gguf", kind="F32"), [{"distill": settings}], others=(teacher,))
+
+
+def pupil(folder: Path) -> Wish:
+    """A student learns what a teacher of the registry answers: the starter, which answers to the point."""
+    teacher = folder / "pilot.gguf"
+    teacher.write_bytes(STARTER.read_bytes())
+    settings = {"teacher": "pilot", "method": "answers", "data": questions(folder), **_PUPIL}
+    return Wish(write_prunable(folder / "tiny.gguf", kind="F32"), [{"distill": settings}], others=(teacher,))
+
+
+def pupil_of_served(folder: Path, url: str) -> Wish:
+    """A student learns what a teacher answers that is served.
+
+    Args:
+        folder: For the files.
+        url: Where it answers to ``shop:production``.
+    """
+    served = {"url": url, "model": "shop:production"}
+    settings = {"served": served, "method": "answers", "data": questions(folder), **_PUPIL}
+    return Wish(write_prunable(folder / "tiny.gguf", kind="F32"), [{"distill": settings}])
+
+
+def questions(folder: Path) -> Path:
+    """Twelve, that the starter answers in a few words."""
+    path = folder / "questions.jsonl"
+    asked = [{"prompt": f"My parcel {number} has not come yet, where is it?"} for number in range(QUESTIONS)]
+    path.write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
+    return path
+
+
 WISHES = {"quantize": quantization, "prune": pruning, "rightsize": search}
+TAUGHT = {"finetune": adapter, "logits": student, "answers": pupil}  # in the environment ``train``
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +160,24 @@ class Trial:
     more: dict[str, Any] = field(default_factory=dict)
     _peace: list[tuple[str, float]] = field(default_factory=list, init=False)
 
-    def recipe(self, to: str) -> Recipe:
+    def recipe(self, to: str = _RESULT) -> Recipe:
+        """Its result is always called the same: some say in their files what they are called."""
         return make_recipe({"from": self.source, "to": to, "steps": self.steps, **self.more})
 
     def undisturbed(self) -> tuple[str, float]:
         """The digest that the recipe gives when nobody kills anything, and how long that takes here, seconds; once."""
-        if self._peace:
-            return self._peace[0]
+        if not self._peace:
+            begin = time.monotonic()
+            self.done_as(_RESULT)
+            seconds = time.monotonic() - begin
+            self._peace.append((self._taken_away(), seconds))
+        return self._peace[0]
+
+    def done_as(self, name: str) -> str:
+        """Follows the recipe in this process; its result's name, which is given."""
         process = identify(os.getpid())
         assert process is not None
-        recipe = asking.look_at(self.home, self.database, self.recipe("undisturbed")).recipe
+        recipe = asking.look_at(self.home, self.database, self.recipe(name)).recipe
         with self.database.write() as connection:
             store.add(
                 connection,
@@ -123,12 +190,15 @@ class Trial:
             )
             job = store.claim(connection, process)
         assert job is not None
-        begin = time.monotonic()
         run_job(self.home, self.database, job, tell=lambda line: None)
         JobFolder(self.home, job.id).clear()
-        with self.database.read() as connection:
-            self._peace.append((models.get(connection, "undisturbed").digest, time.monotonic() - begin))
-        return self._peace[0]
+        return name
+
+    def _taken_away(self) -> str:
+        """The digest of the result, which is removed with its files, so that the next attempt has to store them."""
+        removed = models.remove(self.database, _RESULT, actor="cli:anna")
+        gc(self.database, self.home, actor="cli:anna")
+        return removed.digest
 
     def killed_and_resumed(self, kills: int, chance: random.Random, *, most_seconds: float) -> None:
         """Kills the job's process again and again, and looks after each kill and at the end at what there is.
@@ -143,7 +213,7 @@ class Trial:
         job = asking.begin(
             self.home,
             self.database,
-            asking.look_at(self.home, self.database, self.recipe("troubled")),
+            asking.look_at(self.home, self.database, self.recipe()),
             actor="cli:anna",
         ).id
         for _ in range(kills):
@@ -157,19 +227,37 @@ class Trial:
             orders.resume(self.home, self.database, job, actor="cli:anna")
         self._ends_as(job, wanted)
 
-    def on_a_full_disk(self, disk: Path) -> None:
+    def on_a_full_disk(self, disk: Path, *, later: int = 0) -> None:
         """Fills the disk while the job is at work, looks at what is said and left, makes room and resumes it.
 
         Args:
             disk: A file on the disk of the home, that may fill it.
+            later: So many times it becomes full again, at a moment by chance; the first time it is when work begins.
         """
-        wanted, _ = self.undisturbed()
+        wanted, seconds = self.undisturbed()
         before = self._names()
-        prepared = asking.look_at(self.home, self.database, self.recipe("troubled"))
+        prepared = asking.look_at(self.home, self.database, self.recipe())
         job = asking.begin(self.home, self.database, prepared, actor="cli:anna").id
+        for after_seconds in (0.0, *(random.uniform(0.0, seconds) for _ in range(later))):
+            self._fill_after(job, disk, after_seconds)
+            is_done = self.found(job).state is State.DONE
+            if not is_done:
+                self._failed_well(job, prepared, before)
+            disk.unlink()
+            if is_done:
+                assert after_seconds > 0.0  # else nothing was tried
+                break
+            orders.resume(self.home, self.database, job, actor="cli:anna")
+        self._ends_as(job, wanted)
+
+    def _fill_after(self, job: str, disk: Path, seconds: float) -> None:
+        """Fills the disk some time after the first step has begun, and waits until the job has ended."""
         folder = JobFolder(self.home, job)
-        while not folder.unfinished_step(0).exists():
+        while not folder.unfinished_step(0).exists() and self.found(job).state not in ENDED:
             time.sleep(0.005)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.found(job).state is State.RUNNING:
+            time.sleep(0.01)
         process = self.found(job).process
         assert process is not None
         process.send(signal.SIGSTOP)
@@ -177,6 +265,10 @@ class Trial:
         process.send(signal.SIGCONT)
         while self.found(job).state not in ENDED:
             time.sleep(0.05)
+
+    def _failed_well(self, job: str, prepared: Prepared, before: set[str]) -> None:
+        """It says what is missing and what to do, and has left what the next attempt may use only."""
+        folder = JobFolder(self.home, job)
         failed = self.found(job)
         assert failed.state is State.FAILED
         assert failed.problem is not None
@@ -187,10 +279,9 @@ class Trial:
         assert self._names() == before
         assert {path.name for path in folder.root.iterdir()} <= {"log.txt", "work", "report"}
         if not prepared.steps[0].is_continued:  # which keeps what it has measured or learnt
-            assert [path for path in folder.work.rglob("*") if path.is_file()] == []
-        disk.unlink()
-        orders.resume(self.home, self.database, job, actor="cli:anna")
-        self._ends_as(job, wanted)
+            whole = [folder.step(number) for number in range(len(prepared.steps))]
+            left = [path for path in folder.work.rglob("*") if path.is_file()]
+            assert [path for path in left if not set(whole) & {*path.parents}] == []
 
     def _ends_as(self, job: str, wanted: str) -> None:
         """Waits for the end, which leaves the model, the log, and what is for people."""
@@ -198,8 +289,8 @@ class Trial:
             time.sleep(0.05)
         assert self.found(job).state is State.DONE, self.found(job).problem
         self._wait_until_gone(job, [])
+        assert self._taken_away() == wanted
         with self.database.read() as connection:
-            assert models.get(connection, "troubled").digest == wanted
             assert journal.find_damage(connection) is None
         sweep(self.home, self.database)  # as the next job begins, for one that was killed right after its end
         left = {path.name for path in JobFolder(self.home, job).root.iterdir()}
@@ -261,13 +352,22 @@ def _runs(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def trial(folder: Path, kind: str) -> Iterator[Trial]:
-    """A home with one model, and what to make of it."""
+def trial(folder: Path, wish: Wish, environment: Path | None = None) -> Iterator[Trial]:
+    """A home with the models of a wish, and what to make of them.
+
+    Args:
+        folder: For the home.
+        wish: What is made.
+        environment: The installed ``train``, for what is taught.
+    """
     home = Home(folder / "home")
     home.prepare()
+    if environment is not None:
+        home.environments.mkdir(exist_ok=True)
+        (home.environments / environment.name).symlink_to(environment)
     database = Database(home.database_file)
-    wish = WISHES[kind](folder)
-    models.add_local(database, home, wish.file, actor="cli:anna")
+    for file in (wish.file, *wish.others):
+        models.add_local(database, home, file, actor="cli:anna")
     try:
         yield Trial(home, database, wish.file.stem, wish.steps, wish.more)
     finally:
@@ -277,8 +377,9 @@ def trial(folder: Path, kind: str) -> Iterator[Trial]:
 def main() -> None:
     """On one processor, so that there is a middle of the work."""
     folder, kind = Path(sys.argv[1]), sys.argv[2]
+    environment = Path(sys.argv[3]) if len(sys.argv) > 3 else None
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    with trial(folder, kind) as found:
+    with trial(folder, {**WISHES, **TAUGHT}[kind](folder), environment) as found:
         found.on_a_full_disk(folder / "fill")
 
 
