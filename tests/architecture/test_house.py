@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,4 +115,4 @@ def test_scenarios_are_long() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-m", "not long", str(file)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 5, found.stdout
-    assert "2 deselected" in found.stdout
+    assert re.search(r"no tests collected \([1-9]\d* deselected\)", found.stdout)

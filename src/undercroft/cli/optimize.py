@@ -30,7 +30,7 @@ def convert(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="gguf, onnx; of an encoder executorch, litert; of one in ONNX triton, tensorrt.",
+            help="gguf, onnx, executorch; of an encoder litert; of one in ONNX triton, tensorrt.",
         ),
     ] = "gguf",
     kept: Annotated[

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from undercroft.core.errors import InvalidError
@@ -13,51 +14,63 @@ from undercroft.core.home import Home
 from undercroft.engines.encoder.folder import Encoder, read_encoder
 from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
+from undercroft.optimize.edge.decoding import DecoderOrder, cache_tokens_of, make_decoder
 from undercroft.optimize.edge.making import EdgeType, Order, Runtime, lengths_of, make_program, most_tokens
 from undercroft.optimize.jobs.room import Forecast
+from undercroft.optimize.onnx.decoding import MOST_TOKENS
 from undercroft.optimize.prepared import PreparedStep
-from undercroft.optimize.sources import PublishedSource
+from undercroft.optimize.sources import PublishedSource, refuse_rounded
 from undercroft.optimize.steps import Progress, Workspace
+from undercroft.registry.inspection.json_files import read_json
 
 _TOLD_PACKAGES = ("torch", "transformers", "tokenizers", "executorch", "torchao", "litert-torch", "ai-edge-quantizer")
 _BESIDE_BYTES = 1024**3  # torch with the exporter, and what it computes
 # What an exporter has of the weights at its worst: read, traced, lowered, written.
 _COPIES = 5
 _GRAPH_BYTES = 4 * 1024**2
+_OTHER_FORMS = {"rerank": "onnx", "classify": "onnx"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program is made.
+
+    Args:
+        published: Folder of the model that is read.
+        target: Folder to write to; made there.
+        folder: For what is in between.
+        threads: Processors to use; count.
+    """
+
+    published: Path
+    target: Path
+    folder: Path
+    threads: int
+
+
+Make = Callable[[Place, Callable[[Progress], None]], dict[str, Any]]
 
 
 class EdgeStep:
-    """From the form in which an encoder is published to a program for a device.
+    """From the form in which a model is published to a program for a device.
 
     Args:
         source: What is converted.
-        encoder: What it is.
-        runtime: What will run it.
-        weights: What the weights are kept in.
-        environment: The installed environment of the runtime.
+        make: Makes the program and runs it against its source; what that showed, for the lineage.
     """
 
-    def __init__(
-        self,
-        source: PublishedSource,
-        encoder: Encoder,
-        runtime: Runtime,
-        weights: EdgeType,
-        environment: Environment,
-    ) -> None:
-        self._source, self._encoder = source, encoder
-        self._runtime, self._weights, self._environment = runtime, weights, environment
+    def __init__(self, source: PublishedSource, make: Make) -> None:
+        self._source, self._make = source, make
 
     def run(self, work: Workspace, report: Callable[[Progress], None]) -> None:
         """Makes the folder, as `undercroft.optimize.steps.Step` says, and leaves what the comparison showed."""
-        published, between = work.folder / "published", work.folder / "between"
-        self._source.lay_out(published)
-        between.mkdir()
-        order = Order(published, work.result_folder, self._runtime, self._weights, self._encoder, between, work.threads)
-        agreement = make_program(order, self._environment, report)
-        shutil.rmtree(published)
-        shutil.rmtree(between)
-        work.findings.write_text(json.dumps({"agreement": asdict(agreement)}), encoding="utf-8")
+        place = Place(work.folder / "published", work.result_folder, work.folder / "between", work.threads)
+        self._source.lay_out(place.published)
+        place.folder.mkdir()
+        found = self._make(place, report)
+        shutil.rmtree(place.published)
+        shutil.rmtree(place.folder)
+        work.findings.write_text(json.dumps(found), encoding="utf-8")
 
 
 def prepare_edge(runtime: Runtime, weights: EdgeType, source: PublishedSource, home: Home) -> PreparedStep:
@@ -70,29 +83,64 @@ def prepare_edge(runtime: Runtime, weights: EdgeType, source: PublishedSource, h
         home: Where environments lie.
 
     Raises:
-        InvalidError: It does not embed, or has parts that are not known here.
+        InvalidError: Nothing is made of its task for the runtime, it has parts that are not known here, or it is
+            rounded already.
         UnavailableError: ``no-environment``.
     """
-    model = source.model
-    if model.facts.task != "embed":
-        raise InvalidError(
-            "wrong-task",
-            f"model {model.name!r} is for {model.facts.task or 'a task that its files do not tell'}: expected one that "
-            f"embeds, which is what is made for {runtime}",
-            hint=f"undercroft optimize convert {model.name} --to gguf",
-        )
-    encoder = read_encoder(source.files)
-    environment = needed(home, find(runtime))
-    whole = 4 * (model.facts.parameters or 0)
-    result = whole + source.bytes_beside_weights
-    result += _GRAPH_BYTES * len(lengths_of(runtime, most_tokens(encoder)))
+    facts = source.model.facts
+    whole = 4 * (facts.parameters or 0)
+    kept = whole + source.bytes_beside_weights
+    if runtime == "executorch" and facts.task == "generate":
+        refuse_rounded(source.model)
+        environment = needed(home, find(runtime))
+        cache_tokens = cache_tokens_of(facts, read_json(source.path, "config.json"))
+        make = _decoder_maker(weights, cache_tokens, environment)
+        # Where both ends share one table it is written twice: as a table of rows, and as a matrix.
+        table = 4 * (facts.vocabulary_tokens or 0) * (facts.embedding_length or 0)
+        result, scratch = kept + table + _GRAPH_BYTES, 4 * MOST_TOKENS * (facts.vocabulary_tokens or 0)
+    else:
+        encoder = _encoder_of(source, runtime)
+        environment = needed(home, find(runtime))
+        make = _encoder_maker(runtime, weights, encoder, environment)
+        result, scratch = kept + _GRAPH_BYTES * len(lengths_of(runtime, most_tokens(encoder))), 0
     return PreparedStep(
         kind="convert",
-        step=EdgeStep(source, encoder, runtime, weights, environment),
+        step=EdgeStep(source, make),
         # What is rounded is written whole before.
-        forecast=Forecast(result, 2 * result if weights == "int8" else result, _COPIES * whole + _BESIDE_BYTES),
+        forecast=Forecast(
+            result, (2 * result if weights == "int8" else result) + scratch, _COPIES * whole + _BESIDE_BYTES
+        ),
         told={"settings": {"to": runtime, "type": weights}, "environment": _told(environment)},
     )
+
+
+def _encoder_of(source: PublishedSource, runtime: Runtime) -> Encoder:
+    model = source.model
+    if model.facts.task == "embed":
+        return read_encoder(source.files)
+    expected = "one that embeds or generates" if runtime == "executorch" else "one that embeds"
+    raise InvalidError(
+        "wrong-task",
+        f"model {model.name!r} is for {model.facts.task or 'a task that its files do not tell'}: expected {expected}, "
+        f"which is what is made for {runtime}",
+        hint=f"undercroft optimize convert {model.name} --to {_OTHER_FORMS.get(model.facts.task or '', 'gguf')}",
+    )
+
+
+def _encoder_maker(runtime: Runtime, weights: EdgeType, encoder: Encoder, environment: Environment) -> Make:
+    def make(place: Place, report: Callable[[Progress], None]) -> dict[str, Any]:
+        order = Order(place.published, place.target, runtime, weights, encoder, place.folder, place.threads)
+        return {"agreement": asdict(make_program(order, environment, report))}
+
+    return make
+
+
+def _decoder_maker(weights: EdgeType, cache_tokens: int, environment: Environment) -> Make:
+    def make(place: Place, report: Callable[[Progress], None]) -> dict[str, Any]:
+        order = DecoderOrder(place.published, place.target, weights, cache_tokens, place.folder, place.threads)
+        return make_decoder(order, environment, report).told()
+
+    return make
 
 
 def _told(environment: Environment) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 
-from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
 from undercroft.core.settings import EngineSettings
 from undercroft.environments.installed import Environment, needed
@@ -22,7 +21,7 @@ from undercroft.optimize.onnx.decoding import (
 )
 from undercroft.optimize.onnx_steps import EXPORTER, RUNNER, told_of
 from undercroft.optimize.prepared import PreparedStep
-from undercroft.optimize.sources import PublishedSource
+from undercroft.optimize.sources import PublishedSource, refuse_rounded
 from undercroft.optimize.steps import Progress, Workspace
 
 _BESIDE_BYTES = 1024**3  # torch with the builder, and what they compute
@@ -81,12 +80,7 @@ def prepare_to_decoder(kept: str | None, source: PublishedSource, home: Home, en
     model = source.model
     wanted = next((one for one in DECODER_TYPES if one == kept), None)
     weight_type: DecoderType = wanted or "f32"
-    if model.facts.quantization not in ("F32", "F16", "BF16"):
-        raise InvalidError(
-            "requantizing",
-            f"model {model.name!r} is rounded to {model.facts.quantization} already: expected F32, F16 or BF16",
-            hint="take the model as it was published first",
-        )
+    refuse_rounded(model)
     exporter, runner = needed(home, find(EXPORTER)), needed(home, find(RUNNER))
     facts = model.facts
     table = (facts.vocabulary_tokens or 0) * (facts.embedding_length or 0)

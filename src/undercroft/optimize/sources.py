@@ -66,6 +66,23 @@ class PublishedSource:
             target.symlink_to(stored)
 
 
+def refuse_rounded(model: Model) -> None:
+    """Makes sure that a published model still has the precision that it was trained in.
+
+    Args:
+        model: Its entry.
+
+    Raises:
+        InvalidError: ``requantizing``: it is rounded already.
+    """
+    if model.facts.quantization not in ("F32", "F16", "BF16"):
+        raise InvalidError(
+            "requantizing",
+            f"model {model.name!r} is rounded to {model.facts.quantization} already: expected F32, F16 or BF16",
+            hint="take the model as it was published first",
+        )
+
+
 def open_source(home: Home, connection: Connection, name: str) -> Source:
     """Looks a model up.
 

@@ -41,7 +41,7 @@ LIMIT_NATS: Mapping[DecoderType, float] = {"f32": 0.001, "int8": 0.1, "int4": 0.
 _NEW_TOKENS = 16
 MOST_TOKENS = 384
 _CONTEXT_TOKENS = 256
-_KEPT = (
+KEPT = (
     *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
     *("chat_template.jinja", "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"),
 )
@@ -73,7 +73,7 @@ class MadeDecoder:
     """What came of it.
 
     Args:
-        matrices: Bits of a weight → how many matrices have them.
+        matrices: Bits of a weight → how many matrices have them; empty where nobody counted.
         comparison: What both expect of the same texts.
         agreement: Of greedy answers, where every token has to be the same; None where weights are rounded.
     """
@@ -84,7 +84,8 @@ class MadeDecoder:
 
     def told(self) -> dict[str, Any]:
         """For the lineage."""
-        told = {"matrices": dict(self.matrices), "comparison": asdict(self.comparison)}
+        told: dict[str, Any] = {"matrices": dict(self.matrices)} if self.matrices else {}
+        told["comparison"] = asdict(self.comparison)
         return told if self.agreement is None else {**told, "agreement": asdict(self.agreement)}
 
 
@@ -110,7 +111,7 @@ def make_decoder(
     """
     report(Progress(0, 0, "steps", "building"))
     matrices = _build(order, exporter)
-    for name in _KEPT:
+    for name in KEPT:
         if (order.source / name).is_file():
             shutil.copyfile(order.source / name, order.target / name)
     report(Progress(0, 0, "steps", "comparing with the source"))

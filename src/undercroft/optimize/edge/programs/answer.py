@@ -1,11 +1,10 @@
 """What a model that was made for a device says, and how fast, by the very program that a device runs.
 
-Order on stdin, JSON: ``folder`` (of the model), ``task`` (what the model is for, or ``time``) and ``threads``; the last
+Order on stdin, JSON: ``folder`` (of the model), ``task`` (``embed`` or ``time``) and ``threads``; the last
 line on stdout is JSON:
 
-    embed     ``texts``: ``embedded``, a vector of each
-    generate  ``texts``, ``new_tokens``: ``generated``, of each ``prompt`` (ids), ``tokens`` (ids), ``logprobs`` (nats)
-    time      ``rounds``: the figures, see ``time_model`` in ``run_edge.py``
+    embed  ``texts``: ``embedded``, a vector of each
+    time   ``rounds``: the figures, see ``time_model`` in ``run_edge.py``
 """
 
 from __future__ import annotations
@@ -30,15 +29,8 @@ def main() -> None:
         print(json.dumps(run_edge.time_model(folder, rounds=order["rounds"], threads=threads)), flush=True)
         return
     model = run_edge.open_model(folder, threads)
-    if isinstance(model, run_edge.EmbeddingModel):
-        print(json.dumps({"embedded": [model.embed(text) for text in order["texts"]]}), flush=True)
-        return
-    said = []
-    for text in order["texts"]:
-        prompt = model.ids(text)
-        tokens, logprobs = model.go_on(prompt, order["new_tokens"])
-        said.append({"prompt": prompt, "tokens": tokens, "logprobs": logprobs})
-    print(json.dumps({"generated": said}), flush=True)
+    assert isinstance(model, run_edge.EmbeddingModel)  # what generates is read by the program that made it
+    print(json.dumps({"embedded": [model.embed(text) for text in order["texts"]]}), flush=True)
 
 
 if __name__ == "__main__":

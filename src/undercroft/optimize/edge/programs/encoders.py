@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from undercroft.optimize.edge.programs.tokenizer_file import write_tokenizer
+
 
 class Encoder(torch.nn.Module):  # type: ignore[misc]  # torch has no types here
     """One text at a time, so that a device needs no batch.
@@ -54,7 +56,7 @@ def open_encoder(order: dict[str, Any]) -> tuple[Encoder, dict[str, Any]]:
     ).eval()
     with torch.inference_mode():
         answers = [_answer(model, tokenizer, order, text) for text in order["texts"]]
-    _write_tokenizer(tokenizer, Path(order["target"]))
+    write_tokenizer(tokenizer, Path(order["target"]))
     said = {
         "answers": answers,
         "pad_token": int(tokenizer.pad_token_id or 0),  # any will do where it has none: what fills up is masked
@@ -74,11 +76,3 @@ def _answer(model: Any, tokenizer: Any, order: dict[str, Any], text: str) -> lis
         vector = hidden.max(0).values if order["pooling"] == "max" else hidden.mean(0)
     vector = torch.nn.functional.normalize(vector, dim=0) if order["is_normalized"] else vector
     return list(vector.tolist())
-
-
-def _write_tokenizer(tokenizer: Any, target: Path) -> None:
-    """``tokenizer.json``, without the cutting and padding that it was once trained with."""
-    inner = tokenizer.backend_tokenizer
-    inner.no_padding()
-    inner.no_truncation()
-    inner.save(str(target / "tokenizer.json"))

@@ -37,6 +37,10 @@ class WrongManifestError(Exception):
     """``edge.json`` asks for something that no runtime here does."""
 
 
+class TooLongError(Exception):
+    """A text does not fit the program."""
+
+
 class Embedder(Protocol):
     """A program that a runtime has loaded, which makes vectors."""
 
@@ -47,8 +51,13 @@ class Embedder(Protocol):
 class Writer(Protocol):
     """A program that a runtime has loaded, which goes on with a text."""
 
-    def logits(self, token: int, position: int) -> list[float]:
-        """What follows a token at a position of the cache, of every token of the vocabulary."""
+    def logits(self, tokens: Sequence[int], position: int) -> list[float]:
+        """What follows the last of some tokens, of every token of the vocabulary.
+
+        Args:
+            tokens: Ids; the first goes to a position of the cache, the others behind it.
+            position: In the cache; what was kept from there on is forgotten.
+        """
 
 
 class ExecuTorchNetwork:
@@ -75,11 +84,9 @@ class ExecuTorchNetwork:
         (found,) = self._method.execute([tensor, self._torch.ones_like(tensor)])
         return list(found[0].tolist())
 
-    def logits(self, token: int, position: int) -> list[float]:
-        long = self._torch.long
-        (found,) = self._method.execute(
-            [self._torch.tensor([[token]], dtype=long), self._torch.tensor([position], dtype=long)]
-        )
+    def logits(self, tokens: Sequence[int], position: int) -> list[float]:
+        ids = self._torch.tensor([list(tokens)], dtype=self._torch.long)
+        (found,) = self._method.execute([ids, self._torch.arange(position, position + len(tokens))])
         return list(found[0, -1].tolist())
 
 
@@ -133,7 +140,7 @@ class EmbeddingModel:
 
     def __init__(self, folder: Path, manifest: dict[str, Any], threads: int = 0) -> None:
         self.manifest = manifest
-        self._tokenizer = _tokenizer(folder, manifest)
+        self._tokenizer = tokenizer_of(folder, manifest)
         self._tokenizer.enable_truncation(manifest["most_tokens"])
         self._network = _EMBEDDERS[manifest["runtime"]](folder, manifest, threads)
 
@@ -157,7 +164,7 @@ class WritingModel:
 
     def __init__(self, folder: Path, manifest: dict[str, Any], threads: int = 0) -> None:
         self.manifest = manifest
-        self._tokenizer = _tokenizer(folder, manifest)
+        self._tokenizer = tokenizer_of(folder, manifest)
         self.network = _WRITERS[manifest["runtime"]](folder, manifest, threads)
 
     def ids(self, text: str) -> list[int]:
@@ -168,28 +175,33 @@ class WritingModel:
         """What token ids say."""
         return str(self._tokenizer.decode(list(ids)))
 
-    def go_on(self, prompt: Sequence[int], tokens: int) -> tuple[list[int], list[float]]:
-        """The likeliest tokens after a prompt, one after the other.
+    def go_on(self, prompt: Sequence[int], tokens: int) -> list[int]:
+        """The likeliest tokens after a prompt, one after the other, until one ends the answer or the cache is full.
 
         Args:
-            prompt: Token ids.
-            tokens: To write; count.
+            prompt: Token ids, at least one.
+            tokens: To write at most; count.
 
         Returns:
-            Token ids, and the log-probability of each, nats.
+            Token ids, the one that ends the answer not among them.
+
+        Raises:
+            TooLongError: The prompt leaves no room for an answer.
         """
-        row: list[float] = []
-        for position, token in enumerate(prompt):
-            row = self.network.logits(token, position)
+        most, ends = self.manifest["most_tokens"], self.manifest["end_tokens"]
+        if not 0 < len(prompt) < most:
+            raise TooLongError(
+                f"the text has {len(prompt):,} tokens: expected 1 to {most - 1:,}, so that an answer fits"
+            )
         written: list[int] = []
-        logprobs: list[float] = []
-        for position in range(len(prompt), len(prompt) + tokens):
-            best = max(range(len(row)), key=row.__getitem__)
-            written.append(best)
-            logprobs.append(row[best] - _log_sum(row))
-            if len(written) < tokens:
-                row = self.network.logits(best, position)
-        return written, logprobs
+        following = list(prompt)
+        for position in range(len(prompt), min(len(prompt) + tokens, most)):
+            row = self.network.logits(following, position - len(following))
+            following = [max(range(len(row)), key=row.__getitem__)]
+            if following[0] in ends:
+                break
+            written += following
+        return written
 
 
 def open_model(folder: Path, threads: int = 0) -> EmbeddingModel | WritingModel:
@@ -217,7 +229,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _tokenizer(folder: Path, manifest: dict[str, Any]) -> Any:
+def tokenizer_of(folder: Path, manifest: dict[str, Any]) -> Any:
+    """What cuts text into tokens.
+
+    Args:
+        folder: Of the model.
+        manifest: Its ``edge.json``.
+    """
     from tokenizers import Tokenizer  # noqa: PLC0415  (there where this is run)
 
     return Tokenizer.from_file(str(folder / manifest["tokenizer"]))
@@ -309,12 +327,11 @@ def _time_answer(model: WritingModel, rounds: int) -> dict[str, Any]:
 
     def answer() -> None:
         begin = time.perf_counter()
-        for position, token in enumerate(prompt):
-            model.network.logits(token, position)
+        model.network.logits(prompt, 0)
         firsts.append(time.perf_counter() - begin)
         for position in range(read, read + written):
             begin = time.perf_counter()
-            model.network.logits(prompt[position % read], position)
+            model.network.logits([prompt[position % read]], position)
             steps.append(time.perf_counter() - begin)
 
     count = len(timed_rounds(answer, max(1, rounds // 10), fewest=3))
@@ -347,11 +364,6 @@ def percentiles(seconds: Sequence[float]) -> dict[str, Any]:
     # The nearest rank: a time that really came.
     ranks = {f"p{share}_ms": ordered[math.ceil(len(ordered) * share / 100) - 1] * 1000 for share in (50, 90, 99)}
     return {"rounds": len(ordered), **ranks}
-
-
-def _log_sum(row: Sequence[float]) -> float:
-    top = max(row)
-    return top + math.log(sum(math.exp(value - top) for value in row))
 
 
 def _resident_bytes() -> int:
@@ -414,7 +426,7 @@ def _said(model: EmbeddingModel | WritingModel, text: str) -> str:
     """What comes of a text."""
     if isinstance(model, EmbeddingModel):
         return json.dumps(model.embed(text))
-    return model.text(model.go_on(model.ids(text), _WRITTEN_TOKENS)[0])
+    return model.text(model.go_on(model.ids(text), _WRITTEN_TOKENS))
 
 
 def main() -> None:
@@ -433,7 +445,7 @@ def main() -> None:
             print(_said(open_model(given.folder, given.threads), given.text))
             return
         found = time_model(given.folder, rounds=max(1, given.rounds), threads=max(0, given.threads))
-    except WrongManifestError as error:
+    except (WrongManifestError, TooLongError) as error:
         sys.exit(str(error))
     print(json.dumps(found) if given.json else "\n".join(describe(found)))
 
