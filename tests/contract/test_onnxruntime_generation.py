@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -27,16 +26,13 @@ from tests.contract.test_engines import (
     test_stopped_by_a_signal_is_silent,
 )
 from tests.support.engines import Bench, healthy, replica_processes, wait_until
-from undercroft.core.home import Home
+from tests.support.environments import Environments
 from undercroft.core.ids import new_id
 from undercroft.core.settings import EngineSettings
 from undercroft.engines import wire
 from undercroft.engines.contract import EngineRecord, EngineSpec, Health, Task
 from undercroft.engines.onnxruntime import OnnxRuntime
-from undercroft.environments import installing
 from undercroft.environments.installed import Environment
-from undercroft.environments.recipes import find
-from undercroft.storage.database import Database
 
 __all__ = [
     "test_becomes_healthy_by_loading",
@@ -57,14 +53,11 @@ HELLO = [{"role": "user", "content": "w1 w2"}]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Environment]:
-    """The environment ``onnxruntime``, really installed; it takes a third of a gigabyte and goes at the end."""
+def environment(environments: Environments, request: pytest.FixtureRequest) -> Environment:
+    """The environment ``onnxruntime``, really installed; it takes a third of a gigabyte."""
     if not request.config.getoption("--full"):
         pytest.skip("the environment onnxruntime is installed for encoders already: pytest -m long --full")
-    home = Home(tmp_path_factory.mktemp("genai") / "home")
-    home.prepare()
-    yield installing.install(home, Database(home.database_file), find("onnxruntime"), actor="cli:test")
-    shutil.rmtree(home.root)
+    return environments.installed("onnxruntime")
 
 
 @pytest.fixture

@@ -6,31 +6,25 @@ The environments are really installed from the package index: two gigabytes each
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.cellar import Cellar
-
-_PUBLISH = Path(__file__).parents[1] / "support" / "published_models.py"
+from tests.support.environments import Environments, publish
 
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("runtime", ["executorch", "litert"])
-def test_an_encoder_on_a_device(tmp_path: Path, runtime: str, is_full: bool) -> None:
+def test_an_encoder_on_a_device(tmp_path: Path, environments: Environments, runtime: str, is_full: bool) -> None:
     """Made in F32 and INT8, run beside its source, timed, and copied to where nothing of ours is."""
     if not is_full:
         pytest.skip("two gigabytes are installed for it: pytest -m long --full")
     cellar = Cellar(tmp_path)
-    cellar.run("engine", "install", runtime)
-    python = cellar.home / "environments" / runtime / "bin" / "python"
-    published = subprocess.run(
-        [python, _PUBLISH, "bert", tmp_path / "bert"], capture_output=True, text=True, check=False
-    )
-    assert published.returncode == 0, published.stderr
-    cellar.run("model", "pull", str(tmp_path / "bert"), "--name", "bert")
+    environment = environments.lend(cellar.home, runtime)
+    folder = publish(environment, "published_models", "bert", folder=tmp_path / "bert")
+    cellar.run("model", "pull", str(folder), "--name", "bert")
     for kept in ("f32", "int8"):
         cellar.run("optimize", "convert", "bert", "--to", runtime, "--type", kept, "--name", kept)
         made = cellar.json("model", "show", kept)
@@ -41,8 +35,6 @@ def test_an_encoder_on_a_device(tmp_path: Path, runtime: str, is_full: bool) -> 
         assert [one["rounds"] for one in timed["lengths"]] == [10, 10, 10]
     device = tmp_path / "device"
     cellar.run("bench", "int8", "--export", str(device))
-    shown = subprocess.run(
-        [python, device / "run_edge.py", "--text", "the door has a lock"], capture_output=True, text=True, check=True
-    )
+    said = [environment.python, device / "run_edge.py", "--text", "the door has a lock"]
+    shown = subprocess.run(said, capture_output=True, text=True, check=True)
     assert len(json.loads(shown.stdout.splitlines()[-1])) == 64
-    shutil.rmtree(cellar.home, ignore_errors=True)  # not there where all was skipped
