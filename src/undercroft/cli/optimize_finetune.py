@@ -54,13 +54,19 @@ def finetune(
     hold: Annotated[
         float | None, typer.Option("--hold", help="How strongly MODEL is held to itself in these answers; 1.")
     ] = None,
+    repeat: Annotated[
+        int | None, typer.Option("--repeat", metavar="N", help="Read FILE so often while these are read once; 1.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything that is random.")] = 0,
     dry_run: DryRun = False,
     detach: Detach = False,
     because: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """Teach a model from conversations or preferences: an adapter for it, or a whole new model."""
+    """Teach a model from conversations or preferences: an adapter for it, or a whole new model.
+
+    What MODEL knew and FILE does not show fades, unless --rehearse has it answer questions that users really ask.
+    """
     settings = given(
         data=data,
         method=method,
@@ -77,17 +83,17 @@ def finetune(
         validation_share=validation_share,
         patience=patience,
         beta=beta,
-        rehearse=_rehearse(rehearse, rehearse_from, hold),
+        rehearse=_rehearse(rehearse, rehearse_from, hold=hold, repeat=repeat),
     )
     recipe = make_recipe({"from": model, "to": name, "steps": [{"finetune": settings}], "seed": seed})
     do_recipe(recipe, dry_run, detach, because, as_json)
 
 
-def _rehearse(count: int | None, questions: Path | None, hold: float | None) -> dict[str, Any] | None:
-    if (count is None) != (questions is None) or (count is None and hold is not None):
+def _rehearse(count: int | None, questions: Path | None, **how: float | None) -> dict[str, Any] | None:
+    if (count is None) != (questions is None) or (count is None and given(**how)):
         raise InvalidError(
             "bad-options",
             "expected --rehearse N and --rehearse-from FILE together: how many questions, and where they are",
             hint="--rehearse 200 --rehearse-from questions.jsonl",
         )
-    return None if count is None else given(count=count, questions=questions, hold=hold)
+    return None if count is None else given(count=count, questions=questions, **how)

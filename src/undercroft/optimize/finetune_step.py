@@ -225,7 +225,8 @@ def _material(settings: Finetune, seed: int) -> Material:
     if rehearse is not None:
         _check_unchanged(rehearse.questions, rehearse.questions_digest)
         questions = draw(load_questions(rehearse.questions), rehearse.count, seed, rehearse.questions)
-    return Material(lines, validation, settings.validation_share, questions, settings.data)
+    repeat = rehearse.repeat if rehearse is not None else 1
+    return Material(lines, validation, settings.validation_share, questions, settings.data, repeat)
 
 
 def _loss(settings: Finetune, base: Path) -> Loss:

@@ -36,6 +36,7 @@ class Material:
         share: That is drawn where there are none.
         questions: To be rehearsed, each with its turns up to an answer.
         path: Of the file, for errors.
+        repeat: How often each line that is learnt is read while each rehearsed one is read once; count.
     """
 
     lines: Sequence[Lesson]
@@ -43,6 +44,7 @@ class Material:
     share: float
     questions: Sequence[Conversation]
     path: Path
+    repeat: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Lessons:
 
     Args:
         longest_tokens: Of what has to stay in one row.
-        sequences: To learn from; count.
+        sequences: To learn from, each as often as it is read in an epoch; count.
         tokens: Of these; count.
         judged_tokens: That are answers; count.
         validation_sequences: Only measured; count.
@@ -103,6 +105,7 @@ def prepare_lessons(
         measured, more = _rendered(renderer, validation, report)
         _check_lengths([*sequences, *measured], [*lines, *more], context_tokens, material.path)
         trials = _trials(renderer, training)
+    sequences = _repeated(sequences, material.repeat)
     write_sequences(folder / _TRAINING, sequences)
     if measured:
         write_sequences(folder / _VALIDATION, measured)
@@ -192,6 +195,11 @@ def _rendered(
         numbers += [line.line] * len(own)
         report(Progress(done, len(lines), "conversations", "reading the data"))
     return found, numbers
+
+
+def _repeated(sequences: Sequence[TokenSequence], times: int) -> list[TokenSequence]:
+    """Those that are new so many times in all, those that are held once."""
+    return [*sequences, *[one for one in sequences if not one.is_held] * (times - 1)]
 
 
 def _check_lengths(sequences: Sequence[TokenSequence], lines: Sequence[int], most: int, path: Path) -> None:

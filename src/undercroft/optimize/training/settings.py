@@ -26,6 +26,9 @@ class Rehearse(Part):
         le=1000,
         description="How strongly what it expects at each token of these answers is held; 0 learns their words only.",
     )
+    repeat: int = Field(
+        1, ge=1, le=1000, description="How often each line of data is read while each of these answers is read once."
+    )
 
 
 class Finetune(Part):

@@ -74,6 +74,26 @@ def test_lessons_are_written_once(tmp_path: Path) -> None:
     assert again == first
 
 
+def test_new_lines_are_read_more_often_than_rehearsed_ones(tmp_path: Path) -> None:
+    """As often as is asked for, and what is measured once."""
+    lines = [dialogue(f"question {number}?", f"answer {number}") for number in range(4)]
+    questions = [Conversation(number, (Turn("user", f"Where is my order {number}?"),)) for number in range(6)]
+    material = Material(lines, None, 0.2, questions, tmp_path / "chat.jsonl", repeat=3)
+    found = prepare_lessons(
+        STARTER, material, tmp_path, EngineSettings(), context_tokens=1024, seed=1, report=lambda progress: None
+    )
+    written = Sequences.load(str(training_file(tmp_path)))
+    texts = [
+        tuple(written.tokens[begin : begin + length])
+        for begin, length in zip(written.begins, written.lengths, strict=True)
+    ]
+    times = {text: texts.count(text) for text in texts}
+    assert {times[text] for text, is_held in zip(texts, written.held, strict=True) if is_held} == {1}
+    assert {times[text] for text, is_held in zip(texts, written.held, strict=True) if not is_held} == {3}
+    assert len(times) + found.validation_sequences == 10
+    assert len(texts) == found.sequences
+
+
 def test_a_conversation_that_is_too_long_is_named(tmp_path: Path) -> None:
     """With its line, its tokens and what the model reads at most."""
     lines = [dialogue("short?", "yes"), Conversation(7, dialogue("why? " * 30, "so").turns)]

@@ -57,6 +57,7 @@ def test_what_is_rehearsed_is_held(tmp_path: Path, given: dict[str, float], expe
         ({"rnk": 3}, "nearest is 'rank'"),
         ({"rehearse": {"questions": "q.jsonl", "count": 3, "hold": -1}}, "rehearse.hold"),
         ({"rehearse": {"questions": "q.jsonl", "count": 3, "held": 1}}, "nearest is 'hold'"),
+        ({"rehearse": {"questions": "q.jsonl", "count": 3, "repeat": 0}}, "rehearse.repeat"),
         ({"epochs": 0}, "epochs"),
     ],
 )
