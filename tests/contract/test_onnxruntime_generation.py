@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,17 @@ def environment(environments: Environments, request: pytest.FixtureRequest) -> E
 
 @pytest.fixture
 def engine(environment: Environment) -> Iterator[Bench]:
-    """The engine with a model that generates, in a folder whose path is short enough for sockets."""
+    """The engine with a model that generates."""
+    with bench(environment) as made:
+        yield made
+
+
+@contextmanager
+def bench(environment: Environment, *words: str) -> Iterator[Bench]:
+    """The engine with a tiny model, in a folder whose path is short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="uc-") as name:
         folder = Path(name)
-        command = [str(environment.python), str(_TINY), str(folder / "model")]
+        command = [str(environment.python), str(_TINY), str(folder / "model"), *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         replica_id = new_id("rep")
@@ -86,6 +94,21 @@ def engine(environment: Environment) -> Iterator[Bench]:
         yield Bench("onnxruntime", EngineSettings(), OnnxRuntime(EngineSettings()), spec)
         for process in replica_processes(spec.run_dir):
             process.kill()
+
+
+@pytest.fixture
+def speller(environment: Environment) -> Iterator[EngineRecord]:
+    """A replica whose model has every byte as a token."""
+    with bench(environment, "bytes") as made:
+        started = made.engine.start(made.spec)
+        healthy(made, started)
+        yield started
+        made.engine.stop(started, grace_seconds=5)
+
+
+def keeping(schema: dict[str, Any]) -> dict[str, Any]:
+    """The response format of a schema."""
+    return {"type": "json_schema", "json_schema": {"name": "told", "schema": schema}}
 
 
 @pytest.fixture
@@ -226,7 +249,8 @@ def test_too_long_is_refused_with_both_numbers(record: EngineRecord) -> None:
     ("more", "named"),
     [
         ({"tools": [{"type": "function", "function": {"name": "x"}}]}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"response_format": keeping({"type": "object"})}, "response_format: the tokenizer of this model"),
         ({"truncate": True}, "truncate"),
         ({"messages": []}, "messages"),
         ({"temperature": 9}, "temperature"),
@@ -241,6 +265,82 @@ def test_what_it_cannot_do_is_refused_by_name(
     assert refused.status == 400
     assert refused.json()["error"]["message"].startswith(named)
     assert engine.engine.look(record, timeout_seconds=5) is Health.HEALTHY
+
+
+TOLD = {
+    "type": "object",
+    "properties": {
+        "topic": {"enum": ["billing", "delivery"]},
+        "is_urgent": {"type": "boolean"},
+        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3},
+        "note": {"type": "string", "maxLength": 6},
+    },
+    "required": ["topic", "is_urgent", "tags", "note"],
+    "additionalProperties": False,
+}
+
+
+def test_an_answer_keeps_to_its_schema(speller: EngineRecord) -> None:
+    """A model that has learnt nothing answers in JSON of the schema's form, drawn or greedy, whole or streamed."""
+    asked: dict[str, Any] = {"messages": HELLO, "max_tokens": 110, "response_format": keeping(TOLD)}
+    found = set()
+    for sampling in ({"temperature": 0}, *({"seed": seed, "temperature": 2} for seed in range(4))):
+        choice = ask(speller, _CHAT, **asked, **sampling)["choices"][0]
+        told = json.loads(choice["message"]["content"])
+        assert choice["finish_reason"] == "stop"
+        assert list(told) == ["topic", "is_urgent", "tags", "note"]
+        assert told["topic"] in ("billing", "delivery")
+        assert isinstance(told["is_urgent"], bool)
+        assert set(told["tags"]) <= {"a", "b"}
+        again = ask(speller, _CHAT, **asked, **sampling)["choices"][0]
+        assert again["message"] == choice["message"]
+        found.add(choice["message"]["content"])
+    assert len(found) > 1
+    body = {**asked, "stream": True, "temperature": 0}
+    with wire.streamed(wire.endpoint_of(speller), "POST", _CHAT, body, timeout_seconds=60) as response:
+        lines = [line[6:] for line in response.read().decode().splitlines() if line.startswith("data: {")]
+    pieces = [json.loads(line)["choices"][0]["delta"].get("content", "") for line in lines]
+    assert "".join(pieces) == ask(speller, _CHAT, **asked, temperature=0)["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"$ref": "http://127.0.0.1:1/schema"}])
+def test_a_schema_that_is_none_is_refused(speller: EngineRecord, schema: dict[str, Any]) -> None:
+    """With the library's reason, nothing is fetched for it, and the next request is answered."""
+    body = {"messages": HELLO, "max_tokens": 2, "response_format": keeping(schema)}
+    for _ in range(4):
+        refused = wire.request(wire.endpoint_of(speller), "POST", _CHAT, body, timeout_seconds=60)
+        assert refused.status == 400
+        assert refused.json()["error"]["message"].startswith("response_format: Error creating grammar: ")
+    assert said(speller, "hello")
+
+
+def test_any_object_is_json(speller: EngineRecord) -> None:
+    """``json_object`` keeps to JSON's own form; an answer that is cut off says that it is."""
+    for seed in range(3):
+        asked = {"messages": HELLO, "max_tokens": 60, "seed": seed, "response_format": {"type": "json_object"}}
+        (choice,) = ask(speller, _CHAT, **asked)["choices"]
+        text = choice["message"]["content"]
+        assert text.startswith("{")
+        if choice["finish_reason"] == "stop":
+            assert isinstance(json.loads(text), dict)
+
+
+def test_a_schema_changes_no_answer_but_its_own(speller: EngineRecord) -> None:
+    """Others at the same time, and those after it in its slot, say what they say alone."""
+    alone = said(speller, "hello", max_tokens=20)
+
+    def one(number: int) -> str:
+        if number % 2:
+            return said(speller, "hello", max_tokens=20)
+        return str(
+            ask(speller, _CHAT, messages=HELLO, max_tokens=110, seed=1, response_format=keeping(TOLD))["choices"]
+        )
+
+    with ThreadPoolExecutor(6) as pool:
+        told = list(pool.map(one, range(12)))
+    assert set(told[1::2]) == {alone}
+    assert len(set(told[::2])) == 1
+    assert {said(speller, "hello", max_tokens=20) for _ in range(4)} == {alone}
 
 
 def test_who_leaves_is_not_computed_for(engine: Bench, record: EngineRecord) -> None:

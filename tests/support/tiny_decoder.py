@@ -1,7 +1,8 @@
-"""Writes a tiny random model that generates, in ONNX for onnxruntime-genai: ``python tiny_decoder.py FOLDER``.
+"""Writes a tiny random model that generates, in ONNX for onnxruntime-genai: ``python tiny_decoder.py FOLDER [bytes]``.
 
-Run by the Python of the environment ``onnxruntime``; imports nothing of ours. One block of attention with rotary
-positions and a cache, as the library's own builder lays it out.
+Its tokens are words, or with ``bytes`` every byte, so that any text can be spelled. Run by the Python of the
+environment ``onnxruntime``; imports nothing of ours. One block of attention with rotary positions and a cache, as the
+library's own builder lays it out.
 """
 
 from __future__ import annotations
@@ -13,20 +14,29 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-_WORDS = ["<pad>", "<unk>", "</s>", *(f"w{number}" for number in range(200))]
+_SPECIAL = ["<pad>", "<unk>", "</s>"]
+_WORDS = [f"w{number}" for number in range(200)]
 _HEADS, _KV_HEADS, _HEAD, _CONTEXT = 4, 2, 16, 128
 _WIDTH = _HEADS * _HEAD
 _TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, *, of_bytes: bool = False) -> None:
     """Writes network, tokenizer and settings."""
     folder.mkdir(parents=True)
-    onnx.save(_network(np.random.default_rng(13)), folder / "model.onnx")
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(_WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokens = [*_SPECIAL, *(sorted(pre_tokenizers.ByteLevel.alphabet()) if of_bytes else _WORDS)]
+    onnx.save(_network(np.random.default_rng(13), len(tokens)), folder / "model.onnx")
+    numbered = {word: number for number, word in enumerate(tokens)}
+    if of_bytes:
+        tokenizer = Tokenizer(models.BPE(numbered, []))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_special_tokens(_SPECIAL)
+    else:
+        tokenizer = Tokenizer(models.WordLevel(numbered, unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
     shape = {
         "hidden_size": _WIDTH, "num_attention_heads": _HEADS, "num_key_value_heads": _KV_HEADS, "num_hidden_layers": 1,
@@ -35,7 +45,7 @@ def write(folder: Path) -> None:
         json.dumps(
             {
                 "model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": _CONTEXT,
-                "vocab_size": len(_WORDS), "head_dim": _HEAD, "intermediate_size": _WIDTH, **shape,
+                "vocab_size": len(tokens), "head_dim": _HEAD, "intermediate_size": _WIDTH, **shape,
             }
         ),
         encoding="utf-8",
@@ -49,14 +59,14 @@ def write(folder: Path) -> None:
                     "present_value_names": "present.%d.value"},
     }  # fmt: skip
     model = {
-        "type": "llama", "context_length": _CONTEXT, "vocab_size": len(_WORDS), "bos_token_id": 2, "eos_token_id": 2,
+        "type": "llama", "context_length": _CONTEXT, "vocab_size": len(tokens), "bos_token_id": 2, "eos_token_id": 2,
         "pad_token_id": 0, "decoder": decoder,
     }  # fmt: skip
     settings = {"model": model, "search": {"max_length": _CONTEXT, "past_present_share_buffer": True}}
     (folder / "genai_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def _network(chance: np.random.Generator) -> onnx.ModelProto:
+def _network(chance: np.random.Generator, tokens: int) -> onnx.ModelProto:
     def node(kind: str, given: list[str], made: list[str], **settings: object) -> onnx.NodeProto:
         return helper.make_node(kind, given, made, **settings)
 
@@ -81,10 +91,10 @@ def _network(chance: np.random.Generator) -> onnx.ModelProto:
     ]  # fmt: skip
     angles = np.outer(np.arange(_CONTEXT), 10_000.0 ** -(np.arange(0, _HEAD, 2) / _HEAD))
     weights = {
-        "table": chance.standard_normal((len(_WORDS), _WIDTH)),
+        "table": chance.standard_normal((tokens, _WIDTH)),
         "projections": 0.2 * chance.standard_normal((_WIDTH, (_HEADS + 2 * _KV_HEADS) * _HEAD)),
         "out": 0.4 * chance.standard_normal((_WIDTH, _WIDTH)),
-        "head": 0.4 * chance.standard_normal((_WIDTH, len(_WORDS))),
+        "head": 0.4 * chance.standard_normal((_WIDTH, tokens)),
         "cos": np.cos(angles),
         "sin": np.sin(angles),
     }
@@ -98,7 +108,7 @@ def _network(chance: np.random.Generator) -> onnx.ModelProto:
         [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["inputs", "tokens"]),
          helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["inputs", "all"]),
          *(helper.make_tensor_value_info(name, TensorProto.FLOAT, cache) for name in names)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["inputs", "tokens", len(_WORDS)]),
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["inputs", "tokens", tokens]),
          *(helper.make_tensor_value_info(name.replace("past_key_values", "present"), TensorProto.FLOAT, cache)
            for name in names)],
         [numpy_helper.from_array(value.astype(np.float32), key) for key, value in weights.items()]
@@ -109,4 +119,4 @@ def _network(chance: np.random.Generator) -> onnx.ModelProto:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), of_bytes=sys.argv[2:] == ["bytes"])

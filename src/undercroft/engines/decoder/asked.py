@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,10 @@ _NOT_OFFERED = {
     "suffix": "it is not offered by engine onnxruntime",
     "truncate": "engine onnxruntime cuts no prompt; send a shorter one",
 }
+# How JSON is laid out, as the library's grammars (llguidance) take it: as Python writes it, for a model that may put as
+# many spaces as it likes may never end.
+_LAYOUT_KEY = "x-guidance"
+_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _KNOWN_ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 
@@ -32,6 +37,7 @@ class Asked:
         most_tokens: Of an answer; None is as many as fit.
         sampling: How tokens are chosen; of the first answer, the seed of each further one is one more.
         stops: Texts that end an answer.
+        schema: JSON schema that an answer keeps to, as text; None is any text.
         is_streamed: Whether it is sent as it comes.
         has_usage: Whether the stream ends with the counts.
     """
@@ -42,6 +48,7 @@ class Asked:
     most_tokens: int | None
     sampling: Sampling
     stops: tuple[str, ...]
+    schema: str | None
     is_streamed: bool
     has_usage: bool
 
@@ -61,9 +68,6 @@ def read_request(body: Any, *, is_chat: bool) -> Asked:
     for name, why in _NOT_OFFERED.items():
         if body.get(name) and body[name] != "none":
             raise _bad(f"{name}: {why}")
-    form = body.get("response_format")
-    if form is not None and (not isinstance(form, dict) or form.get("type") != "text"):
-        raise _bad("response_format: only text is offered by engine onnxruntime; llama.cpp and vllm keep to a schema")
     most = body.get("max_completion_tokens") if body.get("max_tokens") is None else body["max_tokens"]
     options = body.get("stream_options") or {}
     return Asked(
@@ -73,6 +77,7 @@ def read_request(body: Any, *, is_chat: bool) -> Asked:
         most_tokens=None if most is None else _whole({"max_tokens": most}, "max_tokens", 1, 1, 10**9),
         sampling=_sampling(body, is_chat=is_chat),
         stops=_stops(body.get("stop")),
+        schema=_schema(body.get("response_format")),
         is_streamed=bool(body.get("stream")),
         has_usage=isinstance(options, dict) and bool(options.get("include_usage")),
     )
@@ -150,6 +155,20 @@ def _stops(given: Any) -> tuple[str, ...]:
     if not isinstance(several, list) or not all(isinstance(one, str) for one in several):
         raise _bad("stop: expected a text or a list of texts")
     return tuple(several)
+
+
+def _schema(given: Any) -> str | None:
+    """What an answer keeps to, of ``response_format``."""
+    kind = given.get("type") if isinstance(given, dict) else given
+    if kind in (None, "text"):
+        return None
+    if kind == "json_object":
+        return json.dumps({"type": "object", _LAYOUT_KEY: _LAYOUT})
+    asked = given.get("json_schema") if kind == "json_schema" else None
+    schema = asked.get("schema") if isinstance(asked, dict) else None
+    if not isinstance(schema, dict):
+        raise _bad("response_format: expected type text, json_object, or json_schema with an object json_schema.schema")
+    return json.dumps({**schema, _LAYOUT_KEY: _LAYOUT})
 
 
 def _number(body: Mapping[str, Any], name: str, usual: float, least: float, most: float) -> float:

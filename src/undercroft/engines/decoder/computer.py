@@ -80,7 +80,9 @@ class Computer:
         """Requests without one."""
         return len(self._hearing) - len(self._begun)
 
-    def begin(self, tokens: list[int], most_tokens: int, sampling: Sampling, hear: Hear) -> int:
+    def begin(
+        self, tokens: list[int], most_tokens: int, sampling: Sampling, hear: Hear, *, schema: str | None = None
+    ) -> int:
         """Asks for an answer.
 
         Args:
@@ -88,6 +90,7 @@ class Computer:
             most_tokens: Of the answer.
             sampling: How its tokens are chosen.
             hear: Gets each event of it, in the loop.
+            schema: JSON schema that the answer keeps to, as text; None is any text.
 
         Returns:
             Its number, to drop it by.
@@ -99,7 +102,7 @@ class Computer:
         self._hearing[number] = hear
         self.counts.prompt_tokens += len(tokens)
         order = {"do": "begin", "number": number, "tokens": tokens, "most_tokens": most_tokens}
-        self._orders.put({**order, "sampling": asdict(sampling)})
+        self._orders.put({**order, "sampling": asdict(sampling), "schema": schema})
         return number
 
     def drop(self, number: int) -> None:

@@ -1,12 +1,15 @@
 """The process that computes: requests come in on stdin, tokens go out on stdout, a JSON object each line.
 
-    in     begin: number, tokens, most_tokens, sampling       drop: number
+    in     begin: number, tokens, most_tokens, sampling, schema (JSON schema, or null)       drop: number
     out    ready                                               begun: number, found (tokens that need not be computed)
-           token: number, token, logprob, top, end             failed: number, message
+           token: number, token, logprob, top, end             failed: number, message, is_schema (it is of no use)
 
 Requests take turns: one token each, or one piece of a prompt, so that a long prompt holds nobody up for long. Each is
 computed by itself, so that an answer never depends on who else asks. (What the library calls its engine computes
 several as one batch on processors, too, but lets nobody in until the last of a batch has ended.)
+
+An answer that keeps to a schema is drawn by the library, which holds the grammar, from scores of ours. Its slot keeps
+nothing for those that come after.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from undercroft.engines.decoder.turns import Slot, Turns
 
 _PIECE_TOKENS = 64
 _ENDED = None
+_BAD_SCHEMA = "Error creating grammar"
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class _Request:
     prompt: list[int]
     most_tokens: int
     sampler: Sampler
+    schema: str | None = None
     told: int = 0
 
 
@@ -53,6 +58,7 @@ class Computing:
         self._model, self._context_tokens, self._ending, self._out = model, context_tokens, ending, out
         self._turns = Turns(slots)
         self._generators = [self._fresh() for _ in range(slots)]
+        self._guided: set[int] = set()
         self._requests: dict[int, _Request] = {}
 
     @property
@@ -69,15 +75,22 @@ class Computing:
         given = order["sampling"]
         bias = {int(token): float(value) for token, value in given.pop("logit_bias").items()}
         sampler = Sampler(Sampling(**given, logit_bias=bias), order["tokens"])
-        self._requests[number] = _Request(order["tokens"], int(order["most_tokens"]), sampler)
+        self._requests[number] = _Request(order["tokens"], int(order["most_tokens"]), sampler, order["schema"])
         self._turns.add(number, order["tokens"])
 
     def step(self) -> None:
         """Lets in who waits, and gives the next its turn."""
         while (admitted := self._turns.admit()) is not None:
             slot, found = admitted
-            self._rewind(slot, found)
-            self._tell(event="begun", number=slot.request, found=len(slot.kept))
+            assert slot.request is not None  # it was admitted
+            asked, schema = slot.request, self._requests[slot.request].schema
+            try:
+                self._ready(slot, found, schema)
+            except Exception as error:  # noqa: BLE001  (the boundary of a request)
+                self._forget(asked)
+                self._tell(event="failed", number=asked, message=_why(error, schema), is_schema=schema is not None)
+                continue
+            self._tell(event="begun", number=asked, found=len(slot.kept))
         slot_ = self._turns.next()
         if slot_ is None or slot_.request is None:
             return
@@ -88,7 +101,8 @@ class Computing:
             self._forget(number)
             slot_.kept = []
             self._generators[slot_.number] = self._fresh()
-            self._tell(event="failed", number=number, message=str(error)[:300])
+            self._guided.discard(slot_.number)
+            self._tell(event="failed", number=number, message=str(error)[:300], is_schema=False)
 
     def _advance(self, slot: Slot, request: _Request) -> None:
         left = request.prompt[len(slot.kept) : len(slot.kept) + _PIECE_TOKENS] if not request.told else []
@@ -96,15 +110,29 @@ class Computing:
             self._append(slot, left)
         if len(slot.kept) < len(request.prompt):
             return
-        logits = self._generators[slot.number].get_logits()[0, -1]
-        choice = request.sampler.choose(logits)
+        if request.schema is None:
+            choice = request.sampler.choose(self._generators[slot.number].get_logits()[0, -1])
+        else:
+            choice = self._drawn(slot, request.sampler)
         request.told += 1
         end = self._end(choice, request)
         self._tell(event="token", number=slot.request, end=end, **asdict(choice))
-        if end is None:
+        if end is None and request.schema is None:
             self._append(slot, [choice.token])
+        elif end is None:
+            slot.kept = [*slot.kept, choice.token]
         elif slot.request is not None:
             self._forget(slot.request)
+
+    def _drawn(self, slot: Slot, sampler: Sampler) -> Choice:
+        """The token of the largest score that the schema allows; the library has read it then."""
+        generator = self._generators[slot.number]
+        logits = np.array(generator.get_logits())  # what the library gives is changed with what is set
+        plain = logits[0, -1].copy()
+        logits[0, -1] = sampler.scores(plain)
+        generator.set_logits(logits)
+        generator.generate_next_token()
+        return sampler.take(int(generator.get_next_tokens()[0]), plain)
 
     def _end(self, choice: Choice, request: _Request) -> str | None:
         if choice.token in self._ending:
@@ -114,6 +142,18 @@ class Computing:
     def _append(self, slot: Slot, tokens: list[int]) -> None:
         self._generators[slot.number].append_tokens(np.asarray(tokens, np.int32))
         slot.kept = slot.kept + tokens
+
+    def _ready(self, slot: Slot, found: int, schema: str | None) -> None:
+        """Makes a slot ready for a request."""
+        if schema is None and slot.number not in self._guided:
+            self._rewind(slot, found)
+            return
+        self._generators[slot.number] = self._fresh(schema)
+        slot.kept = []
+        if schema is None:
+            self._guided.discard(slot.number)
+        else:
+            self._guided.add(slot.number)
 
     def _rewind(self, slot: Slot, found: int) -> None:
         """Keeps the first tokens of a slot; a kind of model whose state cannot go back begins anew."""
@@ -125,9 +165,11 @@ class Computing:
                 found = 0
         slot.kept = slot.kept[:found]
 
-    def _fresh(self) -> Any:
+    def _fresh(self, schema: str | None = None) -> Any:
         settings = onnxruntime_genai.GeneratorParams(self._model)
-        settings.set_search_options(max_length=self._context_tokens)
+        settings.set_search_options(max_length=self._context_tokens, do_sample=False)
+        if schema is not None:
+            settings.set_guidance("json_schema", schema)
         return onnxruntime_genai.Generator(self._model, settings)
 
     def _forget(self, number: int) -> None:
@@ -136,6 +178,13 @@ class Computing:
 
     def _tell(self, **event: Any) -> None:
         print(json.dumps(event), file=self._out, flush=True)
+
+
+def _why(error: Exception, schema: str | None) -> str:
+    said = str(error)[:300]
+    if schema is None or said.startswith(_BAD_SCHEMA):
+        return said
+    return f"the tokenizer of this model is of a kind that the library has no grammars for ({said})"
 
 
 def _listen(orders: queue.SimpleQueue[dict[str, Any] | None]) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+# What `top_k` and the like leave out comes far behind the rest, and still before what a grammar forbids.
+_LEFT_OUT = 1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,42 @@ class Sampler:
             logits: Of shape ``(vocabulary,)``.
         """
         plain: Floats = np.asarray(logits, np.float64).reshape(-1)
-        token = self._chosen(plain)
+        return self._told(self._chosen(plain), plain)
+
+    def scores(self, logits: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Numbers of which the largest, among the tokens that a grammar allows, is the token that is drawn.
+
+        Of all tokens together it is drawn as `choose` draws.
+
+        Args:
+            logits: Of shape ``(vocabulary,)``.
+
+        Source:
+            E. J. Gumbel, Statistical Theory of Extreme Values and Some Practical Applications (1954): the place of the
+            largest of logits with such noise is distributed as their softmax, over any subset, too.
+        """
+        how = self._sampling
+        changed = self._changed(np.asarray(logits, np.float64).reshape(-1))
+        if how.temperature == 0:
+            return changed.astype(np.float32)
+        scaled = changed / how.temperature
+        order, _ = self._likeliest(scaled)
+        found = scaled + self._chance.gumbel(size=len(scaled))
+        is_left_out = np.ones(len(scaled), np.bool_)
+        is_left_out[order] = False
+        found[is_left_out] -= _LEFT_OUT
+        return found.astype(np.float32)
+
+    def take(self, token: int, logits: Any) -> Choice:
+        """The next token, chosen by its score elsewhere.
+
+        Args:
+            token: Which.
+            logits: Of shape ``(vocabulary,)``, as the model has them.
+        """
+        return self._told(token, np.asarray(logits, np.float64).reshape(-1))
+
+    def _told(self, token: int, plain: Floats) -> Choice:
         self._counts[token] = self._counts.get(token, 0) + 1
         wanted = self._sampling.top_logprobs
         if wanted is None:
@@ -93,7 +130,13 @@ class Sampler:
         logits = self._changed(plain)
         if how.temperature == 0:
             return int(logits.argmax())
-        logits = logits / how.temperature
+        order, chances = self._likeliest(logits / how.temperature)
+        place = int(np.searchsorted(np.cumsum(chances), self._chance.random() * chances.sum(), side="right"))
+        return int(order[min(place, len(order) - 1)])
+
+    def _likeliest(self, logits: Floats) -> tuple[Any, Floats]:
+        """Tokens that may be drawn, the likeliest first, and how likely each of them is."""
+        how = self._sampling
         order = np.argsort(-logits, kind="stable")
         if how.top_k:
             order = order[: how.top_k]
@@ -105,8 +148,7 @@ class Sampler:
         if how.min_p > 0:
             is_likely = chances >= how.min_p * chances[0]
             order, chances = order[is_likely], chances[is_likely]
-        place = int(np.searchsorted(np.cumsum(chances), self._chance.random() * chances.sum(), side="right"))
-        return int(order[min(place, len(order) - 1)])
+        return order, chances
 
     def _changed(self, plain: Floats) -> Floats:
         how = self._sampling

@@ -57,6 +57,10 @@ class _FailedError(Exception):
     """It could not be computed."""
 
 
+class _BadSchemaError(_FailedError):
+    """No answer can keep to the schema."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a replica takes.
@@ -112,6 +116,8 @@ class Server:
             await respond(send, 400, too_long_content(error.tokens, error.limit))
         except InvalidError as error:
             await respond(send, 400, error_content(error.message, "invalid_request_error"))
+        except _BadSchemaError as error:
+            await respond(send, 400, error_content(f"response_format: {error}", "invalid_request_error"))
         except Exception as error:  # noqa: BLE001  (the boundary of a request)
             print(f"undercroft: a request failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             await respond(send, 500, error_content(f"it could not be computed: {error}"[:400], "server_error"))
@@ -194,7 +200,7 @@ class Server:
                 if index not in numbers:
                     continue
                 if event["event"] == "failed":
-                    raise _FailedError(event["message"])
+                    raise (_BadSchemaError if event["is_schema"] else _FailedError)(event["message"])
                 new = answers[index].take(event)
                 if answers[index].finish is not None:
                     self._computer.drop(numbers.pop(index))
@@ -209,7 +215,9 @@ class Server:
         sampling = asked.sampling if seed is None else replace(asked.sampling, seed=seed + index % asked.choices)
         room = self._limits.context_tokens - len(prompt)
         most = room if asked.most_tokens is None else min(asked.most_tokens, room)
-        return self._computer.begin(prompt, most, sampling, lambda event: heard.put_nowait((index, event)))
+        return self._computer.begin(
+            prompt, most, sampling, lambda event: heard.put_nowait((index, event)), schema=asked.schema
+        )
 
     def _look(self, path: str) -> tuple[int, Any]:
         if path == "/health":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -57,7 +58,9 @@ def test_parts_of_a_message_become_one_text() -> None:
         ({"tools": [{"type": "function"}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"response_format": {"type": "json_schema"}}, "response_format"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": True}}}, "response_format"),
+        ({"response_format": {"type": "grammar"}}, "response_format"),
+        ({"response_format": "json"}, "response_format"),
         ({"truncate": True}, "truncate"),
         ({"temperature": "hot"}, "temperature"),
         ({"top_p": 2}, "top_p"),
@@ -88,3 +91,25 @@ def test_what_is_no_prompt_is_refused(prompt: Any) -> None:
 def test_what_asks_for_nothing_special_is_no_reason_to_refuse() -> None:
     """Clients send such fields with every request."""
     read_request({**CHAT, "tools": [], "tool_choice": "none", "response_format": {"type": "text"}}, is_chat=True)
+
+
+@pytest.mark.parametrize(
+    ("form", "schema"),
+    [
+        (None, None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "object"}),
+        ({"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {"enum": [1]}}}, {"enum": [1]}),
+        (
+            {"type": "json_schema", "json_schema": {"schema": {"type": "array", "x-guidance": {"lenient": True}}}},
+            {"type": "array"},
+        ),
+    ],
+)
+def test_a_schema_is_kept_with_our_layout(form: Any, schema: dict[str, Any] | None) -> None:
+    """What the answer keeps to, laid out as Python writes JSON, whatever the schema says of that."""
+    found = read_request({**CHAT, "response_format": form}, is_chat=True).schema
+    assert (found is None) == (schema is None)
+    if found is not None and schema is not None:
+        layout = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        assert json.loads(found) == {**schema, "x-guidance": layout}

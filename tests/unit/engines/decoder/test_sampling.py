@@ -68,3 +68,48 @@ def test_probabilities_are_the_models_own() -> None:
     assert found.logprob == pytest.approx(math.log(0.15))
     assert [token for token, _ in found.top] == [0, 1]
     assert Sampler(Sampling(), ()).choose(LOGITS).logprob is None
+
+
+def guided(sampling: Sampling, allowed: set[int], count: int = 400) -> list[int]:
+    """Tokens of one answer of which a grammar allows some: each has the largest score of these."""
+    sampler, found = Sampler(sampling, ()), []
+    for _ in range(count):
+        scores = sampler.scores(LOGITS)
+        found.append(max(allowed, key=lambda token: float(scores[token])))
+        sampler.take(found[-1], LOGITS)
+    return found
+
+
+def test_under_a_grammar_tokens_come_as_often_as_they_are_likely_among_those() -> None:
+    """The shares are the model's own of what is allowed, and the same seed gives the same answer."""
+    found = guided(Sampling(seed=1), {1, 2, 3}, 4_000)
+    for token, chance in ((1, 0.6), (2, 0.3), (3, 0.1)):
+        assert found.count(token) / len(found) == pytest.approx(chance, abs=0.05)
+    assert found == guided(Sampling(seed=1), {1, 2, 3}, 4_000)
+    assert found != guided(Sampling(seed=2), {1, 2, 3}, 4_000)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "allowed", "drawn_tokens"),
+    [
+        (Sampling(temperature=0), {1, 3}, {1}),
+        (Sampling(top_k=2, seed=1), {0, 1, 2, 3}, {0, 1}),
+        (Sampling(top_p=0.6, seed=1), {1, 2, 3}, {1}),
+        (Sampling(top_k=1, seed=1), {2, 3}, {2, 3}),
+        (Sampling(logit_bias={3: 100.0}, seed=1), {1, 3}, {3}),
+    ],
+)
+def test_under_a_grammar_limits_count_where_they_leave_anything(
+    sampling: Sampling, allowed: set[int], drawn_tokens: set[int]
+) -> None:
+    """Where none of the likeliest is allowed, one of what is allowed is drawn."""
+    assert set(guided(sampling, allowed)) == drawn_tokens
+
+
+def test_what_is_told_is_the_models_own() -> None:
+    """Probabilities are those before any noise."""
+    sampler = Sampler(Sampling(seed=1, top_logprobs=2), ())
+    sampler.scores(LOGITS)
+    choice = sampler.take(3, LOGITS)
+    assert choice.logprob == pytest.approx(math.log(0.05))
+    assert [token for token, _ in choice.top] == [0, 1]
