@@ -130,7 +130,7 @@ class ControlSide:
             peer.sendall(self._line)
         self.wait(lambda events: any(e["type"] == "ack" and e["version"] == snapshot.version for e in events[before:]))
 
-    def wait(self, is_there: Callable[[list[dict[str, Any]]], Any], seconds: float = 10.0) -> Any:
+    def wait(self, is_there: Callable[[list[dict[str, Any]]], Any], seconds: float = 60.0) -> Any:
         """Waits until ``is_there`` of all events so far is true, and returns what it returned."""
         deadline = time.monotonic() + seconds
         with self._arrived:

@@ -122,7 +122,7 @@ class EngineSpec:
         gpu_memory_ratio: Share of each of these that is taken at the start, 0 to 1; None without GPUs.
         cache_bytes: Of keys and values, taken at the start; None where the engine reckons by itself.
         seal_required: Refuse to start where the kernel gives no empty network.
-        url: Base URL of an ``external`` engine, without ``/v1``.
+        url: Base URL of an ``external`` engine, without ``/v1``; of ``triton`` also ``grpc(s)://host:port``.
         upstream_model: What an ``external`` engine calls the model; None means ``name``.
         key_file: File with the key of an ``external`` engine; None sends none.
         ca_file: Certificates that an ``external`` engine is trusted by, PEM; None is the system's.

@@ -28,7 +28,8 @@ class Endpoint:
 
     Args:
         socket_path: Unix socket; wins over ``base_url``.
-        base_url: ``http://host:port`` or ``https://…/prefix``, without ``/v1``.
+        base_url: ``http://host:port`` or ``https://…/prefix``, without ``/v1``; ``grpc(s)://host:port`` for
+            `undercroft.engines.grpc.client` alone.
         key: Sent as bearer token; None sends none.
         ca_file: Certificates that an ``https`` server is trusted by, PEM; None is the system's.
     """

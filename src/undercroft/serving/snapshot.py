@@ -52,7 +52,7 @@ class ReplicaEntry:
     Args:
         id: ``rep_…``.
         socket_path: Unix socket, or None where ``base_url`` is given.
-        base_url: ``http://host:port`` or ``https://…``, no trailing slash, without ``/v1``.
+        base_url: ``http://host:port``, ``https://…`` or ``grpc(s)://host:port``, no trailing slash, without ``/v1``.
         key: Key that the replica asks for; None where it asks for none.
         slots: Requests that it computes at the same time.
         protocol: ``llama.cpp`` or ``openai``.
