@@ -118,8 +118,15 @@ class JobFolder:
 
     def clear_progress(self) -> None:
         """Removes how far it is, also what a kill has left before it had its name."""
-        for path in (self.progress, *self.root.glob(f".{self.progress.name}.*")):
+        for path in self._progress_files():
             path.unlink(missing_ok=True)
+
+    def is_clear(self) -> bool:
+        """Whether `clear` has come to its end, which a kill may have been in the way of."""
+        return not self.work.is_dir() and not any(path.exists() for path in self._progress_files())
+
+    def _progress_files(self) -> list[Path]:
+        return [self.progress, *self.root.glob(f".{self.progress.name}.*")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def work(home: Home) -> None:
 def sweep(home: Home, database: Database) -> None:
     """Removes what jobs have in hand that have ended: their process was killed before it could."""
     for root in sorted(home.jobs.iterdir()):
-        if not NAME_PATTERN.fullmatch(root.name) or not (root / "work").is_dir():
+        if not NAME_PATTERN.fullmatch(root.name) or not root.is_dir() or JobFolder(home, root.name).is_clear():
             continue
         with database.read() as connection:
             known = {job.id: job.stored for job in store.list_all(connection)}

@@ -246,3 +246,18 @@ def test_leftovers_of_ended_jobs_are_swept(database: Database, home: Home, sourc
         folder.prepare()
     sweep(home, database)
     assert [folder.work.exists() for folder in (*folders, JobFolder(home, "job_unknown"))] == [False, True, False]
+
+
+def test_progress_of_an_ended_job_is_swept_too(database: Database, home: Home, source: models.Model) -> None:
+    """A kill came after what it had in hand was removed, and before how far it was."""
+    ended = claimed(database, home, "one")
+    with database.write() as connection:
+        store.finish(connection, ended, note="", after={})
+    folder = JobFolder(home, ended.id)
+    folder.root.mkdir()
+    for name in ("progress.json", ".progress.json.1", "log.txt"):
+        (folder.root / name).write_text("{}", encoding="utf-8")
+    assert not folder.is_clear()
+    sweep(home, database)
+    assert [path.name for path in folder.root.iterdir()] == ["log.txt"]
+    assert folder.is_clear()
