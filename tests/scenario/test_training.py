@@ -239,6 +239,10 @@ def test_the_command_makes_an_adapter_and_goes_on_after_a_kill(cellar: Cellar, t
     report = cellar.home / "jobs" / one["lineage"]["job"] / "report"
     assert {path.name for path in report.iterdir()} == {"loss.csv", "loss.svg", "peft"}
     assert json.loads((report / "peft" / "adapter_config.json").read_text())["base_model_name_or_path"] == "base"
+    cellar.run("model", "pull", str(report / "peft"), "--name", "as-peft")
+    kept = cellar.json("model", "show", "as-peft")["facts"]
+    assert (kept["adapter"]["rank"], kept["base_models"]) == (8, ["base"])
+    assert kept["adapter"]["changed_tensors"] == one["facts"]["adapter"]["changed_tensors"]
     cellar.run("model", "remove", "one")
     cellar.run("optimize", "finetune", "base", "--name", "one", *words, "--detach")
     job = kill_at_step(cellar, 3)

@@ -173,7 +173,8 @@ def test_vllm_itself(server: Server, tmp_path: Path, is_full: bool) -> None:
         folder = write_peft(tmp_path / name, seed=seed, queries=128, rank=4 * seed)  # of each size another
         server.run("model", "pull", str(folder), "--base", "bot")
         beside.append(f"--adapter={name}")
-    server.run("deployment", "create", "bot", "--context", "256", "--slots", "2", "--accept-licence", *beside)
+    # Its cache has eight pages then: what two slots compute, and the first page of each of the three.
+    server.run("deployment", "create", "bot", "--context", "512", "--slots", "2", "--accept-licence", *beside)
 
     def is_ready() -> bool:
         found = server.deployment("bot")

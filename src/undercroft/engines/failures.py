@@ -37,7 +37,11 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"Couldn't instantiate the backend tokenizer|Can't load tokenizer", "its tokenizer cannot be read"),
         (r"SafetensorError|Error while deserializing header", "its model cannot be loaded"),
         (r"chat template parsing error|failed to initialize chat template", "its chat template cannot be read"),
-        (r"failed to (?:load|apply|init) lora|failed to load.*adapter", "an adapter cannot be loaded"),
+        (
+            r"failed to (?:load|apply|init) lora|failed to load.*adapter|No adapter found for"
+            r"|LoRA rank \d+ is greater than max_lora_rank|While loading .*, expected target modules in",
+            "an adapter cannot be loaded",
+        ),
         (r"error loading model|failed to load model|invalid magic", "its model cannot be loaded"),
         (r"CUDA error", "the GPU reported an error"),
         (r"GGML_ASSERT\(", "it stopped at a check of its own"),

@@ -111,7 +111,12 @@ def adapter_room(spec: EngineSpec) -> tuple[int, int]:
     if not spec.adapters:
         return 0, 0
     largest = max(adapter_rank(adapter, deployment=spec.name) for adapter in spec.adapters)
-    return min(len(spec.adapters), spec.slots), next(known for known in _ADAPTER_RANKS if known >= largest)
+    rank = next(known for known in _ADAPTER_RANKS if known >= largest)
+    if not spec.gpus:
+        # On processors a request for the base gets the last slot's adapter when one for an adapter is computed beside
+        # (index -1, ``vllm/lora/ops/torch_ops``, 0.32): with one slot more than adapters, the last one stays all zeros.
+        return len(spec.adapters) + 1, rank
+    return min(len(spec.adapters), spec.slots), rank
 
 
 def _adapter_words(spec: EngineSpec) -> list[str]:
@@ -120,7 +125,7 @@ def _adapter_words(spec: EngineSpec) -> list[str]:
     slots, rank = adapter_room(spec)
     words = ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank)]
     # Without this, those that no request is computed with are read from the disk again, each time.
-    words += ["--max-cpu-loras", str(len(spec.adapters))]
+    words += ["--max-cpu-loras", str(max(slots, len(spec.adapters)))]
     return [*words, "--lora-modules", *(f"{adapter.name}={adapter.path}" for adapter in spec.adapters)]
 
 

@@ -78,10 +78,11 @@ def launch_without_shape(target: Target, *, gpus: int = 0, gpu_memory_ratio: flo
 
 
 def _host_cache_bytes(model: ModelShape, workload: Workload) -> int:
-    """Whole pages for each slot."""
+    """Whole pages for each slot, and the one that vLLM keeps empty (``null_block`` in ``v1/core/block_pool.py``)."""
     pages = math.ceil(workload.context_tokens / _HOST_PAGE_TOKENS) * _HOST_PAGE_TOKENS
     whole = Workload(context_tokens=pages, slots=workload.slots, cache_type=workload.cache_type)
-    return cache_bytes(model, whole, 1, _HOST_STEP_TOKENS)
+    empty = Workload(context_tokens=_HOST_PAGE_TOKENS, cache_type=workload.cache_type)
+    return sum(cache_bytes(model, work, 1, _HOST_STEP_TOKENS) for work in (whole, empty))
 
 
 def _ratio(model: ModelShape, workload: Workload, target: Target, count: int) -> float:

@@ -49,6 +49,10 @@ _VLLM = "(EngineCore pid=18) ERROR 11-22 09:49:08 [core.py:1510] "
             "it could not listen on its socket: OSError: [Errno 98] Address already in use",
         ),
         (
+            "(APIServer pid=2) ValueError: LoRA rank 9 is greater than max_lora_rank 8.\n",
+            "an adapter cannot be loaded: ValueError: LoRA rank 9 is greater than max_lora_rank 8.",
+        ),
+        (
             f"{_VLLM}KeyError: 'layers.0.strange'\n"
             "(APIServer pid=2) RuntimeError: Engine core initialization failed. See root cause above.\n"
             "nanobind: this is likely caused by a reference counting issue in the binding code.\n",

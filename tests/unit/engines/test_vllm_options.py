@@ -79,8 +79,10 @@ def test_adapters_and_template(spec: EngineSpec, tmp_path: Path) -> None:
     vllm_options.check(full)
     flags = fake_vllm.parse(arguments(full)[1:])
     assert flags.enable_lora
-    assert (flags.max_loras, flags.max_lora_rank, flags.max_cpu_loras) == (2, 32, 2)
-    one_at_a_time = fake_vllm.parse(arguments(replace(full, slots=1))[1:])
+    assert (flags.max_loras, flags.max_lora_rank, flags.max_cpu_loras) == (3, 32, 3)
+    on_gpus = fake_vllm.parse(arguments(replace(full, gpus=1))[1:])
+    assert (on_gpus.max_loras, on_gpus.max_cpu_loras) == (2, 2)
+    one_at_a_time = fake_vllm.parse(arguments(replace(full, gpus=1, slots=1))[1:])
     assert (one_at_a_time.max_loras, one_at_a_time.max_cpu_loras) == (1, 2)
     assert flags.lora_modules == [f"a4={tmp_path}/a4", f"a20={tmp_path}/a20"]
     assert flags.chat_template == "/run/rep_1/template.jinja"
@@ -123,8 +125,14 @@ def test_refuses_a_rank_that_is_none(spec: EngineSpec, tmp_path: Path) -> None:
 def test_room_is_for_the_largest_rank_of_any_layer(spec: EngineSpec, tmp_path: Path) -> None:
     """Ranks may differ by layer; vLLM takes a few sizes only."""
     adapter = Adapter("a", write_adapter(tmp_path / "a", 4, rank_pattern={"v_proj": 65}))
-    assert vllm_options.adapter_room(replace(spec, adapters=(adapter,))) == (1, 128)
+    assert vllm_options.adapter_room(replace(spec, adapters=(adapter,), gpus=1)) == (1, 128)
     assert vllm_options.adapter_room(spec) == (0, 0)
     lists = Adapter("b", write_adapter(tmp_path / "b", 4, rank_pattern=[65]))
     with pytest.raises(InvalidError, match="a rank of 1 to 512"):
         vllm_options.check(replace(spec, adapters=(lists,)))
+
+
+def test_the_last_slot_on_processors_is_no_adapters(spec: EngineSpec, tmp_path: Path) -> None:
+    """There, vLLM adds what is in its last slot to requests for the base that are computed beside others."""
+    adapters = tuple(Adapter(f"a{n}", write_adapter(tmp_path / f"a{n}", 4)) for n in range(5))
+    assert vllm_options.adapter_room(replace(spec, adapters=adapters, slots=1)) == (6, 8)

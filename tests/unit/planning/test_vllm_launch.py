@@ -15,10 +15,11 @@ WORK = Workload(engine="vllm", context_tokens=4096, slots=4)
 
 
 def test_host_gets_the_cache_that_its_slots_fill() -> None:
-    """Four times 4,096 tokens of 131,072 bytes each, and no share of anything; 4,097 tokens take a page of 128 more."""
-    assert vllm_launch(LLAMA_8B, WORK, target(0)) == VllmLaunch(0, None, 4 * 4096 * 131_072)
+    """Four times 4,096 tokens of 131,072 bytes each, a page of 128 that stays empty, and no share of anything; for
+    4,097 tokens a page more."""
+    assert vllm_launch(LLAMA_8B, WORK, target(0)) == VllmLaunch(0, None, (4 * 4096 + 128) * 131_072)
     more = Workload(engine="vllm", context_tokens=4097, slots=1)
-    assert vllm_launch(LLAMA_8B, more, target(0)).cache_bytes == (4096 + 128) * 131_072
+    assert vllm_launch(LLAMA_8B, more, target(0)).cache_bytes == (4096 + 128 + 128) * 131_072
 
 
 def test_one_card_is_enough_and_its_share_is_what_is_needed() -> None:
