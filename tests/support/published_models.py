@@ -34,7 +34,8 @@ _KINDS: dict[str, tuple[str, str, bool, dict[str, Any]]] = {
     "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", False, {"head_dim": 16}),
     "glm4": ("Glm4Config", "Glm4ForCausalLM", False, {"head_dim": 16}),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", True, {"head_dim": 16, "query_pre_attn_scalar": 16}),
-    "phi3": ("Phi3Config", "Phi3ForCausalLM", False, {}),
+    # One without positions beyond those that it was trained with, which would need factors for them.
+    "phi3": ("Phi3Config", "Phi3ForCausalLM", False, {"original_max_position_embeddings": 512}),
     "vllm": ("LlamaConfig", "LlamaForCausalLM", False, {"head_dim": 32}),  # its kernels know heads from 32 on
 }
 
