@@ -44,7 +44,7 @@ _LEARNT, _QUICK_LEARNT = 1440, 144
 _ASKED, _QUICK_ASKED = 720, 72
 _SEED = 23
 _DEPTH = 2
-_SCHEDULE = ("--rate", "1e-3", "--epochs", "2")
+_SCHEDULE = ("--rate", "3e-4", "--epochs", "2")
 _WAYS = {"none": ("--share", "0"), "logits": (), "answers": ("--method", "answers")}
 
 
@@ -70,24 +70,26 @@ def write_data(folder: Path, count: int) -> None:
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def measure(home: Path, folder: Path, asked: int) -> Report:
+def measure(home: Path, folder: Path, learnt: int, asked: int) -> Report:
     """Prunes, teaches, asks.
 
     Args:
-        home: Where models are made.
+        home: Where models are made, their names with ``learnt``: a home may keep those of both sizes.
         folder: With the data; for what is in between.
+        learnt: Tickets that all learn from; count.
         asked: Tickets that all are asked; count.
     """
     report = Report(TITLE)
     tasks = write_tickets(folder / "tickets.jsonl", asked)
     chats, texts = str(folder / "chats.jsonl"), str(folder / "texts.jsonl")
+    pruned = f"pilot-pruned-{learnt}"
     prune = ("optimize", "prune", "pilot", "--texts", texts)
-    made = {"pruned": _made(home, "pilot-pruned", *prune, "--depth", str(_DEPTH))}
+    made = {"pruned": _made(home, pruned, *prune, "--depth", str(_DEPTH))}
     for way, options in _WAYS.items():
-        taught = ("optimize", "distill", "pilot-pruned", "--teacher", "pilot", "--data", chats, *_SCHEDULE, *options)
-        made[way] = _made(home, f"pilot-{way}", *taught)
+        taught = ("optimize", "distill", pruned, "--teacher", "pilot", "--data", chats, *_SCHEDULE, *options)
+        made[way] = _made(home, f"pilot-{way}-{learnt}", *taught)
     repair = ("--sparsity", "2:4", "--allow-requantize", "--repair", "--repair-data", chats, *_SCHEDULE)
-    made["sparse"] = _made(home, "pilot-sparse", *prune, *repair)
+    made["sparse"] = _made(home, f"pilot-sparse-{learnt}", *prune, *repair)
     runs = {"starter": _asked(STARTER, tasks)}
     runs |= {name: _asked(_file(home, model["name"]), tasks) for name, model in made.items()}
     for name, run in runs.items():
@@ -176,8 +178,9 @@ def main() -> None:
         home = (given.home or Path(folder) / "home").absolute()
         if "train" not in [one["name"] for one in _command(home, "engine", "list") if one["state"] == "installed"]:
             _command(home, "engine", "install", "train")
-        write_data(Path(folder), _QUICK_LEARNT if given.quick else _LEARNT)
-        report = measure(home, Path(folder), _QUICK_ASKED if given.quick else _ASKED)
+        learnt, asked = (_QUICK_LEARNT, _QUICK_ASKED) if given.quick else (_LEARNT, _ASKED)
+        write_data(Path(folder), learnt)
+        report = measure(home, Path(folder), learnt, asked)
     sys.exit(report.finish(as_json=given.json))
 
 

@@ -79,7 +79,8 @@ def _comparison(found: Mapping[str, Any]) -> str:
 
 def _distillation(found: Mapping[str, Any]) -> str:
     apart = ", kept apart" if found["is_held_out"] else ""
-    read = f"{found['tokens']:,} tokens of {found['texts']}{apart}"
+    questions = ", questions among them" if found.get("has_questions") else ""
+    read = f"{found['tokens']:,} tokens of {found['texts']}{apart}{questions}"
     said = (
         f"taught by {found['teacher']}: perplexity {found['perplexity_before']:.4g} before, "
         f"{found['perplexity_after']:.4g} after"

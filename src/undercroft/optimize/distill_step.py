@@ -91,9 +91,10 @@ class DistillStep:
         folder = work.folder / "training"
         folder.mkdir(exist_ok=True)
         opened = look_into(work.source)
+        data = self._data(folder, report)
         material = prepare_material(
             work.source,
-            self._data(folder, report),
+            data,
             folder,
             self._engines,
             context_tokens=opened.context_tokens,
@@ -126,7 +127,10 @@ class DistillStep:
         report(Progress(0, 0, "steps", "measuring student and teacher"))
         found = {
             "agreement": agreement.to_dict(),
-            "distillation": self._measured(work, material, Path(self._settings.data).name),
+            "distillation": {
+                **self._measured(work, material, Path(self._settings.data).name),
+                "has_questions": not isinstance(data, TextSet),  # which are read, too, and were not learnt
+            },
             "training": _training(trained, material),
         }
         work.findings.write_text(json.dumps(found), encoding="utf-8")

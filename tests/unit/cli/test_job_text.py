@@ -147,6 +147,7 @@ def test_what_a_student_has_learnt() -> None:
         **served,
         "teacher": "large",
         "is_held_out": True,
+        "has_questions": True,
         "perplexity_of_teacher": 9.25,
         "divergence_before_nats": 0.34,
         "divergence_after_nats": 0.06,
@@ -162,7 +163,7 @@ def test_what_a_student_has_learnt() -> None:
         [
             "taught by large: perplexity 12 before, 9.5 after, of its teacher 9.25; divergence from it 0.34 nats a "
             "token before, 0.06 after; the same likeliest token at 72.6 % before, 86.8 % after, of 1,234 tokens of "
-            "chats.jsonl, kept apart"
+            "chats.jsonl, kept apart, questions among them"
         ],
     ]
 

@@ -48,7 +48,7 @@ class Distill(Part):
         le=1,
         description="Of the teacher in what is learnt, the rest is the data itself; 1. Of logits only.",
     )
-    rate: float = Field(2e-5, gt=0, le=1, description="Highest learning rate; small models bear far more: 1e-3.")
+    rate: float = Field(2e-5, gt=0, le=1, description="Highest learning rate; small models take more: 3e-4 to 1e-3.")
     epochs: float = Field(3.0, gt=0, le=1000, description="How often all is read.")
     batch_tokens: int = Field(2048, ge=1, le=2**24, description="That a step learns from, about.")
     weight_decay: float = Field(0.0, ge=0, le=1, description="Of matrices.")
