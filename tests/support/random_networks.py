@@ -129,7 +129,9 @@ def random_importance(network: RandomNetwork, *, seed: int = 2) -> ImportanceMat
         seen = np.floor(random.random(stack) * 300 + 100).astype(np.float32)
         if stack > 2:
             seen[2] = 0
-        sums[name] = (random.random((stack, shape[-1])).astype(np.float32) ** 4) * seen[:, None]
+        # Multiplied and not raised to the fourth: how a power is rounded depends on the processor.
+        squares = np.square(random.random((stack, shape[-1])).astype(np.float32))
+        sums[name] = squares * squares * seen[:, None]
         counts[name] = seen
     return ImportanceMatrix(sums, counts, datasets=("random.txt",), chunks=4, chunk_tokens=100, name="matrix.gguf")
 
