@@ -1,4 +1,4 @@
-"""Split GGUFs, as ``llama-gguf-split`` writes them: all metadata in the first part, tensors in the order of the whole."""
+"""Split GGUFs, as ``llama-gguf-split`` writes them: metadata in the first part, tensors in the order of the whole."""
 
 from __future__ import annotations
 
