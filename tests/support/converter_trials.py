@@ -49,6 +49,7 @@ MAKINGS = {
     "onnx-decoder": Making(_ONNX, _DECODER, {"convert": {"to": "onnx", "type": "int4"}}),
     "triton": Making(_ONNX, _ENCODER, {"convert": {"to": "triton"}}, before={"convert": {"to": "onnx"}}),
     "executorch": Making(("executorch",), _ENCODER, {"convert": {"to": "executorch"}}),
+    "executorch-decoder": Making(("executorch",), _DECODER, {"convert": {"to": "executorch", "type": "int8"}}),
     "litert": Making(("litert",), _ENCODER, {"convert": {"to": "litert", "type": "int8"}}),
     "compress": Making(("compress",), ("published_wide",), {"quantize": {"scheme": "fp8"}}),
 }
