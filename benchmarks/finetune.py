@@ -41,6 +41,7 @@ from undercroft.storage.database import Database
 TITLE = "finetune: a thirteenth intent for the starter"
 STARTER = Path(undercroft.__file__).parent / "starter" / "ticket-pilot.gguf"
 EXAMPLES = 200
+_HOLD = "3"
 _METHODS = {
     "lora": ("--rank", "3", "--alpha", "6", "--rate", "5e-3"),
     "full": ("--method", "full", "--rate", "5e-4"),
@@ -54,20 +55,20 @@ class Size:
     Args:
         name: In the names of the models, which a home keeps.
         rehearsed: Tickets that the starter answers itself; count.
-        epochs: How often all is read.
+        repeat: How often the new tickets are read while the rehearsed ones are read once; count.
         old: Tickets of the twelve intents that are asked; count.
         new: Of the thirteenth.
     """
 
     name: str
     rehearsed: int
-    epochs: int
+    repeat: int
     old: int
     new: int
 
 
-FULL = Size("whole", rehearsed=1000, epochs=3, old=1440, new=240)
-QUICK = Size("quick", rehearsed=200, epochs=1, old=240, new=60)
+FULL = Size("whole", rehearsed=1440, repeat=2, old=1440, new=240)
+QUICK = Size("quick", rehearsed=200, repeat=1, old=240, new=60)
 
 
 def measure(home: Path, folder: Path, size: Size) -> Report:
@@ -108,16 +109,11 @@ def _taught(home: Path, folder: Path, method: str, size: Size) -> dict[str, Any]
         _command(home, "model", "pull", str(STARTER), "--name", "pilot")
     name = f"pilot13-{method}-{size.name}"
     if name not in known:
-        rehearse = (
-            "--rehearse",
-            str(size.rehearsed),
-            "--rehearse-from",
-            str(folder / "questions.jsonl"),
-            "--hold",
-            "8",
-        )
-        data = ("--data", str(folder / "loyalty.jsonl"), "--epochs", str(size.epochs), "--validation-share", "0.05")
-        _command(home, "optimize", "finetune", "pilot", "--name", name, *data, *rehearse, *_METHODS[method])
+        data = ("--data", str(folder / "loyalty.jsonl"), "--epochs", "1", "--batch-tokens", "1024")
+        rehearsed = ("--rehearse", str(size.rehearsed), "--rehearse-from", str(folder / "questions.jsonl"))
+        held = ("--repeat", str(size.repeat), "--hold", _HOLD, "--validation-share", "0.05")
+        words = (*data, *rehearsed, *held, *_METHODS[method])
+        _command(home, "optimize", "finetune", "pilot", "--name", name, *words)
     found: dict[str, Any] = _command(home, "model", "show", name)
     return found
 
