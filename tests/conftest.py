@@ -6,7 +6,9 @@ import gc
 import itertools
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -34,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Install the environments that long tests need there, and keep them for the next run; "
         "without it each run installs them anew",
     )
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches what tests start also where the suite runs in the background, which is begun with it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
