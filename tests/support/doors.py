@@ -261,6 +261,7 @@ class DoorProcess:
         os.set_inheritable(self.listener.fileno(), True)
         command = [sys.executable, "-m", "undercroft.gateway.door", "--home", str(self.home.root)]
         command += ["--listen-fd", str(self.listener.fileno()), "--index", str(len(self.processes))]
+        command += ["--parent", str(os.getpid())]
         with self.log_file.open("ab") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, pass_fds=(self.listener.fileno(),)

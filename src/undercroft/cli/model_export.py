@@ -46,7 +46,7 @@ def export(
 
 
 def _copy(files: Mapping[str, Path], folder: Path) -> None:
-    with filling(folder):
+    with filling(folder) as inside:
         for name, path in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / name)
+            (inside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, inside / name)

@@ -68,16 +68,16 @@ def _look(pid: int) -> tuple[float, bool] | None:
         return None
 
 
-def die_with_parent(number: signal.Signals = signal.SIGTERM, *, parent: int | None = None) -> None:
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGTERM) -> None:
     """Asks the kernel to send this process ``number`` when its parent ends. Linux; elsewhere it only looks for it now.
 
     Args:
+        parent: Pid of the parent, as the parent said it. Where that has ended already, perhaps while this process
+            began, nothing would ever be sent: this process ends at once.
         number: Which signal.
-        parent: Pid of the parent. Where that has ended already nothing would ever be sent, so this process ends at
-            once; None does not look.
     """
     _prctl(_PR_SET_PDEATHSIG, int(number))
-    if parent is not None and os.getppid() != parent:
+    if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -226,7 +226,7 @@ def _run(command: Sequence[str], recipe: EnvironmentRecipe, environment: Environ
         stderr=subprocess.STDOUT,
         env={**installer_environment(), "TMPDIR": str(environment.temporary)},
         cwd=environment.folder.parent,
-        preexec_fn=partial(die_with_parent, parent=os.getpid()),
+        preexec_fn=partial(die_with_parent, os.getpid()),
     ) as process:
         assert process.stdout is not None
         for raw in process.stdout:

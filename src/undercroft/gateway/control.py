@@ -1,6 +1,6 @@
 """The control process: reconciler, usage writer, link to the doors, admin routes. It owns the database.
 
-    python -m undercroft.gateway.control --home HOME
+    python -m undercroft.gateway.control --home HOME --parent PID
 
 SIGTERM ends it and leaves the engines running; a later control adopts them.
 """
@@ -267,8 +267,10 @@ def main() -> None:
     """Reads the command line and runs."""
     parser = argparse.ArgumentParser(prog="undercroft-control")
     parser.add_argument("--home", required=True)
-    home = Home(Path(parser.parse_args().home))
-    die_with_parent()
+    parser.add_argument("--parent", type=int, required=True)
+    given = parser.parse_args()
+    die_with_parent(given.parent)
+    home = Home(Path(given.home))
     try:
         home.prepare()
         asyncio.run(Control(home).run())

@@ -20,7 +20,7 @@ _CANNOT_RUN = 127
 
 def main() -> None:
     """Shuts itself in, starts the program as its child and ends as it does."""
-    die_with_parent(signal.SIGKILL, parent=int(sys.argv[1]))
+    die_with_parent(int(sys.argv[1]), signal.SIGKILL)
     try:
         namespaces.enter_empty_network()
     except OSError as error:
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _become(command: list[str], *, parent: int) -> None:
-    die_with_parent(signal.SIGKILL, parent=parent)
+    die_with_parent(parent, signal.SIGKILL)
     namespaces.drop_capabilities()
     try:
         os.execv(command[0], command)

@@ -1,6 +1,6 @@
 """What the server's own backups are: one due backup, one due trial, and what the rules remove.
 
-python -m undercroft.recovery.scheduled --home HOME
+python -m undercroft.recovery.scheduled --home HOME --parent PID
 
 A process of its own, started by control, with the lowest priority for processor and disk. What it did stands in the
 journal; what went wrong there, too.
@@ -104,8 +104,10 @@ def main() -> None:
     """Reads the command line and runs."""
     parser = argparse.ArgumentParser(prog="undercroft-backup")
     parser.add_argument("--home", required=True)
-    home = Home(Path(parser.parse_args().home))
-    die_with_parent()
+    parser.add_argument("--parent", type=int, required=True)
+    given = parser.parse_args()
+    die_with_parent(given.parent)
+    home = Home(Path(given.home))
     _be_modest()
     try:
         database = Database(home.database_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -46,6 +47,7 @@ def look_after_backups(home: Home, database: Database, settings: BackupSettings,
 
 def _run(home: Home, database: Database, before: BackupState, ending: threading.Event) -> None:
     command = [sys.executable, "-P", "-m", "undercroft.recovery.scheduled", "--home", str(home.root)]
+    command += ["--parent", str(os.getpid())]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/")
     while process.poll() is None and not ending.wait(_POLL_SECONDS):
         continue

@@ -164,11 +164,12 @@ class Keeper:
 
     def _start(self, child: Child) -> None:
         if child.role == "control":
-            command = ["undercroft.gateway.control", "--home", self._state.home]
+            command = ["undercroft.gateway.control"]
         else:
             index = child.role.removeprefix("door-")
             fd = self._state.listen_fd
-            command = ["undercroft.gateway.door", "--home", self._state.home, "--listen-fd", str(fd), "--index", index]
+            command = ["undercroft.gateway.door", "--listen-fd", str(fd), "--index", index]
+        command += ["--home", self._state.home, "--parent", str(os.getpid())]
         log = self._home.logs / f"{child.role.split('-')[0]}.log"
         with log.open("ab", buffering=0) as output:
             process = subprocess.Popen(

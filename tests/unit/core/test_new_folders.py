@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from undercroft.core.errors import ConflictError, UnavailableError
-from undercroft.core.new_folders import filling
+from undercroft.core.new_folders import UNFINISHED, filling
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -17,19 +20,38 @@ def test_what_fails_leaves_the_folder_as_it_was(tmp_path: Path, is_there: bool) 
     folder = tmp_path / "a" / "made"
     if is_there:
         folder.mkdir(parents=True)
-    with pytest.raises(UnavailableError, match=r"cannot write .*: No space left"), filling(folder):
-        (folder / "deep").mkdir()
-        (folder / "deep" / "half").write_bytes(b"x")
-        (folder / "link").symlink_to(tmp_path)
+    with pytest.raises(UnavailableError, match=r"cannot write .*: No space left"), filling(folder) as inside:
+        (inside / "deep").mkdir()
+        (inside / "deep" / "half").write_bytes(b"x")
+        (inside / "link").symlink_to(tmp_path)
         raise OSError(errno.ENOSPC, "No space left on device")
     assert folder.exists() is is_there
     assert tmp_path.is_dir()
-    with pytest.raises(KeyboardInterrupt), filling(folder):
-        (folder / "half").write_bytes(b"x")
+    with pytest.raises(KeyboardInterrupt), filling(folder) as inside:
+        (inside / "half").write_bytes(b"x")
         raise KeyboardInterrupt
     assert list(folder.glob("*")) == []
-    with filling(folder):
-        (folder / "whole").write_bytes(b"x")
+    with filling(folder) as inside:
+        (inside / "whole").write_bytes(b"x")
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+
+
+def test_a_kill_leaves_no_half_folder_that_looks_whole(tmp_path: Path) -> None:
+    """All that was written lies under a name that says so; the same command goes again and leaves nothing of it."""
+    folder = tmp_path / "made"
+    program = f"""
+import os, signal
+from pathlib import Path
+from undercroft.core.new_folders import filling
+with filling(Path({str(folder)!r})) as inside:
+    (inside / "half").write_bytes(b"x")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == [UNFINISHED, f"{UNFINISHED}/half"]
+    with filling(folder) as inside:
+        (inside / "whole").write_bytes(b"x")
     assert [path.name for path in folder.iterdir()] == ["whole"]
 
 

@@ -308,8 +308,9 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--listen-fd", type=int, required=True)
     parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--parent", type=int, required=True)
     given = parser.parse_args()
-    die_with_parent()
+    die_with_parent(given.parent)
     home = Home(given.home.absolute())
     settings = load_settings(home.config_file).settings
     configure_logging(settings.logging.level)

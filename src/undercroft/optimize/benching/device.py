@@ -88,11 +88,11 @@ def export_folder(home: Home, files: Mapping[str, Path], target: Path) -> list[P
     manifest = manifest_in(files)
     environment = needed(home, find(manifest.runtime))
     wanted = [*(name for name in sorted(files) if "/" not in name), RUNNER, "requirements.txt"]
-    with filling(target):
+    with filling(target) as inside:
         for name in wanted[:-2]:
-            shutil.copyfile(files[name], target / name)
-        shutil.copyfile(PROGRAMS / RUNNER, target / RUNNER)
-        (target / "requirements.txt").write_text(_requirements(environment, manifest), encoding="utf-8")
+            shutil.copyfile(files[name], inside / name)
+        shutil.copyfile(PROGRAMS / RUNNER, inside / RUNNER)
+        (inside / "requirements.txt").write_text(_requirements(environment, manifest), encoding="utf-8")
     return [target / name for name in wanted]
 
 

@@ -32,11 +32,11 @@ def export_repository(files: Mapping[str, Path], target: Path) -> dict[str, str]
         UnavailableError: The folder cannot be written.
     """
     found = read_repository(files)
-    with filling(target):
+    with filling(target) as inside:
         for name, path in files.items():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / name)
-        add_programs(target, files)
+            (inside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, inside / name)
+        add_programs(inside, files)
     version = found.versions[-1]
     return {
         model: command_line(read_options(files[name], name))

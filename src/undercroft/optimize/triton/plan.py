@@ -73,7 +73,7 @@ def build_plan(builder: str, options: Sequence[str], folder: Path, log: Path) ->
             stdin=subprocess.DEVNULL,
             stdout=told,
             stderr=subprocess.STDOUT,
-            preexec_fn=partial(die_with_parent, signal.SIGKILL, parent=os.getpid()),
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGKILL),
             check=False,
         )
     if done.returncode == 0 and (folder / PLAN).is_file():

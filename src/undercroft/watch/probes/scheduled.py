@@ -1,6 +1,6 @@
 """One run of a probe as a process of its own: what it needs in memory is gone when it ends.
 
-python -P -m undercroft.watch.probes.scheduled --home HOME --probe NAME --run ID
+python -P -m undercroft.watch.probes.scheduled --home HOME --probe NAME --run ID --parent PID
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="undercroft-probe")
     for flag in ("--home", "--probe"):
         parser.add_argument(flag, required=True)
-    parser.add_argument("--run", type=int, required=True)
+    for flag in ("--run", "--parent"):
+        parser.add_argument(flag, type=int, required=True)
     given = parser.parse_args()
-    die_with_parent()
+    die_with_parent(given.parent)
     home = Home(Path(given.home))
     try:
         settings = load_settings(home.config_file).settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -93,7 +94,8 @@ def _look(home: Home, database: Database, name: str, ending: threading.Event, to
 
 def _run(home: Home, database: Database, name: str, run_id: int, ending: threading.Event) -> None:
     command = [sys.executable, "-P", "-m", "undercroft.watch.probes.scheduled", "--home", str(home.root)]
-    process = subprocess.Popen([*command, "--probe", name, "--run", str(run_id)], stdin=subprocess.DEVNULL, cwd="/")
+    command += ["--probe", name, "--run", str(run_id), "--parent", str(os.getpid())]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/")
     while process.poll() is None and not ending.wait(_POLL_SECONDS):
         continue
     if process.poll() is None:

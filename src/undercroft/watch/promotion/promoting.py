@@ -6,6 +6,7 @@ Everything that it knows of a promotion is in its row, so that it may be killed 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -241,6 +242,7 @@ class Promoter:
     def _trial(self, probe: str | None, models: list[str]) -> tuple[str, str]:
         """What the trial's process printed, and why it ended early; empty where it did not."""
         command = [sys.executable, "-P", "-m", "undercroft.watch.promotion.trial", "--home", str(self._home.root)]
+        command += ["--parent", str(os.getpid())]
         command += ["--probe", probe] if probe is not None else []
         command += [word for model in models for word in ("--model", model)]
         process = subprocess.Popen(

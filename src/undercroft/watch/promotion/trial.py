@@ -1,6 +1,6 @@
 """A first request to a candidate, and the standard questions of its name to several releases: a process of its own.
 
-python -P -m undercroft.watch.promotion.trial --home HOME --probe NAME --model NAME@8 --model NAME@7
+python -P -m undercroft.watch.promotion.trial --home HOME --parent PID --probe NAME --model NAME@8 --model NAME@7
 
 It prints one JSON line a release: ``{"model", "score", "asked", "passed", "failed", "problem"}``. The answers stand in
 the health report like those of every other run.
@@ -34,10 +34,11 @@ def main() -> None:
     """Reads the command line, asks, and prints how it went."""
     parser = argparse.ArgumentParser(prog="undercroft-trial")
     parser.add_argument("--home", required=True)
+    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--probe")
     parser.add_argument("--model", required=True, action="append")
     given = parser.parse_args()
-    die_with_parent()
+    die_with_parent(given.parent)
     home = Home(Path(given.home))
     try:
         settings = load_settings(home.config_file).settings
