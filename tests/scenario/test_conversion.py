@@ -5,17 +5,20 @@ The environment ``convert`` is really installed from the package index: a gigaby
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.support.adapters import write_peft
 from tests.support.cellar import Cellar
 from tests.support.environments import Environments, publish
 from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.core.settings import EngineSettings
 from undercroft.environments.installed import Environment
+from undercroft.optimize.conversion.adapting import ADAPTER_TYPES, AdapterOrder, convert_adapter
 from undercroft.optimize.conversion.converting import (
     WEIGHT_TYPES,
     Conversion,
@@ -23,6 +26,8 @@ from undercroft.optimize.conversion.converting import (
     WeightType,
     convert_to_gguf,
 )
+from undercroft.optimize.conversion.sample_texts import PROMPTS
+from undercroft.optimize.measures.continuations import agreement, continue_greedily
 
 _KINDS = ("llama", "mistral", "qwen2", "qwen3", "glm4", "bert")
 
@@ -62,6 +67,56 @@ def test_a_published_model_becomes_one_with_a_proof(cellar: Cellar, environment:
     assert list((cellar.home / "jobs").glob("*/work/*")) == []
     again = cellar.json("optimize", "convert", "published", "--type", "f16", "--name", "again")
     assert (again["model"]["digest"] == made["digest"]) is made["lineage"]["is_reproducible"] is True
+
+
+@pytest.mark.timeout(600)
+def test_an_adapter_becomes_one_with_a_proof(cellar: Cellar, environment: Environment, tmp_path: Path) -> None:
+    """PEFT's folder becomes a GGUF that answers as torch does with its changes; it belongs to the base that it was
+    tried beside. The scale of an rsLoRA is kept, which the converter alone loses."""
+    source = publish(environment, "published_models", "qwen3", folder=tmp_path / "qwen3")
+    cellar.run("model", "pull", str(source), "--name", "talker")
+    cellar.run("optimize", "convert", "talker", "--type", "f32", "--name", "talker-gguf")
+    folder = write_peft(tmp_path / "polite", blocks=3, use_rslora=True)
+    cellar.run("model", "pull", str(folder), "--name", "polite", "--base", "talker")
+    cellar.run("optimize", "convert", "polite", "--name", "polite-gguf")
+    made = cellar.json("model", "show", "polite-gguf")
+    (step,) = made["lineage"]["steps"]
+    assert step["found"]["agreement"]["same"] == step["found"]["agreement"]["compared"] > 50
+    assert step["base"]["name"] == "talker-gguf"
+    assert made["facts"]["adapter"]["alpha"] == 16  # said as 8, of rank 4
+    shown = cellar.run("model", "show", "polite-gguf").stdout
+    assert "base" in shown
+    assert "talker-gguf" in shown
+    assert list((cellar.home / "jobs").glob("*/work/*")) == []
+
+
+@pytest.mark.timeout(3600)
+def test_adapters_of_each_architecture(environment: Environment, tmp_path: Path, is_full: bool) -> None:
+    """Beside its base each goes on with the tokens of torch with its changes, and the base alone does not."""
+    if not is_full:
+        pytest.skip("one architecture is converted by the test before; all of them at full size: pytest -m long --full")
+    for kind in ("llama", "mistral", "qwen2", "qwen3", "glm4"):
+        source = publish(environment, "published_models", kind, folder=tmp_path / kind)
+        assert convert(environment, source, tmp_path / f"{kind}-f32", "f32").agreement.holds
+        # Ranks by layer: 8 is said, all layers have 4, and PEFT scales them by alpha / 4.
+        patterns = ({}, {"r": 8, "rank_pattern": {"_proj": 4}}, {"use_rslora": True})
+        for number, (kept, pattern) in enumerate(itertools.product(ADAPTER_TYPES, patterns)):
+            folder = tmp_path / f"{kind}-{number}"
+            (folder / "between").mkdir(parents=True)
+            order = AdapterOrder(
+                adapter=write_peft(folder / "adapter", seed=number, blocks=3, **pattern),
+                base=source,
+                model=tmp_path / f"{kind}-f32" / "model.gguf",
+                model_type="f32",
+                target=folder / "made.gguf",
+                weight_type=kept,
+                folder=folder / "between",
+                threads=2,
+            )
+            found = convert_adapter(order, environment, lambda progress: None)
+            assert found.holds, (kind, kept, pattern, found)
+            said = [continue_greedily(order.model, PROMPTS, most_tokens=8, adapter=one) for one in (order.target, None)]
+            assert agreement(*said).same_texts == 0, (kind, kept, pattern)
 
 
 @pytest.mark.timeout(3600)

@@ -24,7 +24,9 @@ app.command()(quantize)
 
 @app.command()
 def convert(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered model as it was published.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A registered model as it was published, or PEFT's adapter.")
+    ],
     to: Annotated[
         str,
         typer.Option(
@@ -42,6 +44,12 @@ def convert(
     version: Annotated[
         int | None, typer.Option("--version", min=1, help="triton, tensorrt: number of the version's folder; 1.")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", metavar="NAME", help="Of an adapter: its base as a GGUF; one converted here if left out."
+        ),
+    ] = None,
     name: NewName = None,
     dry_run: DryRun = False,
     detach: Detach = False,
@@ -52,7 +60,7 @@ def convert(
     values = {
         "from": model,
         "to": name or suggested_name(model, f"{to}-{kept}" if kept in ("int8", "int4") else to),
-        "steps": [{"convert": given(to=to, type=kept, version=version)}],
+        "steps": [{"convert": given(to=to, type=kept, version=version, base=base)}],
     }
     do_recipe(make_recipe(values), dry_run, detach, because, as_json)
 

@@ -22,11 +22,11 @@ from undercroft.optimize.sources import PublishedSource
 from undercroft.optimize.steps import Progress, Workspace
 from undercroft.registry.inspection.json_files import read_json
 
-_ENVIRONMENT = "convert"
+ENVIRONMENT = "convert"
 _TOLD_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
 # What a weight takes in each type, bytes; what runs beside the weights while source and result are asked.
 _WEIGHT_BYTES: dict[WeightType, float] = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32}
-_BESIDE_BYTES = 1024**3
+BESIDE_BYTES = 1024**3
 _TASKS = ("generate", "embed")
 
 
@@ -88,7 +88,7 @@ def prepare_convert(settings: Convert, source: PublishedSource, home: Home, engi
             f"model {model.name!r} is for {model.facts.task or 'a task that its files do not tell'}: expected one that "
             "generates or embeds, since a result that cannot be compared with its source is not kept",
         )
-    recipe = find(_ENVIRONMENT)
+    recipe = find(ENVIRONMENT)
     environment = needed(home, recipe)
     config = read_json(source.path, "config.json")
     check_architecture(config if isinstance(config, dict) else {}, known_architectures(environment.sources))
@@ -101,16 +101,16 @@ def prepare_convert(settings: Convert, source: PublishedSource, home: Home, engi
     return PreparedStep(
         kind="convert",
         step=ConvertStep(source, weight_type, environment, engines),
-        forecast=Forecast(result_bytes=result, disk_bytes=result, memory_bytes=max(asked, result) + _BESIDE_BYTES),
-        told={"settings": {"to": settings.to, "type": weight_type}, "environment": _told(environment)},
+        forecast=Forecast(result_bytes=result, disk_bytes=result, memory_bytes=max(asked, result) + BESIDE_BYTES),
+        told={"settings": {"to": settings.to, "type": weight_type}, "environment": environment_told(environment)},
         libraries=("gguf", "xllamacpp"),
     )
 
 
-def _told(environment: Environment) -> dict[str, Any]:
+def environment_told(environment: Environment) -> dict[str, Any]:
     """Versions of what works in the environment, and the digest of what it was made of."""
     record = environment.record()
     assert record is not None  # `needed` has looked
     versions = {name: record.packages[name] for name in _TOLD_PACKAGES if name in record.packages}
-    converter = {source.package: source.version for source in find(_ENVIRONMENT).sources}
+    converter = {source.package: source.version for source in find(ENVIRONMENT).sources}
     return {"recipe": record.recipe_digest, "versions": {**versions, **converter}}

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from undercroft.core.errors import InvalidError
 from undercroft.core.home import Home
 from undercroft.core.settings import load_settings
 from undercroft.hardware.processors import usable_processors
+from undercroft.optimize.adapter_step import prepare_adapter
 from undercroft.optimize.compress_step import prepare_compress
 from undercroft.optimize.compression.schemes import CompressedScheme
 from undercroft.optimize.convert_step import prepare_convert
@@ -25,7 +27,7 @@ from undercroft.optimize.quantize_step import prepare_quantize
 from undercroft.optimize.recipes import Recipe, StepEntry
 from undercroft.optimize.rightsize_step import prepare_rightsize
 from undercroft.optimize.scheme_names import check_form, find_scheme
-from undercroft.optimize.sources import Source, open_published, open_source
+from undercroft.optimize.sources import Source, open_adapter, open_published, open_source
 from undercroft.optimize.student_step import opened_student, prepare_student
 from undercroft.optimize.triton_step import prepare_triton
 from undercroft.registry import models
@@ -52,6 +54,17 @@ def prepare(home: Home, connection: Connection, recipe: Recipe) -> Prepared:
             published = open_published(home, connection, recipe.source, form="onnx")
             served = prepare_triton(first.to, first.type, first.version, published, home, engines, name=recipe.to)
             return Prepared(recipe, (published,), (served,))
+        is_adapter = models.get(connection, recipe.source).facts.adapter is not None
+        if first.to == "gguf" and is_adapter:
+            changed = open_adapter(home, connection, recipe.source, first.base)
+            converted = prepare_adapter(first, changed, home)
+            return Prepared(recipe, (changed.adapter, changed.base, changed.gguf), (converted,))
+        if first.base is not None:
+            raise InvalidError(
+                "no-adapter",
+                f"convert.base is what an adapter is tried beside, and model {recipe.source!r} is none",
+                hint="leave it out",
+            )
         published = open_published(home, connection, recipe.source)
         if first.to == "executorch" or first.to == "litert":
             made_for = prepare_edge(first.to, "int8" if first.type == "int8" else "f32", published, home)

@@ -14,9 +14,10 @@ from undercroft.registry import entries
 from undercroft.registry.entries import Model, weights_of
 from undercroft.registry.inspection.gguf import GgufHeader, read_gguf
 from undercroft.registry.inspection.gguf_adapter import find_misfit, pairs_of
-from undercroft.registry.inspection.peft_adapter import find_peft_misfit, matrices_of, peft_pairs
+from undercroft.registry.inspection.json_files import read_json
+from undercroft.registry.inspection.peft_adapter import find_peft_misfit, matrices_of, peft_pairs, uneven_scale
 from undercroft.registry.inspection.safetensors import read_safetensors
-from undercroft.registry.selection import PEFT_WEIGHTS
+from undercroft.registry.selection import PEFT_CONFIG, PEFT_WEIGHTS
 from undercroft.storage.blobs import BlobStore
 from undercroft.storage.tables import models
 
@@ -53,12 +54,22 @@ def base_of(model: Model) -> Mapping[str, str] | None:
         return None
     found: Any = model.lineage
     while isinstance(found, Mapping):
-        parents = found.get("parents")
-        base = found.get("base") or (parents[0] if isinstance(parents, list) and parents else None)
+        base = found.get("base") or _last_step(found).get("base") or _first_parent(found)
         if isinstance(base, Mapping) and "name" in base and "digest" in base:
             return {"name": str(base["name"]), "digest": str(base["digest"])}
         found = found.get("lineage")
     return None
+
+
+def _last_step(lineage: Mapping[str, Any]) -> Mapping[str, Any]:
+    steps = lineage.get("steps")
+    last = steps[-1] if isinstance(steps, list) and steps else None
+    return last if isinstance(last, Mapping) else {}
+
+
+def _first_parent(lineage: Mapping[str, Any]) -> Any:
+    parents = lineage.get("parents")
+    return parents[0] if isinstance(parents, list) and parents else None
 
 
 def find_adapter(connection: Connection, wanted: str) -> Model:
@@ -96,13 +107,23 @@ def find_adapter(connection: Connection, wanted: str) -> Model:
 
 
 def check_fits(home: Home, adapter: Model, base: Model) -> None:
-    """Refuses an adapter that its base cannot load, tensor by tensor: names and shapes.
+    """Refuses an adapter that its base cannot be served with: names and shapes tensor by tensor, and its scale.
 
     Raises:
-        InvalidError: ``adapter-does-not-fit``, or they are of different formats.
+        InvalidError: ``adapter-does-not-fit``, they are of different formats, or ``uneven-scale``.
     """
     blobs = BlobStore(home.blobs)
-    _check({file.path: blobs.path(file.digest) for file in adapter.files}, adapter.name, blobs, base)
+    files = {file.path: blobs.path(file.digest) for file in adapter.files}
+    _check(files, adapter.name, blobs, base)
+    odd = uneven_scale(read_json(files[PEFT_CONFIG], PEFT_CONFIG)) if PEFT_CONFIG in files else None
+    if odd is not None:
+        raise InvalidError(
+            "uneven-scale",
+            f"adapter {adapter.name!r} says {odd}, so that its layers are scaled differently: vLLM scales all by one "
+            "number and would answer otherwise than it was taught",
+            hint="merge it into its base (PEFT's merge_and_unload) and serve the whole model"
+            + (f", or make a GGUF of it: undercroft optimize convert {adapter.name}" if odd == "rank_pattern" else ""),
+        )
 
 
 def check_base(
@@ -155,7 +176,10 @@ def _check(files: Mapping[str, Path], name: str, blobs: BlobStore, base: Model) 
 def _other_format(name: str, base: Model, *, is_peft: bool) -> InvalidError:
     if is_peft:
         form, wanted = "a folder of PEFT's, which vLLM loads", "safetensors"
-        hint = "pull the base as it is published (safetensors) and serve it beside that, or pull a GGUF of the adapter"
+        hint = (
+            "pull the base as it is published (safetensors), and the adapter with --base BASE; then serve both, or "
+            "make a GGUF of the adapter: undercroft optimize convert ADAPTER"
+        )
     else:
         form, wanted = "a GGUF, which llama.cpp loads", "gguf"
         hint = "pull PEFT's folder of it (`optimize finetune` leaves it as peft/ of its report), or serve a GGUF base"

@@ -157,6 +157,27 @@ def test_other_ranks_and_scales_are_read(database: Database, home: Home, tmp_pat
     assert (facts.rank, facts.scale) == (16, 2.0)
 
 
+@pytest.mark.parametrize(
+    ("config", "hint"),
+    [
+        ({"alpha_pattern": {"q_proj": 3}}, "merge it into its base"),
+        ({"r": 8, "rank_pattern": {"_proj": 4}}, "undercroft optimize convert polite"),
+    ],
+)
+def test_layers_of_different_scales_are_not_served(
+    database: Database, home: Home, tmp_path: Path, config: dict[str, Any], hint: str
+) -> None:
+    """vLLM takes one scale for all, alpha / r of the settings, and would answer otherwise, without a word."""
+    base = add(database, home, write_published(tmp_path / "bot"))
+    even = {"alpha_pattern": {"q_proj": 8}, "rank_pattern": {"q_proj": 4}}
+    adapters.check_fits(home, add(database, home, write_peft(tmp_path / "even", **even), base="bot"), base)
+    polite = add(database, home, write_peft(tmp_path / "polite", **config), base="bot")
+    with pytest.raises(InvalidError, match="scaled differently") as refused:
+        adapters.check_fits(home, polite, base)
+    assert refused.value.code == "uneven-scale"
+    assert hint in (refused.value.hint or "")
+
+
 def _without_b(tensors: dict[str, Any]) -> None:
     del tensors[f"base_model.model.{Q}.lora_B.weight"]
 

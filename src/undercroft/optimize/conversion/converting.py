@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from undercroft.optimize.steps import Progress
 WeightType = Literal["f32", "f16", "bf16", "q8_0"]
 WEIGHT_TYPES: tuple[WeightType, ...] = ("f32", "f16", "bf16", "q8_0")
 
-_NEW_TOKENS = 16
+NEW_TOKENS = 16
 _PRE_TOKENIZER = "tokenizer.ggml.pre"
 
 
@@ -139,7 +139,13 @@ def _find_pre_tokenizer(order: ConversionOrder, environment: Environment, report
         _to_gguf(order, environment, vocabulary, "default", is_vocabulary_only=True),
         folder=order.folder,
     )
-    asked = {"model": str(order.source), "task": "split", "split_texts": SPLIT_TEXTS, "threads": order.threads}
+    asked = {
+        "model": str(order.source),
+        "adapter": None,
+        "task": "split",
+        "split_texts": SPLIT_TEXTS,
+        "threads": order.threads,
+    }
     expected = run_program(environment, "reference", asked, folder=order.folder)["split"]
 
     def split(name: str) -> Sequence[Sequence[int]] | None:
@@ -180,10 +186,11 @@ def write_with_pre_tokenizer(vocabulary: Path, target: Path, name: str) -> None:
 def _reference(order: ConversionOrder, environment: Environment) -> dict[str, Any]:
     asked = {
         "model": str(order.source),
+        "adapter": None,
         "task": order.task,
         "split_texts": (),
         "texts": PROMPTS,
-        "new_tokens": _NEW_TOKENS,
+        "new_tokens": NEW_TOKENS,
         "threads": order.threads,
     }
     return run_program(environment, "reference", asked, folder=order.folder)
@@ -192,8 +199,12 @@ def _reference(order: ConversionOrder, environment: Environment) -> dict[str, An
 def _verify(order: ConversionOrder, reference: dict[str, Any], settings: EngineSettings) -> Agreement:
     if order.task == "embed":
         return verify_embeddings(order.target, PROMPTS, reference["embedded"], order.weight_type, settings)
-    source = [
+    return verify_generation(order.target, PROMPTS, continuations_of(reference), order.weight_type)
+
+
+def continuations_of(reference: Mapping[str, Any]) -> list[Continuation]:
+    """What the source goes on with, as the program ``reference`` answers it."""
+    return [
         Continuation(tuple(one["prompt"]), tuple(one["tokens"]), tuple(one["logprobs"]), tuple(one["margins"]))
         for one in reference["generated"]
     ]
-    return verify_generation(order.target, PROMPTS, source, order.weight_type)

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from undercroft.optimize.recipe_fields import Part
+from undercroft.optimize.recipe_fields import Name, Part
 
 # What weights can be kept in, by format.
 TYPES_OF: Mapping[str, tuple[str, ...]] = {
@@ -35,6 +35,9 @@ class Convert(Part):
         le=999_999_999,
         description="triton, tensorrt: number of the version in the repository; 1 if left out.",
     )
+    base: Name | None = Field(
+        None, description="gguf, of an adapter: its base as a GGUF; one that was converted here if left out."
+    )
 
     @model_validator(mode="after")
     def _has_a_type_of_its_format(self) -> Self:
@@ -43,4 +46,6 @@ class Convert(Part):
             raise ValueError(f"type: expected {' or '.join(TYPES_OF[self.to])} for {self.to}, got {self.type}{more}")
         if self.version is not None and self.to not in ("triton", "tensorrt"):
             raise ValueError(f"version: belongs to triton and tensorrt, {self.to} has none")
+        if self.base is not None and self.to != "gguf":
+            raise ValueError(f"base: belongs to gguf, of an adapter; {self.to} knows no adapters")
         return self

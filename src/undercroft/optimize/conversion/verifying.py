@@ -24,7 +24,14 @@ _CONTEXT_TOKENS = 512
 _TIMEOUT_SECONDS = 600.0
 
 
-def verify_generation(model: Path, texts: Sequence[str], source: Sequence[Continuation], weight_type: str) -> Agreement:
+def verify_generation(
+    model: Path,
+    texts: Sequence[str],
+    source: Sequence[Continuation],
+    weight_type: str,
+    *,
+    adapter: Path | None = None,
+) -> Agreement:
     """How well greedy answers agree.
 
     Args:
@@ -32,13 +39,14 @@ def verify_generation(model: Path, texts: Sequence[str], source: Sequence[Contin
         texts: What the source went on with.
         source: What it said.
         weight_type: What the converted weights are kept in.
+        adapter: A GGUF adapter that was converted for the model; None where the model itself was.
 
     Raises:
         InvalidError: ``not-the-same``: they do not agree; or llama.cpp cannot load it.
         UnavailableError: Memory is short.
     """
     most = max(len(continuation.tokens) for continuation in source)
-    found = continue_greedily(model, texts, most_tokens=most)
+    found = continue_greedily(model, texts, most_tokens=most, adapter=adapter)
     answers = [Answer(one.prompt, one.tokens, one.log_probabilities, one.ending) for one in found]
     return _checked(compare_continuations(source, answers, weight_type), weight_type, "tokens")
 

@@ -43,6 +43,8 @@ def continue_texts(order: Order, load: Callable[[str], Network]) -> Iterator[Mes
             "text-too-short", "a text without a token cannot be continued", hint="leave out texts that are empty"
         )
     network.open(context_tokens=longest, threads=order.threads)
+    if order.adapter is not None:
+        network.adapt(order.adapter)
     for index, prompt in enumerate(prompts):
         yield _continued(network, prompt, order.most_tokens, index)
         yield Message({"progress": index + 1, "total": len(prompts)})

@@ -53,6 +53,7 @@ def continue_greedily(
     texts: Sequence[str],
     *,
     most_tokens: int,
+    adapter: Path | None = None,
     reading: Reading | None = None,
     report: Report | None = None,
 ) -> tuple[Continuation, ...]:
@@ -62,6 +63,7 @@ def continue_greedily(
         model: GGUF file; the first piece of a split model.
         texts: What is continued.
         most_tokens: Longest continuation; tokens, at least 1.
+        adapter: LoRA that changes the model; None where there is none.
         reading: Threads, memory and marks count; names of special tokens are understood where it is not given.
         report: Told texts that were continued, and all of them.
 
@@ -78,7 +80,8 @@ def continue_greedily(
         raise InvalidError("no-tokens", f"expected at least 1 token to continue with, got {most_tokens}")
     reading = reading or Reading(has_marks=True)
     found: list[Continuation] = []
-    for answer in answers(order_for("continue", model, texts, reading, most_tokens=most_tokens)):
+    order = order_for("continue", model, texts, reading, adapter=adapter, most_tokens=most_tokens)
+    for answer in answers(order):
         if "progress" in answer.header:
             if report is not None:
                 report(answer.header["progress"], answer.header["total"])

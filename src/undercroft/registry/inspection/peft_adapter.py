@@ -133,6 +133,19 @@ def peft_pairs(tensors: Iterable[StoredTensor]) -> dict[str, PeftPair]:
     return pairs
 
 
+def uneven_scale(config: Mapping[str, Any]) -> str | None:
+    """The setting by which layers of an adapter are scaled differently; None where all are scaled by one number. Pure.
+
+    Args:
+        config: Parsed ``adapter_config.json``, inspected already.
+    """
+    for setting, usual in (("alpha_pattern", config["lora_alpha"]), ("rank_pattern", config["r"])):
+        pattern = config.get(setting) or {}
+        if not isinstance(pattern, dict) or any(value != usual for value in pattern.values()):
+            return setting
+    return None
+
+
 def matrices_of(tensors: Iterable[StoredTensor]) -> dict[str, Matrix]:
     """The layers of a published model that an adapter can change, with what is said of their sizes.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.adapters import write_adapter
 from tests.unit.optimize.measures.conftest import BIRDS
 from undercroft.core.errors import InvalidError
 from undercroft.optimize.measures.continuations import Continuation, agreement, continue_greedily
@@ -39,6 +40,20 @@ def test_a_continuation_is_cut_where_it_was_to_end(models: dict[str, Path]) -> N
     assert not short.has_ended
     assert long.tokens[:3] == short.tokens
     assert long.prompt == short.prompt
+
+
+def test_an_adapter_changes_what_is_continued(models: dict[str, Path], tmp_path: Path) -> None:
+    """A LoRA of zeros changes nothing, one of numbers does, and one of another model is refused."""
+    plain = continue_greedily(models["chat"], [BIRDS[:40]], most_tokens=6, reading=MARKS)[0]
+    found = [
+        continue_greedily(models["chat"], [BIRDS[:40]], most_tokens=6, adapter=adapter, reading=MARKS)[0]
+        for adapter in (write_adapter(tmp_path / "zero.gguf", scale=0.0), write_adapter(tmp_path / "random.gguf"))
+    ]
+    assert found[0].tokens == plain.tokens
+    assert found[1].log_probabilities != plain.log_probabilities
+    other = write_adapter(tmp_path / "other.gguf", width=32)
+    with pytest.raises(InvalidError, match="cannot load the adapter"):
+        continue_greedily(models["chat"], [BIRDS[:40]], most_tokens=6, adapter=other, reading=MARKS)
 
 
 def test_what_does_not_fit_is_refused(models: dict[str, Path]) -> None:

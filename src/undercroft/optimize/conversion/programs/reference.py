@@ -1,8 +1,9 @@
 """What the published model itself says: token ids, greedy continuations, embeddings, from transformers.
 
-Order on stdin, JSON: ``model`` (folder), ``task`` (``generate``, ``embed``, or ``split`` for token ids alone),
-``split_texts``, ``texts``, ``new_tokens``, ``threads``. Computed in the type that the weights are published in, in
-float32 where that is float16, which processors are bad at. The last line on stdout is JSON:
+Order on stdin, JSON: ``model`` (folder), ``adapter`` (PEFT's folder of a LoRA that changes it, or null), ``task``
+(``generate``, ``embed``, or ``split`` for token ids alone), ``split_texts``, ``texts``, ``new_tokens``, ``threads``.
+Computed in the type that the weights are published in, in float32 where that is float16, which processors are bad at,
+and with an adapter, which would be lost in rounding. The last line on stdout is JSON:
 
     split        token ids of each of ``split_texts``, without special tokens
     generated    per text: ``prompt`` (ids, with special tokens), ``tokens`` (ids), ``logprobs`` (nats), ``margins``
@@ -13,12 +14,16 @@ float32 where that is float16, which processors are bad at. The last line on std
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+_A, _B = ".lora_A.weight", ".lora_B.weight"
 
 
 def main() -> None:
@@ -33,6 +38,8 @@ def main() -> None:
         print(json.dumps(said), flush=True)
         return
     model = _loaded(AutoModelForCausalLM if order["task"] == "generate" else AutoModel, order["model"])
+    if order["adapter"] is not None:
+        model = _adapted(model.float(), Path(order["adapter"]))
     with torch.inference_mode():
         for text in order["texts"]:
             if order["task"] == "generate":
@@ -45,6 +52,19 @@ def main() -> None:
 def _loaded(kind: Any, folder: str) -> Any:
     model = kind.from_pretrained(folder, dtype="auto", trust_remote_code=False)
     return (model.float() if model.dtype == torch.float16 else model).eval()
+
+
+def _adapted(model: Any, folder: Path) -> Any:
+    """With what a LoRA changes added to the weights, as PEFT computes it."""
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    weights = load_file(folder / "adapter_model.safetensors")
+    for name in [name for name in weights if name.endswith(_A)]:
+        matrix = model.get_submodule(name.removeprefix("base_model.model.").removesuffix(_A)).weight
+        a, b = weights[name].float(), weights[name.removesuffix(_A) + _B].float()
+        rank = math.sqrt(len(a)) if settings.get("use_rslora") else len(a)
+        change = settings["lora_alpha"] / rank * (b @ a)
+        matrix.data += change.T if settings.get("fan_in_fan_out") else change
+    return model
 
 
 def _generated(model: Any, prompt: list[int], new_tokens: int) -> dict[str, Any]:
