@@ -21,7 +21,8 @@ from undercroft.storage.database import Database
 
 _POLL_SECONDS = 0.2
 _LINE_EVERY_SECONDS = 10.0
-_DESCRIPTION_WIDTH = 46
+_AGAIN_SECONDS = 60.0  # after which a line that is the same is said again
+_DESCRIPTION_WIDTH = 54
 _BAR_WIDTHS = (6, 40)
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -58,9 +59,23 @@ def in_words(state: State, how_far: HowFar | None) -> str:
     """How far a job is: ``running, 43 %, 12 s left``; ``queued``."""
     if state is not State.RUNNING or how_far is None or how_far.total <= 0:
         return str(state)
-    place = f"step {how_far.step + 1} of {how_far.steps}, " if how_far.steps > 1 else ""
+    return f"{state}, {_place(how_far)}"
+
+
+def _place(how_far: HowFar) -> str:
+    step = f"step {how_far.step + 1} of {how_far.steps}, " if how_far.steps > 1 else ""
     left = f", {format_duration(how_far.left_seconds)} left" if how_far.left_seconds else ""
-    return f"{state}, {place}{how_far.ratio:.0%}{left}".replace("%", " %")
+    return f"{step}{how_far.ratio:.0%}{left}".replace("%", " %")
+
+
+def beside_a_bar(doing: str, state: State, how_far: HowFar | None) -> str:
+    """What is done and how far it is, always as wide; where that is too long the time that is left stays whole."""
+    is_counted = state is State.RUNNING and how_far is not None and how_far.total > 0
+    place = _place(how_far) if is_counted and how_far is not None else str(state)
+    room = max(_DESCRIPTION_WIDTH - len(place) - 2, 1)
+    shown = doing if len(doing) <= room else f"{doing[: room - 1]}…"
+    # As wide as it may become, so that the bar stays where it is.
+    return f"{f'{shown}: {place}':{_DESCRIPTION_WIDTH}}"
 
 
 @contextmanager
@@ -87,10 +102,8 @@ class _OnTerminal:
         self._task: TaskID = bars.add_task("", total=None)
 
     def __call__(self, job: Job, how_far: HowFar | None) -> None:
-        words = f"{_doing(job, how_far)}: {in_words(job.state, how_far)}"
         ratio = how_far.ratio if how_far is not None and how_far.total > 0 else None
-        # As wide as it may become, so that the bar stays where it is.
-        fixed = f"{words[:_DESCRIPTION_WIDTH]:{_DESCRIPTION_WIDTH}}"
+        fixed = beside_a_bar(_doing(job, how_far), job.state, how_far)
         curve = loss_line(how_far.losses) if how_far is not None else ""
         self._bars.update(
             self._task, description=f"{fixed}\n{curve}".rstrip("\n"), completed=ratio or 0, total=1 if ratio else None
@@ -102,13 +115,17 @@ class _InLines:
 
     def __init__(self) -> None:
         self._told_seconds = time.monotonic()
+        self._told = ""
 
     def __call__(self, job: Job, how_far: HowFar | None) -> None:
         now = time.monotonic()
         if now - self._told_seconds < _LINE_EVERY_SECONDS:
             return
-        self._told_seconds = now
-        print(f"{_doing(job, how_far)}: {in_words(job.state, how_far)}", file=sys.stderr, flush=True)
+        line = f"{_doing(job, how_far)}: {in_words(job.state, how_far)}"
+        if line == self._told and now - self._told_seconds < _AGAIN_SECONDS:
+            return
+        self._told_seconds, self._told = now, line
+        print(line, file=sys.stderr, flush=True)
 
 
 def loss_line(losses: Sequence[float]) -> str:

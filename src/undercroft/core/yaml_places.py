@@ -75,7 +75,19 @@ def read_all_with_places(raw: bytes) -> list[tuple[Any, Places]]:
             found.append((_plain(loader, root), Places(root)))
         return found
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"it is not YAML: {' '.join(str(error).split())[:300]}") from error
+        raise ValueError(_not_yaml(raw, error)) from error
+
+
+def _not_yaml(raw: bytes, error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        while_doing = f", {error.context}" if error.context else ""
+        return f"line {error.problem_mark.line + 1}: it is not YAML: {error.problem}{while_doing}"[:300]
+    try:
+        raw.decode()
+    except UnicodeDecodeError as wrong:
+        line = raw.count(b"\n", 0, wrong.start) + 1
+        return f"line {line}: it is not YAML in UTF-8: byte {wrong.start:,} is {raw[wrong.start]:#04x}"
+    return f"it is not YAML: {' '.join(str(error).split())[:300]}"
 
 
 def _plain(loader: Any, root: Any) -> Any:

@@ -238,7 +238,7 @@ def prepare_distill(
         ConflictError: ``data-changed``.
         UnavailableError: ``no-environment``.
     """
-    opened = look_into(source.path)
+    opened = look_into(source.path, f"model {source.model.name!r}")
     digest = digest_file(settings.data)
     if settings.data_digest is not None and settings.data_digest != digest:
         raise ConflictError(
@@ -250,7 +250,7 @@ def prepare_distill(
     taught = None
     if settings.method == "logits":
         assert teacher is not None  # the recipe has made sure of it
-        taught = look_into(teacher.path)
+        taught = look_into(teacher.path, f"model {teacher.model.name!r}")
         if not same_tokens(source.path, teacher.path):
             raise InvalidError(
                 "other-vocabulary",

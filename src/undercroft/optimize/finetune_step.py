@@ -191,7 +191,7 @@ def prepare_finetune(
         ConflictError: ``data-changed``: a file is not what it was when the recipe was read.
         UnavailableError: ``no-environment``.
     """
-    opened = look_into(source.path)
+    opened = look_into(source.path, f"model {source.model.name!r}")
     material = _material(settings, seed)
     environment = needed(home, find(ENVIRONMENT))
     return PreparedStep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from undercroft.core.errors import InvalidError, NotFoundError, UnavailableError
 
 _PROBLEMS_SHOWN = 50
+_ALIKE_SHOWN = 3
 
 
 def read_bounded(path: Path, limit_bytes: int) -> bytes:
@@ -67,10 +69,25 @@ def refusal(path: Path, code: str, problems: Sequence[str], guide: str) -> Inval
         problems: Each with its line; at least one.
         guide: Page that has the file's form.
     """
-    more = len(problems) - _PROBLEMS_SHOWN
-    shown = [*problems[:_PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    told = _told_once(problems)
+    more = len(told) - _PROBLEMS_SHOWN
+    shown = [*told[:_PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
     listed = "\n".join(f"  - {problem}" for problem in shown)
     return InvalidError(code, f"{path} has problems:\n{listed}", hint=f"correct the file; its form is in {guide}")
+
+
+def _told_once(problems: Sequence[str]) -> list[str]:
+    """Each problem in its place; what is the same in many lines, as in a file of another form, once."""
+    parted = [problem.partition(": ") for problem in problems]
+    lines = Counter(what for _, _, what in parted)
+    told, many = [], set()
+    for (line, _, what), problem in zip(parted, problems, strict=True):
+        if lines[what] <= _ALIKE_SHOWN:
+            told.append(problem)
+        elif what not in many:
+            many.add(what)
+            told.append(f"{line} and {lines[what] - 1:,} more: {what}")
+    return told
 
 
 def _found_instead(error: Exception) -> str:

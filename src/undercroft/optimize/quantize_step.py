@@ -191,7 +191,9 @@ def read_texts(asked: Importance | Calibration) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise InvalidError(
-            "bad-texts", f"the texts {path} are not UTF-8: byte {error.start:,} is {raw[error.start]:#04x}"
+            "bad-texts",
+            f"the texts {path} are not UTF-8: byte {error.start:,} is {raw[error.start]:#04x}",
+            hint="save them as UTF-8",
         ) from error
 
 

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from undercroft.core.errors import InvalidError
 from undercroft.core.forms import wrong_form
 from undercroft.core.ids import LONGEST_NAME
-from undercroft.core.wrong_values import problem_of
 from undercroft.core.yaml_places import read_with_places
 from undercroft.optimize.compression.schemes import CompressedScheme
 from undercroft.optimize.compression.settings import Calibration, problem_of_others, problem_of_settings
@@ -23,6 +22,7 @@ from undercroft.optimize.onnx.schemes import OnnxScheme, problem_of_onnx
 from undercroft.optimize.pruning.settings import Prune
 from undercroft.optimize.quantization.schemes import SCHEMES, Scheme, scheme_named
 from undercroft.optimize.recipe_fields import Digest, Name, Part
+from undercroft.optimize.recipe_problems import Step, field_at, problems_in
 from undercroft.optimize.scheme_names import find_scheme, known, nearest
 from undercroft.optimize.students.settings import Student
 from undercroft.optimize.suites.chosen import digest_folder
@@ -34,8 +34,6 @@ from undercroft.storage.blobs import digest_file
 OPTIONS = "the options"
 _OPTIONS_HINT = "undercroft optimize -h lists the commands, each has its own -h"
 _HINT = "correct the file; its form is in docs/guide/optimize.md"
-
-Step = int | str
 
 # What a search does by itself, and what reads no GGUF.
 _NOT_IN_VARIANTS = frozenset({"convert", "quantize", "rightsize"})
@@ -56,6 +54,16 @@ def _any_scheme(given: object) -> str:
     except InvalidError:
         near = nearest(str(given))
         raise wrong_form(f"a scheme: {known()}{f' (nearest is {near[0]!r})' if near else ''}") from None
+
+
+def _kept(given: object) -> object:
+    if given is None or given in ("last", "all"):
+        return given
+    if isinstance(given, list) and given and all(type(number) is int and number >= 1 for number in given):
+        return given
+    near = difflib.get_close_matches(str(given), ["last", "all"], n=1)
+    nearest = f" (nearest is {near[0]!r})" if near else ""
+    raise wrong_form(f"'last', 'all' or numbers of steps from 1, such as [1, 2]{nearest}")
 
 
 SchemeName = Annotated[str, BeforeValidator(_scheme)]
@@ -118,7 +126,8 @@ class Quantize(Part):
             raise ValueError(problem)
         if isinstance(scheme, Scheme) and scheme.needs_importance and self.importance is None:
             raise ValueError(
-                f"{self.scheme} is garbage without an importance matrix: expected importance: {{texts: FILE}}"
+                f"{self.scheme} is garbage without an importance matrix: expected importance: {{texts: FILE}}, as an "
+                "option --importance-texts FILE"
             )
         return self
 
@@ -239,7 +248,7 @@ class Recipe(Part):
     steps: Annotated[list[StepEntry], Field(min_length=1, max_length=20)]
     evaluation: Evaluation | None = None
     gate: GateRules | None = None
-    keep: Literal["last", "all"] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = Field(
+    keep: Annotated[Literal["last", "all"] | list[int] | None, BeforeValidator(_kept)] = Field(
         None, description="Which steps' models get a name, too: last (none but the result), all, or their numbers."
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Of everything that is random.")
@@ -452,19 +461,25 @@ def _read(document: Any, folder: Path, what: str, place_of: Callable[[Sequence[S
     try:
         recipe = Recipe.model_validate(document)
     except ValidationError as error:
-        raise _bad(what, _problems(error, place_of)) from error
+        raise _bad(what, problems_in(Recipe, error, place_of)) from error
     found = {place: folder / path.expanduser() for place, path in _files(recipe)}
     missing = [place for place, path in found.items() if not (path.is_dir() if _is_folder(place) else path.is_file())]
     if missing:
         raise _bad(
             what,
             [
-                f"{place_of(place)}{_field(place)}there is no {'folder' if _is_folder(place) else 'file'} "
-                f"{str(found[place])!r}"
+                f"{place_of(place)}{field_at(place)}{_not_there(found[place], is_folder=_is_folder(place))}"
                 for place in missing
             ],
         )
     return _with_files(recipe, found)
+
+
+def _not_there(path: Path, *, is_folder: bool) -> str:
+    wanted, other = ("folder", "file") if is_folder else ("file", "folder or a device")
+    if path.exists():
+        return f"{str(path)!r} is a {other}, expected a {wanted}"
+    return f"there is no {wanted} {str(path)!r}"
 
 
 def _is_folder(place: Sequence[Step]) -> bool:
@@ -515,55 +530,6 @@ def _with_files(recipe: Recipe, files: Mapping[tuple[Step, ...], Path]) -> Recip
             digest = digest_folder(path) if _is_folder(place) else digest_file(path)
             part.setdefault(f"{place[-1]}_digest", digest)
     return Recipe.model_validate(data)
-
-
-def _problems(error: ValidationError, place_of: Callable[[Sequence[Step]], str]) -> list[str]:
-    return [f"{place_of(item['loc'])}{_field(item['loc'])}{_problem(dict(item))}" for item in error.errors()]
-
-
-def _problem(item: dict[str, Any]) -> str:
-    location = item["loc"]
-    if item["type"] == "invalid_key":
-        return f"expected fields with names, got {item['input']!r} as one"
-    if item["type"] != "extra_forbidden":
-        return problem_of(item, is_yaml=True)
-    name, known = str(location[-1]), _fields_at(location[:-1])
-    if len(location) == 3 and location[0] == "steps":
-        near = difflib.get_close_matches(name, known, n=1)
-        end = f"; nearest is {near[0]!r}" if near else ""
-        return f"there is no such step, expected one of {', '.join(known)}{end}"
-    near = difflib.get_close_matches(name, known, n=1)
-    end = f"; nearest is {near[0]!r}" if near else f", expected one of {', '.join(known)}"
-    what = "rule" if location[0] == "gate" else "field"
-    return f"there is no such {what}{end}"
-
-
-def _fields_at(location: Sequence[Step]) -> list[str]:
-    """Names of the fields that may stand at a place."""
-    kind: Any = Recipe
-    for step in location:
-        if not isinstance(step, int):
-            found = next((f for name, f in kind.model_fields.items() if step in (name, f.alias)), None)
-            inner = _parts_in(found.annotation) if found is not None else []
-            kind = inner[0] if inner else kind
-    return [field.alias or name for name, field in kind.model_fields.items()]
-
-
-def _parts_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [part for inner in getattr(annotation, "__args__", ()) for part in _parts_in(inner)]
-
-
-def _field(location: Sequence[Step]) -> str:
-    """``steps[1].quantize.scheme: ``, counted from 1; empty for the whole."""
-    shown = ""
-    for step in location:
-        if isinstance(step, int):
-            shown += f"[{step + 1}]"
-        elif step != "[key]":
-            shown += f".{step[:60]}" if shown else step[:60]
-    return f"{shown}: " if shown else ""
 
 
 def _bad(what: str, problems: Sequence[str]) -> InvalidError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,18 @@ def get(connection: Connection, name: str) -> Model:
     """
     found = entries.find(connection, name)
     if found is None:
-        raise NotFoundError("no-such-model", f"there is no model {name[:80]!r}", hint="undercroft model list")
+        raise NotFoundError(
+            "no-such-model",
+            f"there is no model {name[:80]!r}{_nearest(connection, name)}",
+            hint="undercroft model list",
+        )
     return found
+
+
+def _nearest(connection: Connection, name: str) -> str:
+    names = connection.execute(select(models.c.name)).scalars().all()
+    near = get_close_matches(name[:80], names, n=1)
+    return f"; nearest is {near[0]!r}" if near else ""
 
 
 def list_models(connection: Connection) -> list[Model]:

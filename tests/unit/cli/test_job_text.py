@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from undercroft.cli.job_progress import in_short, in_words
+from undercroft.cli.job_progress import beside_a_bar, in_short, in_words
 from undercroft.cli.job_text import duration, forecast_rows, job_rows, next_line
 from undercroft.cli.lineage_text import lineage_rows, proofs, step_texts
 from undercroft.core.home import Home
@@ -49,6 +49,14 @@ def job(**values: Any) -> Job:
         "note": "",
     }
     return Job(**{**fields, **values})
+
+
+def test_beside_a_bar_the_time_that_is_left_is_never_cut() -> None:
+    """In 80 columns there are 54 for words: a long name of what is done is cut, and the place of the bar is fixed."""
+    how_far = HowFar(0, 2, 12, 100, "tokens", "", 248.0)
+    said = beside_a_bar("reading texts with support-shallow-q4_k_m", State.RUNNING, how_far)
+    assert said == "reading texts with s…: step 1 of 2, 12 %, 4 m 8 s left"
+    assert beside_a_bar("quantizing", State.QUEUED, None) == "quantizing: queued".ljust(54)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_nothing_is_no_document() -> None:
         (b"a: 1\na: 2\n", "line 2: a stands twice"),
         (b"a: &x 1\nb: *x\n", "line 2: aliases"),
         (b"- " * 50 + b"1", "nested deeper than 40"),
-        (b"a: \xff", "it is not YAML"),
+        (b"a: 1\nb: \xff", "line 2: it is not YAML in UTF-8: byte 8 is 0xff"),
         (b"a: 'x\n", "it is not YAML"),
         (b"a: 1\nb: 2026-13-45\n", "line 2: '2026-13-45' is written as timestamp and is none"),
         (b'a: !!int ""', "line 1: '' is written as int and is none"),

@@ -89,6 +89,7 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
         ("quantize: {scheme: Q8_0, bits: 3}", "steps[1].quantize.bits: there is no such field, expected one of scheme"),
         ("quantize: {scheme: IQ2_XS}", "steps[1].quantize: IQ2_XS is garbage without an importance matrix: expected"),
         ("quantize: {scheme: Q8_0, importance: {texts: no.txt}}", "steps[1].quantize.importance.texts: there is no"),
+        ("quantize: {scheme: Q8_0, importance: {texts: /}}", "steps[1].quantize.importance.texts: '/' is a folder"),
         ("quantize: {scheme: Q8_0, importance: {texts: 3}}", "steps[1].quantize.importance.texts: expected a path"),
     ],
 )
@@ -105,11 +106,11 @@ def test_a_wrong_step_is_refused(tmp_path: Path, step: str, problem: str) -> Non
         ("- a", "line 1: expected a mapping, got ['a']"),
         ("from: a\nto: b\nsteps: []\n", "line 3: steps: expected at least 1 of them, got []"),
         ("from: a\nfrom: b\n", "line 2: from stands twice"),
-        ("from: [\n", "it is not YAML: "),
-        (one_step("quantize: {scheme: Q8_0}").replace("to: b", "to: a"), "line 1: to: expected another name"),
+        ("from: [\n", "line 2: it is not YAML: "),
+        (one_step("quantize: {scheme: Q8_0}").replace("to: b", "to: a"), "line 2: to: expected another name"),
         (one_step("quantize: {scheme: Q8_0}").replace("to: b", "to: A B"), "line 2: to: expected a name of a-z"),
         (one_step("quantize: {scheme: Q8_0}") + "seed: 1.5\n", "line 5: seed: expected a whole number, got 1.5"),
-        (one_step("quantize: {scheme: Q8_0}") + "gate: {max_kl: 1}\n", "line 1: gate: expected evaluation beside it"),
+        (one_step("quantize: {scheme: Q8_0}") + "gate: {max_kl: 1}\n", "line 5: gate: expected evaluation beside it"),
         (one_step("quantize: {scheme: Q8_0}") + "evaluation: {}\n", "line 5: evaluation: expected tasks: FILE, texts"),
         (
             one_step("quantize: {scheme: Q8_0}") + "gate: {languages: {th: {min_skore: 1}}}\n",
@@ -119,7 +120,16 @@ def test_a_wrong_step_is_refused(tmp_path: Path, step: str, problem: str) -> Non
         (one_step("quantize: {scheme: Q8_0}") + "gate: {min_score: 80}\n", "line 5: gate.min_score: expected at most"),
         (
             one_step("quantize: {scheme: Q8_0}") + "  - quantize: {scheme: Q4_0}\n",
-            "line 1: steps[1].quantize: expected it to be the last step",
+            "line 4: steps[1].quantize: expected it to be the last step",
+        ),
+        (
+            one_step("quantize: {scheme: Q8_0}") + "keep: al\n",
+            "line 5: keep: expected 'last', 'all' or numbers of steps from 1, such as [1, 2] (nearest is 'all')",
+        ),
+        (one_step("quantize: {scheme: Q8_0}") + "keep: [0]\n", "line 5: keep: expected 'last', 'all' or numbers"),
+        (
+            one_step("quantize: {scheme: Q8_0}") + "keep: [1]\n",
+            "line 5: keep: expected numbers of steps before the last",
         ),
     ],
 )
@@ -301,7 +311,10 @@ def test_a_word_that_nobody_knows_is_told_with_the_nearest(tmp_path: Path, step:
         ("from: &a x\nto: *a\nsteps: []\n", "line 2: aliases such as *name cannot be used here"),
         (one_step("quantize: {scheme: Q8_0, scheme: Q4_0}"), "line 4: scheme stands twice"),
         (one_step("quantize: {scheme: Q8_0}") + "---\nfrom: c\n", "line 6: expected one document, here begins another"),
-        (one_step("quantize: !!python/object:os.system {}"), "it is not YAML: could not determine a constructor"),
+        (
+            one_step("quantize: !!python/object:os.system {}"),
+            "line 4: it is not YAML: could not determine a constructor",
+        ),
         (one_step("quantize: " + "[" * 60 + "]" * 60), "line 4: it is nested deeper than 40"),
         (one_step("quantize: {1: Q8_0}"), "line 4: steps[1].quantize.scheme: is missing"),
         (one_step("quantize: [Q8_0]"), "line 4: steps[1].quantize: expected a mapping, got ['Q8_0']"),
@@ -310,7 +323,7 @@ def test_a_word_that_nobody_knows_is_told_with_the_nearest(tmp_path: Path, step:
             one_step("quantize: {scheme: Q8_0}") + "seed: 99999999999\n",
             "line 5: seed: expected at most 4,294,967,295, got",
         ),
-        ("from: a\n\tto: b\n", "it is not YAML: "),
+        ("from: a\n\tto: b\n", "line 2: it is not YAML: found a tab character"),
         ("from: a\0b\n", "it is not YAML: "),
     ],
 )

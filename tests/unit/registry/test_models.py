@@ -47,6 +47,17 @@ def test_add_get_list(database: Database, home: Home, tmp_path: Path) -> None:
     assert model.files[0].size_bytes == path.stat().st_size
 
 
+def test_a_name_that_is_not_there_is_told_with_the_nearest(database: Database, home: Home, tmp_path: Path) -> None:
+    """Of those that are; nothing where none is near."""
+    models.add_local(database, home, write_chat_model(tmp_path / "support.gguf"), actor="cli:anna")
+    with database.read() as connection:
+        with pytest.raises(NotFoundError, match=r"there is no model 'suport'; nearest is 'support'"):
+            models.get(connection, "suport")
+        with pytest.raises(NotFoundError) as met:
+            models.get(connection, "gone")
+    assert met.value.message == "there is no model 'gone'"
+
+
 def test_link_takes_no_room_and_leaves_the_mode(database: Database, home: Home, tmp_path: Path) -> None:
     """A local file on the same disk is linked, or cloned where the disk can; its owner's mode stays."""
     path = write_chat_model(tmp_path / "m.gguf")

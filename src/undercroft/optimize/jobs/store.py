@@ -138,10 +138,17 @@ def find(connection: Connection, job: str) -> Job:
     query = select(jobs).where(jobs.c.id.startswith(job, autoescape=True)).limit(2)
     rows = connection.execute(query).all() if job else []
     if not rows:
-        raise NotFoundError("no-such-job", f"there is no job {job[:40]!r}", hint="undercroft job list")
+        raise NotFoundError("no-such-job", f"there is no job {job[:40]!r}", hint=_hint(connection, job))
     if len(rows) > 1 and job not in (row.id for row in rows):
         raise InvalidError("which-job", f"several jobs begin with {job[:40]!r}", hint="undercroft job list")
     return _read(next((row for row in rows if row.id == job), rows[0]))
+
+
+def _hint(connection: Connection, name: str) -> str:
+    """Which job it is that makes a model of that name, as a person may have meant."""
+    query = select(jobs.c.id).where(jobs.c.result == name).order_by(jobs.c.created_at.desc(), jobs.c.id)
+    made_by = connection.execute(query).scalars().first()
+    return "undercroft job list" if made_by is None else f"job {made_by} makes the model of that name"
 
 
 def list_all(connection: Connection) -> list[Job]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,19 @@ class Opened:
     context_tokens: int
 
 
-def look_into(path: Path) -> Opened:
+def look_into(path: Path, called: str | None = None) -> Opened:
     """What opening a model would give; nothing is written.
 
     Args:
         path: GGUF file.
+        called: What an error calls it; the file's own name where it is left out.
 
     Raises:
         InvalidError: ``not-trainable``: its network is not known here.
     """
     header = read_header(path)
+    if called is not None:
+        header = replace(header, name=called)
     architecture = architecture_of(header)
     values = sum(tensor.elements for tensor in header.tensors if tensor.name != ROPE_FACTORS)
     return Opened(architecture, values, int(architecture.config["max_position_embeddings"]))

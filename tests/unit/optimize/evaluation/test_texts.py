@@ -44,6 +44,11 @@ def test_json_lines_have_names_and_languages(tmp_path: Path) -> None:
         ("own.jsonl", b'{"text": "a", "id": [1]}', "line 1: id: expected a text"),
         ("own.jsonl", b'{"id": "a", "text": "a"}\n{"id": "a", "text": "b"}', "line 2: id: 'a' stands in an earlier"),
         ("own.jsonl", b"{", "line 1: expected one JSON object"),
+        (
+            "own.jsonl",
+            b'{"messages": []}\n' * 60 + b"{",
+            "line 1 and 59 more: text: is missing\n  - line 1 and 59 more: mess",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, name: str, raw: bytes, said: str) -> None:

@@ -171,3 +171,6 @@ def test_a_job_is_found_by_the_beginning_of_its_id(database: Database) -> None:
         for unknown in ("job_x%", "", "job"[1:]):
             with pytest.raises(NotFoundError, match="no-such-job"):
                 store.find(connection, unknown)
+        with pytest.raises(NotFoundError) as met:
+            store.find(connection, "one")
+        assert met.value.hint == f"job {first.id} makes the model of that name"

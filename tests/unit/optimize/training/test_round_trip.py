@@ -81,6 +81,8 @@ def test_what_cannot_be_trained_is_said(tmp_path: Path) -> None:
         look_into(write_expert_model(tmp_path / "experts.gguf"))
     with pytest.raises(InvalidError, match="its architecture is 'gemma2', expected one of llama, qwen2, qwen3"):
         look_into(write_prunable(tmp_path / "gemma.gguf", "gemma2"))
+    with pytest.raises(InvalidError, match="model 'ours' cannot be trained: its architecture is 'gemma2'"):
+        look_into(tmp_path / "gemma.gguf", "model 'ours'")
 
 
 def peft_folder(folder: Path, seed: int, *, strength: float = 0.05) -> Path:
