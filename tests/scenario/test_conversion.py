@@ -29,6 +29,8 @@ from undercroft.optimize.conversion.converting import (
 from undercroft.optimize.conversion.sample_texts import PROMPTS
 from undercroft.optimize.measures.continuations import agreement, continue_greedily
 
+# Of random adapters: what they change is about as large as the weights that it is added to.
+_SCALE = 0.2
 _KINDS = ("llama", "mistral", "qwen2", "qwen3", "glm4", "bert")
 
 
@@ -76,7 +78,7 @@ def test_an_adapter_becomes_one_with_a_proof(cellar: Cellar, environment: Enviro
     source = publish(environment, "published_models", "qwen3", folder=tmp_path / "qwen3")
     cellar.run("model", "pull", str(source), "--name", "talker")
     cellar.run("optimize", "convert", "talker", "--type", "f32", "--name", "talker-gguf")
-    folder = write_peft(tmp_path / "polite", blocks=3, use_rslora=True)
+    folder = write_peft(tmp_path / "polite", blocks=3, scale=_SCALE, use_rslora=True)
     cellar.run("model", "pull", str(folder), "--name", "polite", "--base", "talker")
     cellar.run("optimize", "convert", "polite", "--name", "polite-gguf")
     made = cellar.json("model", "show", "polite-gguf")
@@ -104,7 +106,7 @@ def test_adapters_of_each_architecture(environment: Environment, tmp_path: Path,
             folder = tmp_path / f"{kind}-{number}"
             (folder / "between").mkdir(parents=True)
             order = AdapterOrder(
-                adapter=write_peft(folder / "adapter", seed=number, blocks=3, **pattern),
+                adapter=write_peft(folder / "adapter", seed=number, blocks=3, scale=_SCALE, **pattern),
                 base=source,
                 model=tmp_path / f"{kind}-f32" / "model.gguf",
                 model_type="f32",

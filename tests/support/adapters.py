@@ -83,6 +83,7 @@ def write_peft(
     queries: int | None = None,
     rank: int = 4,
     blocks: int = 2,
+    scale: float = 1.0,
     **config: Any,
 ) -> Path:
     """PEFT's folder of a LoRA on query and value projections of `write_published`'s model.
@@ -94,6 +95,7 @@ def write_peft(
         queries: Of all query heads of the base together, twice that of the value heads; None takes the width.
         rank: Of the two matrices.
         blocks: Of the base that it changes, the first ones.
+        scale: Of the weights; larger ones change more.
         config: More for, or in place of, what ``adapter_config.json`` says.
     """
     folder.mkdir(parents=True)
@@ -111,7 +113,8 @@ def write_peft(
     (folder / "adapter_config.json").write_text(json.dumps(said), encoding="utf-8")
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")
     tensors = peft_tensors(seed=seed, width=width, queries=queries or width, rank=rank, blocks=blocks)
-    write_tensors(folder / "adapter_model.safetensors", tensors)
+    scaled = {name: np.float32(scale) * values for name, values in tensors.items()}
+    write_tensors(folder / "adapter_model.safetensors", scaled)
     return folder
 
 

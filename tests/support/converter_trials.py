@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.adapters import write_peft
 from tests.support.job_trials import Trial
 from undercroft.core.home import Home
 from undercroft.registry import models
@@ -33,18 +34,23 @@ class Making:
         published: Program of `tests.support` that writes it, and what it is given.
         step: Of the recipe.
         before: The step that makes what is read of what was published; None reads that.
+        is_adapter: Whether a LoRA of what was published is read, beside what ``before`` makes.
     """
 
     environments: tuple[str, ...]
     published: tuple[str, ...]
     step: dict[str, Any]
     before: dict[str, Any] | None = None
+    is_adapter: bool = False
 
 
 _ONNX = ("onnx", "onnxruntime")
 _ENCODER, _DECODER = ("published_models", "bert"), ("published_models", "qwen3")
 MAKINGS = {
     "gguf": Making(("convert",), _DECODER, {"convert": {"to": "gguf", "type": "f16"}}),
+    "adapter": Making(
+        ("convert",), _DECODER, {"convert": {"to": "gguf"}}, {"convert": {"to": "gguf"}}, is_adapter=True
+    ),
     "onnx": Making(_ONNX, _ENCODER, {"convert": {"to": "onnx"}}),
     "onnx-decoder": Making(_ONNX, _DECODER, {"convert": {"to": "onnx", "type": "int4"}}),
     "triton": Making(_ONNX, _ENCODER, {"convert": {"to": "triton"}}, before={"convert": {"to": "onnx"}}),
@@ -72,6 +78,11 @@ def making(home: Home, kind: str, model: Path) -> Iterator[Trial]:
         source = "published"
         if wanted.before is not None:
             source = Trial(home, database, source, [wanted.before]).done_as("read")
+        if wanted.is_adapter:
+            with tempfile.TemporaryDirectory() as folder:
+                adapter = write_peft(Path(folder) / "adapter", blocks=3, scale=0.2)
+                models.add_local(database, home, adapter, name="adapter", actor="cli:anna", base="published")
+            source = "adapter"
         yield Trial(home, database, source, [wanted.step])
     finally:
         database.close()
