@@ -35,12 +35,12 @@ def list_jobs(as_json: AsJson = False) -> None:
         print_json([{**job.to_dict(), "progress": how_far_json(_how_far(home, job))} for job in found])
         return
     print_table(
-        ["=job", "=state", "kind", "makes", "from", "=asked for (UTC)"],
+        ["=job", "=state", "kind", "makes", "from", "asked for (UTC)"],
         [
             [
                 job.id,
                 in_short(job.state, _how_far(home, job)),
-                job.kind,
+                job.kind.replace("+", " + "),
                 job.result,
                 ", ".join(parent.name for parent in job.parents),
                 job.created_at[:16].replace("T", " "),

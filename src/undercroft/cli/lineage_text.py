@@ -20,12 +20,25 @@ def lineage_rows(lineage: Mapping[str, Any]) -> Rows:
     rows += [("step", text) for text in step_texts(found["recipe"].get("steps", []))]
     rows += [("proof", text) for text in proofs(lineage)]
     is_same = "gives the same digest" if found.get("is_reproducible") else "may give another digest"
-    rows.append(("seed", f"{found.get('seed', 0)}; doing it again with these versions {is_same}"))
-    versions = found.get("versions") or {}
+    rows.append(("seed", f"{found.get('seed', 0)}; doing it again with these versions{_threads(found)} {is_same}"))
+    versions = {**(found.get("versions") or {}), **_versions_of_steps(found)}
     if isinstance(found.get("card"), Mapping):
         rows.append(("card", f"of {found['card'].get('made_at', '')}; undercroft job show {found.get('job', '')}"))
     rows.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
     return rows
+
+
+def _threads(found: Mapping[str, Any]) -> str:
+    """What a training computed with, for sums depend on how many share them; empty where nothing was trained."""
+    measured = [step.get("found") or {} for step in found.get("steps", ())]
+    counts = sorted({int(one["training"]["threads"]) for one in measured if "threads" in one.get("training", {})})
+    return f" and trained by {_number_of(counts[-1], 'thread')}" if counts else ""
+
+
+def _versions_of_steps(found: Mapping[str, Any]) -> dict[str, str]:
+    """Of what ran in environments of their own: torch and its relatives."""
+    environments = [step.get("environment") or {} for step in found.get("steps", ())]
+    return {name: number for one in environments for name, number in (one.get("versions") or {}).items()}
 
 
 def proofs(lineage: Mapping[str, Any]) -> list[str]:
@@ -95,8 +108,12 @@ def _distillation(found: Mapping[str, Any]) -> str:
     ).replace("%", " %")
 
 
+def _number_of(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _training(found: Mapping[str, Any]) -> str:
-    said = f"learnt from {found['sequences']:,} sequences in {found['steps']:,} steps"
+    said = f"learnt from {found['sequences']:,} sequences in {_number_of(found['steps'], 'step')}"
     if losses := {int(step): loss for step, loss in found["validation"]}:
         kept = found["kept_step"]
         said += f"; loss on those kept apart {losses[0]:.3g} before, {losses[kept]:.3g} after step {kept:,}, kept"

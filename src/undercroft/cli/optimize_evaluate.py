@@ -21,7 +21,7 @@ from undercroft.environments.installed import needed
 from undercroft.environments.recipes import find
 from undercroft.optimize.cards import words
 from undercroft.optimize.cards.card import Card
-from undercroft.optimize.cards.measuring import PAGE_FILE, Wanted, check_wanted, measure, write_card
+from undercroft.optimize.cards.measuring import PAGE_FILE, Wanted, check_folder, check_wanted, measure, write_card
 from undercroft.optimize.evaluation.evaluating import Told
 from undercroft.optimize.evaluation.figures import WORDS
 from undercroft.optimize.evaluation.gate_rules import load_gate
@@ -96,6 +96,8 @@ def evaluate(
     check_wanted(wanted, has_parent=against is not None)
     settings = settings_of(open_home()).engines
     candidate, parent = _find(model), _find(against) if against is not None else None
+    if card is not None:
+        check_folder(card.expanduser())
     with _shown(is_quiet=as_json) as told:
         made = measure(candidate, parent, wanted, settings, told)
     if card is not None:

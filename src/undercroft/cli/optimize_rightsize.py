@@ -74,7 +74,7 @@ def percent_of(text: str) -> float:
     if not 0 < value <= 100:
         raise InvalidError(
             "bad-percent",
-            f"--max-quality-loss: expected a percentage above 0 such as 1%, got {text[:40]!r}",
+            f"--max-quality-loss: expected a percentage above 0, at most 100, such as 1%, got {text[:40]!r}",
             hint="--max-quality-loss 1%",
         )
     return value

@@ -17,7 +17,7 @@ from undercroft.optimize.compression.schemes import CompressedScheme
 from undercroft.optimize.compression.settings import Calibration, problem_of_others, problem_of_settings
 from undercroft.optimize.conversion.settings import Convert
 from undercroft.optimize.distillation.settings import Distill
-from undercroft.optimize.evaluation.gate_rules import GateRules
+from undercroft.optimize.evaluation.gate_rules import NO_RULE, GateRules
 from undercroft.optimize.onnx.schemes import OnnxScheme, problem_of_onnx
 from undercroft.optimize.pruning.settings import Prune
 from undercroft.optimize.quantization.schemes import SCHEMES, Scheme, scheme_named
@@ -281,6 +281,8 @@ class Recipe(Part):
     def _measures_what_it_judges(self) -> Self:
         if self.gate is not None and self.evaluation is None:
             raise ValueError("gate: expected evaluation beside it, with tasks or texts to judge by")
+        if self.gate is not None and not self.gate.asks:
+            raise ValueError(f"gate: {NO_RULE}")
         return self
 
     @model_validator(mode="after")

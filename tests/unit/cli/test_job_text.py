@@ -138,6 +138,11 @@ def test_how_a_model_was_made() -> None:
         ("versions", "python 3.11.7"),
     ]
     assert lineage_rows({"kind": "bundle", "lineage": MADE}) == rows
+    training = {"threads": 2, "sequences": 4, "steps": 1, "validation": []}
+    steps = [{"environment": {"versions": {"torch": "2.13.0"}}, "found": {"training": training}}, {}]
+    of_training = dict(lineage_rows({**MADE, "is_reproducible": True, "steps": steps}))
+    assert of_training["versions"] == "python 3.11.7, torch 2.13.0"
+    assert of_training["seed"] == "7; doing it again with these versions and trained by 2 threads gives the same digest"
     assert ("card", "of 2026; undercroft job show job_1") in lineage_rows({**MADE, "card": {"made_at": "2026"}})
 
 
@@ -186,14 +191,14 @@ def test_how_a_training_went() -> None:
         "left_out": 3,
         "validation": [[0, 0.0425], [46, 0.0123], [81, 0.02]],
     }
-    short = {"sequences": 4, "steps": 8, "kept_step": 8, "has_stopped_early": False, "validation": []}
+    short = {"sequences": 4, "steps": 1, "kept_step": 1, "has_stopped_early": False, "validation": []}
     found = [proofs({**MADE, "steps": [{"found": {"training": one}}]}) for one in (training, short)]
     assert found == [
         [
             "learnt from 1,152 sequences in 81 steps; loss on those kept apart 0.0425 before, 0.0123 after step 46, "
             "kept; it ended early, for it got no better; answers of the teacher that were too long, and left out: 3"
         ],
-        ["learnt from 4 sequences in 8 steps"],
+        ["learnt from 4 sequences in 1 step"],
     ]
 
 

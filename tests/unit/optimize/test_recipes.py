@@ -111,6 +111,10 @@ def test_a_wrong_step_is_refused(tmp_path: Path, step: str, problem: str) -> Non
         (one_step("quantize: {scheme: Q8_0}").replace("to: b", "to: A B"), "line 2: to: expected a name of a-z"),
         (one_step("quantize: {scheme: Q8_0}") + "seed: 1.5\n", "line 5: seed: expected a whole number, got 1.5"),
         (one_step("quantize: {scheme: Q8_0}") + "gate: {max_kl: 1}\n", "line 5: gate: expected evaluation beside it"),
+        (
+            one_step("quantize: {scheme: Q8_0}") + "evaluation: {tasks: a.jsonl}\ngate: {undecided: pass}\n",
+            "line 6: gate: expected at least one rule",
+        ),
         (one_step("quantize: {scheme: Q8_0}") + "evaluation: {}\n", "line 5: evaluation: expected tasks: FILE, texts"),
         (
             one_step("quantize: {scheme: Q8_0}") + "gate: {languages: {th: {min_skore: 1}}}\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,8 +140,22 @@ def check_wanted(wanted: Wanted, *, has_parent: bool) -> None:
         raise InvalidError(
             "not-measurable",
             "the gate asks for what would not be measured:\n" + "\n".join(f"  - {problem}" for problem in problems),
-            hint="give what is missing, or leave these rules out",
+            hint="give what is missing, in a recipe below evaluation:, or leave these rules out",
         )
+
+
+def check_folder(folder: Path) -> None:
+    """Makes the folder of a card, before hours are spent on what could not be kept in it.
+
+    Raises:
+        InvalidError: ``cannot-write``.
+    """
+    try:
+        make_folder(folder, mode=0o755)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
 
 
 def write_card(card: Card, folder: Path) -> None:
@@ -149,16 +164,20 @@ def write_card(card: Card, folder: Path) -> None:
     Raises:
         InvalidError: ``cannot-write``.
     """
+    check_folder(folder)
     try:
-        make_folder(folder, mode=0o755)
         for name, content in contents_of(card).items():
             write_atomically(folder / name, content.encode("utf-8"), mode=0o644)
     except OSError as error:
-        raise InvalidError(
-            "cannot-write",
-            f"cannot write into {str(folder)!r}: {error.strerror or error}",
-            hint="give a folder that you may write to, on a disk with room",
-        ) from error
+        raise _cannot_write(folder, error) from error
+
+
+def _cannot_write(folder: Path, error: OSError) -> InvalidError:
+    return InvalidError(
+        "cannot-write",
+        f"cannot write into {str(folder)!r}: {error.strerror or error}",
+        hint="give a folder that you may write to, on a disk with room",
+    )
 
 
 def contents_of(card: Card) -> dict[str, str]:

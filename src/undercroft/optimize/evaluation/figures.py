@@ -55,6 +55,9 @@ WORDS: Mapping[Measure, str] = {
 }
 
 
+_SHARES = frozenset({Measure.SCORE, Measure.GRADE, Measure.VALID_FORMAT, Measure.SAME_TOP})
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What a model reaches.
@@ -75,12 +78,13 @@ def figures_of(run: Run, *, seed: int = SEED) -> Figures:
         run: What was measured.
         seed: Of the bootstrap.
     """
-    whole = {**_of_items(run.items, seed), **_of_texts(run.texts, seed), **_of_whole(run)}
+    whole = {**_of_sample(run.items, run.texts, seed), **_of_whole(run)}
     languages = {
-        code: {
-            **_of_items([item for item in run.items if item.language == code], seed),
-            **_of_texts([text for text in run.texts if text.language == code], seed),
-        }
+        code: _of_sample(
+            [item for item in run.items if item.language == code],
+            [text for text in run.texts if text.language == code],
+            seed,
+        )
         for code in languages_of(run)
     }
     return Figures(whole, languages)
@@ -117,6 +121,22 @@ def mapped(estimate: Estimate, function: Callable[[float], float]) -> Estimate:
 def exponential(value: float) -> float:
     """e to a power; what is too large for a number is infinite."""
     return math.exp(value) if value < 700 else math.inf
+
+
+def _of_sample(items: Sequence[ItemResult], texts: Sequence[TextRecord], seed: int) -> dict[Measure, Estimate]:
+    found = {**_of_items(items, seed), **_of_texts(texts, seed)}
+    return {measure: _possible(measure, estimate) for measure, estimate in found.items()}
+
+
+def _possible(measure: Measure, estimate: Estimate) -> Estimate:
+    """Bounds that can be: Student's reach of few values may go below no time at all, or beyond all points of a grade.
+
+    An infinite bound, where nothing is known, stays.
+    """
+    most = 1.0 if measure in _SHARES else math.inf
+    lower = max(estimate.lower, 0.0) if math.isfinite(estimate.lower) else estimate.lower
+    upper = min(estimate.upper, most) if math.isfinite(estimate.upper) else estimate.upper
+    return replace(estimate, lower=lower, upper=upper)
 
 
 def _of_items(items: Sequence[ItemResult], seed: int) -> dict[Measure, Estimate]:

@@ -68,6 +68,9 @@ class SuiteRules(BaseModel):
 _LanguageName = Annotated[str, of_form(f"{EACH}|[a-z]{{2,3}}", f"'{EACH}' or the code of a language such as 'th'")]
 
 
+NO_RULE = "expected at least one rule, for a gate without any lets everything pass"
+
+
 class GateRules(QualityRules):
     """What a new model has to hold to get its name; a rule that is left out asks nothing."""
 
@@ -81,6 +84,13 @@ class GateRules(QualityRules):
     undecided: Literal["fail", "pass"] = Field(
         "fail", description="What a rule does that is broken by so few items that it may be chance."
     )
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is any rule; a gate without one would let everything pass."""
+        own = self.model_dump(exclude={"undecided"}, exclude_none=True)
+        inner = [*own.pop("languages").values(), *own.pop("suites", {}).values()]
+        return bool(own) or any(inner)
 
 
 def check_gate(values: Any) -> GateRules:
@@ -114,9 +124,12 @@ def load_gate(path: Path) -> GateRules:
 
 def _checked_rules(values: Any, what: str, line: Callable[[tuple[int | str, ...]], str]) -> GateRules:
     try:
-        return GateRules.model_validate({} if values is None else values)
+        rules = GateRules.model_validate({} if values is None else values)
     except ValidationError as error:
         raise _bad([f"{line(item['loc'])}{_problem(dict(item))}" for item in error.errors()], what) from error
+    if not rules.asks:
+        raise _bad([f"{line(())}{NO_RULE}"], what)
+    return rules
 
 
 def _bad(problems: list[str], what: str) -> InvalidError:

@@ -6,14 +6,17 @@ import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.unit.optimize.evaluation.test_gate import run_of
+from undercroft.core.errors import InvalidError
 from undercroft.optimize.cards.card import SCHEMA, Card, Circumstances, Point, make_card
 from undercroft.optimize.cards.markdown import markdown_of
+from undercroft.optimize.cards.measuring import check_folder
 from undercroft.optimize.cards.page import page_of
 from undercroft.optimize.cards.plots import language_plot, size_plot
 from undercroft.optimize.cards.words import figure, headline
@@ -36,6 +39,15 @@ def card(rules: dict[str, Any] | None = None, *, name: str = "small", points: tu
     candidate = run_of([True] * 40 + [False] * 20, languages="en th", nats=2.1, name=name)
     parent = run_of([True] * 58 + [False] * 2, languages="en th")
     return make_card(candidate, parent, check_gate(rules) if rules is not None else None, AROUND, points)
+
+
+def test_a_folder_that_cannot_hold_a_card_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    """A file stands where the folder should be; a folder that is not there yet is made."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InvalidError, match="cannot-write"):
+        check_folder(tmp_path / "file")
+    check_folder(tmp_path / "new" / "card")
+    assert list((tmp_path / "new" / "card").iterdir()) == []
 
 
 def test_the_json_has_a_schema_and_every_figure_with_its_interval() -> None:

@@ -198,6 +198,26 @@ def test_a_gate_with_mistakes_is_refused_with_the_nearest_word() -> None:
     assert "undecided" in caught.value.message
 
 
+@pytest.mark.parametrize("rules", [None, {}, {"undecided": "pass"}, {"languages": {"th": {}}, "suites": {}}])
+def test_a_gate_without_a_rule_is_refused(rules: Any) -> None:
+    """It would let everything pass, and say so."""
+    with pytest.raises(InvalidError, match="expected at least one rule"):
+        check_gate(rules)
+
+
+def test_bounds_are_what_can_be() -> None:
+    """Student's reach of three values is wide, and no answer takes less than no time, nor has more than all points."""
+    items = [
+        replace(item, first_token_seconds=seconds, total_seconds=seconds + 0.5, score=seconds)
+        for item, seconds in zip(run_of([True, False, False]).items, (1.0, 0.5, 0.01), strict=True)
+    ]
+    found = figures_of(replace(run_of([True]), items=tuple(items))).whole
+    assert (found[Measure.GRADE].method, found[Measure.FIRST_TOKEN_SECONDS].method) == ("student", "student")
+    assert (found[Measure.GRADE].lower, found[Measure.GRADE].upper) == (0.0, 1.0)
+    assert found[Measure.FIRST_TOKEN_SECONDS].lower == 0.0
+    assert found[Measure.FIRST_TOKEN_SECONDS].upper > 1.0
+
+
 def test_figures_are_those_of_items_and_texts() -> None:
     """Shares, means and sums by hand."""
     run = run_of([True] * 3 + [False], languages="en th")

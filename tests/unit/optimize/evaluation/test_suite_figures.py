@@ -42,7 +42,10 @@ def card(own: tuple[SuiteScore, ...], other: tuple[SuiteScore, ...] | None, rule
     candidate = replace(run_of([]), texts=(), suites=own)
     parent = None if other is None else replace(candidate, suites=other)
     return make_card(
-        candidate, parent, check_gate(rules), replace(AROUND, tasks={}, suites={"names": ["arc"], "digest": "d"})
+        candidate,
+        parent,
+        check_gate(rules) if rules else None,
+        replace(AROUND, tasks={}, suites={"names": ["arc"], "digest": "d"}),
     )
 
 
