@@ -15,11 +15,12 @@ from undercroft.core.units import format_bytes
 from undercroft.engines.encoder.folder import Encoder, read_encoder
 from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
+from undercroft.hardware.processors import read_processor
 from undercroft.optimize.compression.settings import Calibration
 from undercroft.optimize.compression.texts import share_out
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.onnx.making import Calibrating, Order, make_int8, make_onnx
-from undercroft.optimize.onnx.schemes import INT8, OnnxScheme
+from undercroft.optimize.onnx.schemes import INT8, OnnxScheme, suits_signed
 from undercroft.optimize.prepared import PreparedStep
 from undercroft.optimize.quantize_step import read_texts
 from undercroft.optimize.recipes import Quantize
@@ -72,6 +73,7 @@ class Int8Step:
         runner: The installed ``onnxruntime``.
         settings: Whether the engine that both are tried in has to be sealed.
         calibration: Texts of the user's, for ranges that are fixed; None finds them while it computes.
+        is_signed: Whether weights are rounded to signed numbers.
     """
 
     def __init__(
@@ -81,15 +83,20 @@ class Int8Step:
         runner: Environment,
         settings: EngineSettings,
         calibration: Calibration | None,
+        *,
+        is_signed: bool,
     ) -> None:
         self._source, self._encoder = source, encoder
         self._runner, self._settings, self._calibration = runner, settings, calibration
+        self._is_signed = is_signed
 
     def run(self, work: Workspace, report: Callable[[Progress], None]) -> None:
         """Makes the folder, as `undercroft.optimize.steps.Step` says, and leaves what the comparison showed."""
         order = _laid_out(work, self._source, self._encoder)
         read = _calibrating(self._calibration) if self._calibration is not None else None
-        agreement, counted = make_int8(order, self._runner, self._settings, report, calibrating=read)
+        agreement, counted = make_int8(
+            order, self._runner, self._settings, report, is_signed=self._is_signed, calibrating=read
+        )
         _clean(order)
         told = {"matrices": counted, "agreement": asdict(agreement)}
         work.findings.write_text(json.dumps(told), encoding="utf-8")
@@ -156,9 +163,11 @@ def prepare_int8(
     runner = needed(home, find(RUNNER))
     size = source.model.size_bytes
     check_size(source, size)
+    processor = read_processor()
+    is_signed = suits_signed(processor.architecture, processor.features)
     return PreparedStep(
         kind="quantize",
-        step=Int8Step(source, encoder, runner, engines, asked.calibration),
+        step=Int8Step(source, encoder, runner, engines, asked.calibration, is_signed=is_signed),
         # In between lies the model with its shapes written down; while it is rounded it is there twice.
         forecast=Forecast(size, 2 * size, 3 * size + _BESIDE_BYTES // 2),
         told={
@@ -166,6 +175,7 @@ def prepare_int8(
                 **asked.model_dump(mode="json", exclude_defaults=True),
                 "operators": ["MatMul"],
                 "is_per_channel": True,
+                "is_signed": is_signed,
                 "is_dynamic": not scheme.needs_texts,
             },
             "environments": told_of(runner),

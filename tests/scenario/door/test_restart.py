@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -144,10 +143,11 @@ def test_doors_share_one_port(own_door: DoorProcess) -> None:
 def test_a_door_ends_with_its_parent(own_door: DoorProcess) -> None:
     """A keeper that is killed leaves no door behind."""
     command = [sys.executable, "-m", "undercroft.gateway.door", "--home", str(own_door.home.root)]
-    command += ["--listen-fd", str(own_door.listener.fileno()), "--index", "9", "--parent", str(os.getpid())]
+    command += ["--listen-fd", str(own_door.listener.fileno()), "--index", "9"]
     code = (
-        "import subprocess, sys, time\n"
-        f"door = subprocess.Popen({command!r}, pass_fds=({own_door.listener.fileno()},))\n"
+        "import os, subprocess, sys, time\n"
+        f"command = [*{command!r}, '--parent', str(os.getpid())]\n"
+        f"door = subprocess.Popen(command, pass_fds=({own_door.listener.fileno()},))\n"
         "print(door.pid, flush=True)\n"
         "time.sleep(600)\n"
     )

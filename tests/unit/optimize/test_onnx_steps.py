@@ -14,6 +14,7 @@ from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.core.home import Home
 from undercroft.engines.encoder.folder import Encoder
 from undercroft.optimize.jobs import asking
+from undercroft.optimize.onnx.schemes import suits_signed
 from undercroft.optimize.onnx.verifying import read_inputs
 from undercroft.optimize.onnx_steps import check_size
 from undercroft.optimize.recipes import Recipe, make_recipe
@@ -202,3 +203,19 @@ def test_parts_that_are_not_known_are_refused(add: Any, database: Database, home
     add({**BERT, "architectures": ["BertForSequenceClassification"], "id2label": {"0": "bad", "2": "good"}})
     with pytest.raises(InvalidError, match="does not name the classes"):
         asking.look_at(home, database, recipe(quantize={"scheme": "int8"}))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "features", "is_signed"),
+    [
+        ("x86_64", {"avx2", "fma"}, False),
+        ("x86_64", {"avx2", "avx512f", "avx512bw"}, False),
+        ("x86_64", {"avx2", "avx512f", "avx512_vnni"}, True),
+        ("x86_64", {"avx2", "avx_vnni"}, True),
+        ("AMD64", set(), False),
+        ("aarch64", {"neon"}, True),
+    ],
+)
+def test_weights_are_signed_where_that_is_exact(architecture: str, features: set[str], is_signed: bool) -> None:
+    """On x86 without VNNI sums of signed products overflow."""
+    assert suits_signed(architecture, features) is is_signed

@@ -112,6 +112,7 @@ def make_int8(
     settings: EngineSettings,
     report: Callable[[Progress], None],
     *,
+    is_signed: bool,
     calibrating: Calibrating | None = None,
 ) -> tuple[Agreement, Mapping[str, Any]]:
     """Rounds with ONNX Runtime's own quantizer, and runs the result against its source before it counts.
@@ -121,6 +122,7 @@ def make_int8(
         runner: The installed ``onnxruntime``.
         settings: Whether the engine has to be sealed.
         report: Told how far it is.
+        is_signed: Whether weights are rounded to signed numbers, see `suits_signed`.
         calibrating: Texts for ranges that are fixed; None finds them for every batch anew.
 
     Returns:
@@ -140,6 +142,7 @@ def make_int8(
         "folder": str(order.folder),
         "operators": _ROUNDED,
         "is_per_channel": True,
+        "is_signed": is_signed,
     }
     program = "to_int8"
     if calibrating is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 FORM = "onnx"
+_EXACT_SUMS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,22 @@ class OnnxScheme:
 INT8 = OnnxScheme("INT8")
 INT8_STATIC = OnnxScheme("INT8-STATIC", needs_texts=True)
 ONNX_SCHEMES = {scheme.name: scheme for scheme in (INT8, INT8_STATIC)}
+
+
+def suits_signed(architecture: str, features: Collection[str]) -> bool:
+    """Whether a processor multiplies unsigned inputs by signed weights exactly. Pure.
+
+    ONNX Runtime adds such products in pairs of 16 bits on x86 without VNNI, which overflow without a word; unsigned
+    weights are exact on every processor, and use no VNNI.
+
+    Args:
+        architecture: ``x86_64``, ``aarch64``.
+        features: Its instruction sets.
+
+    Source:
+        ONNX Runtime, ``core/mlas/lib/platform.cpp`` and the guide to its quantizer, on U8S8 and saturation.
+    """
+    return architecture not in ("x86_64", "AMD64") or not _EXACT_SUMS.isdisjoint(features)
 
 
 def onnx_scheme(name: str) -> OnnxScheme | None:

@@ -1,11 +1,8 @@
 """Rounds the matrices of an ONNX model to 8 bits: a scale for each output, inputs rounded while it computes.
 
 Order on stdin, JSON: ``source``, ``target`` (files), ``folder`` (for what is in between), ``operators`` (kinds that are
-rounded), ``is_per_channel``. The last line on stdout is JSON: ``rounded``, how many matrices, and ``others``, how many
-of these operators stayed as they were.
-
-Weights are kept unsigned: on processors without VNNI, ONNX Runtime adds products of unsigned inputs and signed weights
-in pairs of 16 bits, which overflow without a word.
+rounded), ``is_per_channel``, ``is_signed`` (the numbers that they are rounded to). The last line on stdout is JSON:
+``rounded``, how many matrices, and ``others``, how many of these operators stayed as they were.
 """
 
 from __future__ import annotations
@@ -34,7 +31,7 @@ def main() -> None:
         order["target"],
         op_types_to_quantize=order["operators"],
         per_channel=order["is_per_channel"],
-        weight_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8 if order["is_signed"] else QuantType.QUInt8,
     )
     prepared.unlink()
     kinds = [node.op_type for node in onnx.load(order["target"], load_external_data=False).graph.node]

@@ -1,15 +1,12 @@
 """Rounds the matrices of an ONNX model to 8 bits, and what they read by the ranges that texts of the user's excite.
 
 Order on stdin, JSON: ``source``, ``target``, ``tokenizer`` (files), ``folder`` (for what is in between), ``inputs``
-(texts, or pairs of texts), ``most_tokens`` (of one), ``operators`` (kinds that are rounded). The last line on stdout is
-JSON: ``rounded``, how many matrices, ``others``, how many of these operators stayed as they were, and ``tokens`` that
-were read.
+(texts, or pairs of texts), ``most_tokens`` (of one), ``operators`` (kinds that are rounded), ``is_signed`` (the numbers
+that they are rounded to). The last line on stdout is JSON: ``rounded``, how many matrices, ``others``, how many of
+these operators stayed as they were, and ``tokens`` that were read.
 
 What a matrix gives stays in single precision: rounded, too, it took all-MiniLM-L6-v2 from a mean cosine of 0.989 to
 0.922.
-
-Weights are kept unsigned: on processors without VNNI, ONNX Runtime adds products of unsigned inputs and signed weights
-in pairs of 16 bits, which overflow without a word.
 """
 
 from __future__ import annotations
@@ -69,7 +66,7 @@ def main() -> None:
         op_types_to_quantize=order["operators"],
         per_channel=True,
         activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8 if order["is_signed"] else QuantType.QUInt8,
         extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": order["operators"]},
     )
     prepared.unlink()
