@@ -17,7 +17,9 @@ def lineage_rows(lineage: Mapping[str, Any]) -> Rows:
         return []
     rows = [("made by", f"{found.get('job', '')}, {found.get('tool', '')}".strip(", "))]
     rows += [("parent", f"{parent['name']}, {parent['digest']}") for parent in found.get("parents", ())]
-    rows += [("step", text) for text in step_texts(found["recipe"].get("steps", []))]
+    steps = found["recipe"].get("steps", [])
+    # What a step before the last made was made by the steps up to it, not by the whole recipe.
+    rows += [("step", text) for text in step_texts(steps[: len(found.get("steps") or steps)])]
     rows += [("proof", text) for text in proofs(lineage)]
     is_same = "gives the same digest" if found.get("is_reproducible") else "may give another digest"
     rows.append(("seed", f"{found.get('seed', 0)}; doing it again with these versions{_threads(found)} {is_same}"))

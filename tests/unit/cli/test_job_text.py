@@ -16,7 +16,11 @@ from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.jobs.states import State
 from undercroft.optimize.jobs.store import Job, Parent
 
-RECIPE = {"from": "tiny", "to": "small", "steps": [{"quantize": {"scheme": "Q4_K_M", "allow_requantize": False}}]}
+RECIPE: dict[str, Any] = {
+    "from": "tiny",
+    "to": "small",
+    "steps": [{"quantize": {"scheme": "Q4_K_M", "allow_requantize": False}}],
+}
 MADE = {
     "kind": "job",
     "job": "job_1",
@@ -144,6 +148,15 @@ def test_how_a_model_was_made() -> None:
     assert of_training["versions"] == "python 3.11.7, torch 2.13.0"
     assert of_training["seed"] == "7; doing it again with these versions and trained by 2 threads gives the same digest"
     assert ("card", "of 2026; undercroft job show job_1") in lineage_rows({**MADE, "card": {"made_at": "2026"}})
+
+
+def test_what_an_earlier_step_made_is_told_with_the_steps_that_made_it() -> None:
+    """Of a recipe of two, kept after the first: the second had no part in it."""
+    recipe = {**RECIPE, "steps": [{"prune": {"depth": 1}}, *RECIPE["steps"]]}
+    rows = lineage_rows({**MADE, "recipe": recipe, "steps": [{"kind": "prune"}]})
+    assert [text for label, text in rows if label == "step"] == ["prune depth=1"]
+    whole = lineage_rows({**MADE, "recipe": recipe, "steps": [{"kind": "prune"}, {"kind": "quantize"}]})
+    assert [text for label, text in whole if label == "step"] == ["prune depth=1", "quantize scheme=Q4_K_M"]
 
 
 def test_what_a_student_has_learnt() -> None:
