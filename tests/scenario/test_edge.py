@@ -41,6 +41,7 @@ def test_an_encoder_on_a_device(tmp_path: Path, environments: Environments, runt
 
 
 @pytest.mark.timeout(7200)
+@pytest.mark.parametrize("runtime", ["executorch", "litert"])
 @pytest.mark.parametrize(
     ("kind", "kept"),
     [
@@ -55,18 +56,18 @@ def test_an_encoder_on_a_device(tmp_path: Path, environments: Environments, runt
     ],
 )
 def test_a_model_that_generates_on_a_device(
-    tmp_path: Path, environments: Environments, kind: str, kept: str, is_full: bool
+    tmp_path: Path, environments: Environments, runtime: str, kind: str, kept: str, is_full: bool
 ) -> None:
-    """Each architecture says in ExecuTorch what its source says, is timed, and goes on with a text on the device."""
+    """Each architecture says in either runtime what its source says, is timed, and goes on with a text."""
     if not is_full:
         pytest.skip("two gigabytes are installed for it: pytest -m long --full")
     cellar = Cellar(tmp_path)
-    environment = environments.lend(cellar.home, "executorch")
+    environment = environments.lend(cellar.home, runtime)
     folder = publish(environment, "published_models", kind, folder=tmp_path / kind)
     cellar.run("model", "pull", str(folder), "--name", kind)
-    cellar.run("optimize", "convert", kind, "--to", "executorch", "--type", kept, "--name", "made")
+    cellar.run("optimize", "convert", kind, "--to", runtime, "--type", kept, "--name", "made")
     made = cellar.json("model", "show", "made")
-    assert (made["format"], made["facts"]["task"]) == ("executorch", "generate")
+    assert (made["format"], made["facts"]["task"]) == (runtime, "generate")
     found = made["lineage"]["steps"][0]["found"]
     assert found["comparison"]["mean_nats"] <= found["comparison"]["limit_nats"]
     assert found["comparison"]["tokens"] > 300

@@ -57,6 +57,7 @@ MAKINGS = {
     "executorch": Making(("executorch",), _ENCODER, {"convert": {"to": "executorch"}}),
     "executorch-decoder": Making(("executorch",), _DECODER, {"convert": {"to": "executorch", "type": "int8"}}),
     "litert": Making(("litert",), _ENCODER, {"convert": {"to": "litert", "type": "int8"}}),
+    "litert-decoder": Making(("litert",), _DECODER, {"convert": {"to": "litert", "type": "int8"}}),
     "compress": Making(("compress",), ("published_wide",), {"quantize": {"scheme": "fp8"}}),
 }
 

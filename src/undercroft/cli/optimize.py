@@ -32,7 +32,7 @@ def convert(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="gguf, onnx, executorch; of an encoder litert; of one in ONNX triton, tensorrt.",
+            help="gguf, onnx, executorch, litert; of an encoder in ONNX triton, tensorrt.",
         ),
     ] = "gguf",
     kept: Annotated[

@@ -14,7 +14,7 @@ from undercroft.core.home import Home
 from undercroft.engines.encoder.folder import Encoder, read_encoder
 from undercroft.environments.installed import Environment, needed
 from undercroft.environments.recipes import find
-from undercroft.optimize.edge.decoding import DecoderOrder, cache_tokens_of, make_decoder
+from undercroft.optimize.edge.decoding import DecoderOrder, cache_tokens_of, lengths_read, make_decoder
 from undercroft.optimize.edge.making import EdgeType, Order, Runtime, lengths_of, make_program, most_tokens
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.onnx.decoding import MOST_TOKENS
@@ -90,14 +90,15 @@ def prepare_edge(runtime: Runtime, weights: EdgeType, source: PublishedSource, h
     facts = source.model.facts
     whole = 4 * (facts.parameters or 0)
     kept = whole + source.bytes_beside_weights
-    if runtime == "executorch" and facts.task == "generate":
+    if facts.task == "generate":
         refuse_rounded(source.model)
         environment = needed(home, find(runtime))
         cache_tokens = cache_tokens_of(facts, read_json(source.path, "config.json"))
-        make = _decoder_maker(weights, cache_tokens, environment)
-        # Where both ends share one table it is written twice: as a table of rows, and as a matrix.
-        table = 4 * (facts.vocabulary_tokens or 0) * (facts.embedding_length or 0)
-        result, scratch = kept + table + _GRAPH_BYTES, 4 * MOST_TOKENS * (facts.vocabulary_tokens or 0)
+        make = _decoder_maker(runtime, weights, cache_tokens, environment)
+        # Where both ends share one table, ExecuTorch writes it twice: as a table of rows, and as a matrix.
+        table = 4 * (facts.vocabulary_tokens or 0) * (facts.embedding_length or 0) if runtime == "executorch" else 0
+        graphs = _GRAPH_BYTES * len(lengths_read(runtime, cache_tokens))
+        result, scratch = kept + table + graphs, 4 * MOST_TOKENS * (facts.vocabulary_tokens or 0)
     else:
         encoder = _encoder_of(source, runtime)
         environment = needed(home, find(runtime))
@@ -118,11 +119,10 @@ def _encoder_of(source: PublishedSource, runtime: Runtime) -> Encoder:
     model = source.model
     if model.facts.task == "embed":
         return read_encoder(source.files)
-    expected = "one that embeds or generates" if runtime == "executorch" else "one that embeds"
     raise InvalidError(
         "wrong-task",
-        f"model {model.name!r} is for {model.facts.task or 'a task that its files do not tell'}: expected {expected}, "
-        f"which is what is made for {runtime}",
+        f"model {model.name!r} is for {model.facts.task or 'a task that its files do not tell'}: expected one that "
+        f"embeds or generates, which is what is made for {runtime}",
         hint=f"undercroft optimize convert {model.name} --to {_OTHER_FORMS.get(model.facts.task or '', 'gguf')}",
     )
 
@@ -135,9 +135,9 @@ def _encoder_maker(runtime: Runtime, weights: EdgeType, encoder: Encoder, enviro
     return make
 
 
-def _decoder_maker(weights: EdgeType, cache_tokens: int, environment: Environment) -> Make:
+def _decoder_maker(runtime: Runtime, weights: EdgeType, cache_tokens: int, environment: Environment) -> Make:
     def make(place: Place, report: Callable[[Progress], None]) -> dict[str, Any]:
-        order = DecoderOrder(place.published, place.target, weights, cache_tokens, place.folder, place.threads)
+        order = DecoderOrder(place.published, place.target, runtime, weights, cache_tokens, place.folder, place.threads)
         return make_decoder(order, environment, report).told()
 
     return make

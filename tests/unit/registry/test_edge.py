@@ -108,9 +108,20 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
     assert read_manifest(json.loads(json.dumps(_MANIFEST.to_dict())), "edge.json") == _MANIFEST
 
 
-def test_a_task_that_no_runtime_does_is_refused() -> None:
-    """Programs of LiteRT make vectors only, so that none that would write text is ever registered or run."""
-    changed = {**json.loads(json.dumps(_MANIFEST.to_dict())), "runtime": "litert", "task": "generate"}
-    with pytest.raises(InvalidError, match="task: expected embed for litert, got generate") as caught:
-        read_manifest(changed, "edge.json")
+def test_what_is_read_in_pieces() -> None:
+    """What LiteRT writes text with reads pieces shorter than its cache; what makes vectors takes the longest whole."""
+    document = {**json.loads(json.dumps(_MANIFEST.to_dict())), "lengths": [1, 32]}
+    assert read_manifest({**document, "task": "generate"}, "edge.json").lengths == (1, 32)
+    with pytest.raises(InvalidError, match="the largest is most_tokens"):
+        read_manifest(document, "edge.json")
+    with pytest.raises(InvalidError, match="the largest is most_tokens"):
+        read_manifest({**document, "task": "generate", "runtime": "executorch"}, "edge.json")
+
+
+@pytest.mark.parametrize("lengths", [[], [0, 32], [1, 65]])
+def test_pieces_that_no_cache_takes_are_refused(lengths: list[int]) -> None:
+    """None, one of nothing, or one that is longer than all that is kept."""
+    document = {**json.loads(json.dumps(_MANIFEST.to_dict())), "task": "generate", "lengths": lengths}
+    with pytest.raises(InvalidError, match="none above most_tokens") as caught:
+        read_manifest(document, "edge.json")
     assert caught.value.code == "bad-edge-manifest"

@@ -24,7 +24,7 @@ class Convert(Part):
     """From the form in which a model is published to one that an engine here, or a device, runs."""
 
     to: Literal["gguf", "onnx", "executorch", "litert", "triton", "tensorrt"] = Field(
-        description="The format: for llama.cpp, onnxruntime or devices; LiteRT of encoders, Triton of one in ONNX."
+        description="The format: for llama.cpp, onnxruntime or devices; Triton of an encoder in ONNX."
     )
     type: Literal["f32", "f16", "bf16", "q8_0", "int8", "int4"] | None = Field(
         None, description="What the weights are kept in; GGUF: BF16 where they are published so, else F16. Others: F32."

@@ -64,11 +64,11 @@ def source_of(**facts: Any) -> PublishedSource:
 
 
 @pytest.mark.parametrize("weights", ["f32", "int8"])
-def test_what_makes_text_is_refused(tmp_path: Path, weights: EdgeType) -> None:
+def test_what_ranks_is_refused(tmp_path: Path, weights: EdgeType) -> None:
     """A model for another task is refused with the format that it can be had in."""
-    with pytest.raises(InvalidError, match="is for generate") as caught:
-        prepare_edge("litert", weights, source_of(task="generate"), Home(tmp_path))
-    assert caught.value.hint == "undercroft optimize convert minilm --to gguf"
+    with pytest.raises(InvalidError, match="is for rerank: expected one that embeds or generates") as caught:
+        prepare_edge("litert", weights, source_of(task="rerank"), Home(tmp_path))
+    assert caught.value.hint == "undercroft optimize convert minilm --to onnx"
 
 
 def test_environment_is_named(tmp_path: Path) -> None:

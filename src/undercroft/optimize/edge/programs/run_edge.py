@@ -91,7 +91,7 @@ class ExecuTorchNetwork:
 
 
 class LiteRtNetwork:
-    """A ``.tflite`` in LiteRT: one signature for each length, which a text is filled up to.
+    """A ``.tflite`` in LiteRT that makes vectors: one signature for each length, which a text is filled up to.
 
     Args:
         folder: Of the model.
@@ -101,11 +101,9 @@ class LiteRtNetwork:
 
     def __init__(self, folder: Path, manifest: dict[str, Any], threads: int) -> None:
         import numpy  # noqa: PLC0415  (there where this runtime is)
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
         self._numpy, self._fill = numpy, int(manifest["pad_token"])
-        interpreter = Interpreter(model_path=str(folder / manifest["program"]), num_threads=threads or None)
-        self._runners = {length: interpreter.get_signature_runner(f"embed_{length}") for length in manifest["lengths"]}
+        self._runners = _signatures(folder, manifest, threads, "embed")
         self._names = [one["name"] for one in manifest["inputs"]]
         self._kinds = {
             name: detail["dtype"] for name, detail in next(iter(self._runners.values())).get_input_details().items()
@@ -122,11 +120,63 @@ class LiteRtNetwork:
         return list(found[0].tolist())
 
 
+class LiteRtWriter:
+    """A ``.tflite`` in LiteRT that goes on with a text: one signature for each length that is read at once.
+
+    The program keeps nothing. The cache of keys and values lies here; it goes in with every call, and what is new of it
+    comes out under the same names.
+
+    Args:
+        folder: Of the model.
+        manifest: Its ``edge.json``.
+        threads: Processors; 0 leaves it to the runtime.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], threads: int) -> None:
+        import numpy  # noqa: PLC0415  (there where this runtime is)
+
+        self._numpy, self._fill = numpy, int(manifest["pad_token"])
+        self._runners = _signatures(folder, manifest, threads, "generate")
+        runner = next(iter(self._runners.values()))
+        given, coming = runner.get_input_details(), runner.get_output_details()
+        self._kept = {name: numpy.zeros(one["shape"], one["dtype"]) for name, one in given.items() if name in coming}
+
+    def logits(self, tokens: Sequence[int], position: int) -> list[float]:
+        left, found = list(tokens), []
+        while left:
+            length = fitting_length(len(left), list(self._runners))
+            piece, left = left[:length], left[length:]
+            found = self._read(piece, position, length)
+            position += len(piece)
+        return found
+
+    def _read(self, piece: list[int], position: int, length: int) -> list[float]:
+        """What follows a piece, which is filled up behind; of what is new only its own is kept."""
+        count = len(piece)
+        given = {"input_ids": [[*piece, *[self._fill] * (length - count)]], "position": [position], "last": [count - 1]}
+        arrays = {name: self._numpy.array(values, dtype=self._numpy.int32) for name, values in given.items()}
+        found = self._runners[length](**arrays, **self._kept)
+        for name, kept in self._kept.items():
+            kept[:, :, position : position + count] = found[name][:, :, :count]
+        return list(found["logits"][0, -1].tolist())
+
+
+def _signatures(folder: Path, manifest: dict[str, Any], threads: int, name: str) -> dict[int, Any]:
+    """What runs each length."""
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  (there where this runtime is)
+
+    interpreter = Interpreter(model_path=str(folder / manifest["program"]), num_threads=threads or None)
+    return {length: interpreter.get_signature_runner(f"{name}_{length}") for length in manifest["lengths"]}
+
+
 _EMBEDDERS: dict[str, Callable[[Path, dict[str, Any], int], Embedder]] = {
     "executorch": ExecuTorchNetwork,
     "litert": LiteRtNetwork,
 }
-_WRITERS: dict[str, Callable[[Path, dict[str, Any], int], Writer]] = {"executorch": ExecuTorchNetwork}
+_WRITERS: dict[str, Callable[[Path, dict[str, Any], int], Writer]] = {
+    "executorch": ExecuTorchNetwork,
+    "litert": LiteRtWriter,
+}
 
 
 class EmbeddingModel:
@@ -242,13 +292,13 @@ def tokenizer_of(folder: Path, manifest: dict[str, Any]) -> Any:
 
 
 def fitting_length(tokens: int, lengths: Sequence[int]) -> int:
-    """The shortest length of a program that takes a text.
+    """The shortest length of a program that takes a text, or the longest where none does.
 
     Args:
-        tokens: Of the text; at most the longest length.
+        tokens: Of the text.
         lengths: That the program has.
     """
-    return min(length for length in lengths if length >= tokens)
+    return min((length for length in lengths if length >= tokens), default=max(lengths))
 
 
 def time_model(folder: Path, *, rounds: int = 100, threads: int = 0) -> dict[str, Any]:

@@ -24,32 +24,13 @@ _EXAMPLE_TOKENS = 3  # one would be taken for a constant
 _PROGRAM = "model.pte"
 
 
-class OnDevice:
-    """What was made, by the very code that a device runs.
-
-    Args:
-        network: Of ``run_edge.py``.
-    """
-
-    def __init__(self, network: Any) -> None:
-        self._network, self._at = network, 0
-
-    def begin(self, most_tokens: int) -> None:
-        self._at = 0
-
-    def read(self, tokens: list[int]) -> list[float]:
-        self._at += len(tokens)
-        found: list[float] = self._network.logits(tokens, self._at - len(tokens))
-        return found
-
-
 def main() -> None:
     """Finds the modules beside this one under their full name, without a path to the packages of another Python."""
     package = types.ModuleType("undercroft")
     package.__path__ = [str(Path(__file__).parents[3])]
     sys.modules["undercroft"] = package
     from undercroft.optimize.conversion.programs import expecting  # noqa: PLC0415  (found only now)
-    from undercroft.optimize.edge.programs import decoders, run_edge  # noqa: PLC0415
+    from undercroft.optimize.edge.programs import decoders, on_device, run_edge  # noqa: PLC0415
 
     order: dict[str, Any] = json.load(sys.stdin)
     torch.set_num_threads(order["threads"])
@@ -59,13 +40,14 @@ def main() -> None:
     tokenizer = run_edge.tokenizer_of(target, manifest)
     said["result_split"] = [list(tokenizer.encode(text).ids) for text in order["split_texts"]]
     network = run_edge.ExecuTorchNetwork
-    found = expecting.compare(order, lambda: OnDevice(network(target, manifest, order["threads"])))
+    found = expecting.compare(order, lambda: on_device.OnDevice(network(target, manifest, order["threads"])))
     print(json.dumps({**found, **said}), flush=True)
 
 
 def _export(order: dict[str, Any], decoders: Any) -> dict[str, Any]:
     """Writes the program; what it needs of memory goes with it."""
-    decoder, said = decoders.open_decoder(order)
+    model, said = decoders.open_decoder(order)
+    decoder = decoders.Decoder(model, order["cache_tokens"]).eval()
     if order["weights"] == "int8":
         # Inputs are rounded as they come, weights once, each row by a factor of its own.
         quantize_(
