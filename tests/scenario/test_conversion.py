@@ -31,7 +31,7 @@ from undercroft.optimize.measures.continuations import agreement, continue_greed
 
 # Of random adapters: what they change is about as large as the weights that it is added to.
 _SCALE = 0.2
-_KINDS = ("llama", "mistral", "qwen2", "qwen3", "glm4", "bert")
+_KINDS = ("llama", "mistral", "qwen2", "qwen3", "glm4", "gemma2", "phi3", "bert")
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,9 @@ def write(kind: str, folder: Path) -> None:
         _write_bert(folder)
         return
     configuration, model, is_sentencepiece, more = _KINDS[kind]
-    size = _sentencepiece(folder) if is_sentencepiece else _byte_pairs(folder)
+    # llama.cpp looks for a token of Phi 3's by its name.
+    special = [*_SPECIAL, "<unk>"] if kind == "phi3" else _SPECIAL
+    size = _sentencepiece(folder) if is_sentencepiece else _byte_pairs(folder, special)
     made = getattr(transformers, model)(getattr(transformers, configuration)(vocab_size=size, **_SHAPE, **more))
     _randomize(made)
     made.save_pretrained(folder)
@@ -70,13 +72,13 @@ def _randomize(model: Any) -> None:
             torch.nn.init.normal_(parameter, 0.0, 0.1)
 
 
-def _byte_pairs(folder: Path) -> int:
+def _byte_pairs(folder: Path, special: list[str]) -> int:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train_from_iterator(
-        _TEXTS, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, special_tokens=_SPECIAL)
+        _TEXTS, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, special_tokens=special)
     )
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
@@ -97,7 +99,7 @@ def _sentencepiece(folder: Path) -> int:
     texts.unlink()
     (folder / "tokenizer.vocab").unlink()
     (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "legacy": False,
+        json.dumps({"tokenizer_class": "GemmaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "legacy": False,
                     "pad_token": "<pad>", "unk_token": "<unk>", "add_bos_token": True, "add_eos_token": False}),
         encoding="utf-8",
     )  # fmt: skip

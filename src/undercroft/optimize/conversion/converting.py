@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import gguf
 
-from undercroft.core.errors import InvalidError
 from undercroft.core.settings import EngineSettings
 from undercroft.environments.installed import Environment
 from undercroft.optimize.conversion.architectures import unsupported
@@ -148,12 +147,9 @@ def _find_pre_tokenizer(order: ConversionOrder, environment: Environment, report
     }
     expected = run_program(environment, "reference", asked, folder=order.folder)["split"]
 
-    def split(name: str) -> Sequence[Sequence[int]] | None:
+    def split(name: str) -> Sequence[Sequence[int]]:
         write_with_pre_tokenizer(vocabulary, tried, name)
-        try:
-            return split_texts(tried, SPLIT_TEXTS)
-        except InvalidError:  # a name that this llama.cpp does not know
-            return None
+        return split_texts(tried, SPLIT_TEXTS)
 
     try:
         return choose(expected, split)

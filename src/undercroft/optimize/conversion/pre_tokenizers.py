@@ -20,26 +20,35 @@ CANDIDATES = (
 )  # fmt: skip
 
 
-def choose(expected: Sequence[Sequence[int]], split: Callable[[str], Sequence[Sequence[int]] | None]) -> str:
+def choose(expected: Sequence[Sequence[int]], split: Callable[[str], Sequence[Sequence[int]]]) -> str:
     """The first way that splits every text as the model's own tokenizer does.
 
     Args:
         expected: Token ids of each text, by the model's own tokenizer.
-        split: Name of a way to token ids of each text; None where llama.cpp does not know it.
+        split: Name of a way to token ids of each text; refused where llama.cpp does not load the vocabulary with it.
 
     Raises:
         InvalidError: ``unknown-tokenizer``: none does.
     """
     nearest, most = "", -1
+    refused: InvalidError | None = None
     for name in CANDIDATES:
-        found = split(name)
-        if found is None:
+        try:
+            found = split(name)
+        except InvalidError as error:
+            refused = error
             continue
         same = sum(list(one) == list(other) for one, other in zip(found, expected, strict=True))
         if same == len(expected):
             return name
         if same > most:
             nearest, most = name, same
+    if not nearest and refused is not None:
+        raise InvalidError(
+            "unknown-tokenizer",
+            f"llama.cpp loads this model's vocabulary in no way; of the last it said: {refused.message}",
+            hint="it looks for special tokens of some architectures by their names, such as <unk> of Phi 3: add them",
+        ) from refused
     raise InvalidError(
         "unknown-tokenizer",
         f"llama.cpp splits text in no way as this model's tokenizer does; nearest is {nearest!r} with "
