@@ -151,7 +151,9 @@ def show(name: str, as_json: AsJson = False) -> None:
         extra = {**verdict.to_dict(), "acceptances": [acceptance.to_dict() for acceptance in accepted]}
         print_json({**model.to_dict(), "licence_verdict": extra})
         return
-    facts = model.facts
+    facts, made = model.facts, lineage_rows(model.lineage)
+    # What was made here names its parents below.
+    bases = [("made from", ", ".join(facts.base_models) or UNKNOWN)] if facts.base_models or not made else []
     rows = [
         ("name", model.name),
         ("digest", model.digest),
@@ -165,14 +167,14 @@ def show(name: str, as_json: AsJson = False) -> None:
         ("quantization", _quantization(model)),
         ("licence", facts.licence),
         ("languages", ", ".join(facts.languages) or UNKNOWN),
-        ("made from", ", ".join(facts.base_models) or UNKNOWN),
+        *bases,
         *(_network_rows(facts) if facts.adapter is None else adapter_rows(model, facts.adapter)),
         ("size", format_bytes(model.size_bytes)),
     ]
     for label, value in rows:
         typer.echo(f"{label:16} {value}")
     say_how_to_serve(model)
-    if made := lineage_rows(model.lineage):
+    if made:
         typer.echo("how it was made")
         for label, value in made:
             print_wrapped(f"  {label:9} {harmless(value)}", indent=" " * 12)
