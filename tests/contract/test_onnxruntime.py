@@ -70,9 +70,9 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def made(environment: Environment, task: Task, folder: Path) -> Bench:
+def made(environment: Environment, task: Task, folder: Path, *form: str) -> Bench:
     """A tiny model of a task, and what it would be started with."""
-    command = [str(environment.python), str(_TINY), str(task), str(folder / "model")]
+    command = [str(environment.python), str(_TINY), str(task), str(folder / "model"), *form]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     replica_id = new_id("rep")
@@ -211,6 +211,21 @@ def test_scores(environment: Environment, short_folder: Path, task: Task) -> Non
         assert ask(started, "/v1/embeddings", {"input": "w1"}).status == 400
     finally:
         bench.engine.stop(started, grace_seconds=5)
+
+
+def test_large_sums_of_signed_weights_are_exact(environment: Environment, short_folder: Path) -> None:
+    """Signed weights of 8 bits, made where the processor has VNNI or published so, do not overflow where it has none."""
+    found = {}
+    for form in ("f32", "int8"):
+        bench = made(environment, Task.EMBED, short_folder / form, form)
+        started = bench.engine.start(bench.spec)
+        try:
+            healthy(bench, started)
+            answer = ask(started, "/v1/embeddings", {"input": text(random.Random(9), 20)}).json()
+            found[form] = answer["data"][0]["embedding"]
+        finally:
+            bench.engine.stop(started, grace_seconds=5)
+    assert found["int8"] == pytest.approx(found["f32"], abs=0.005)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.onnx"])

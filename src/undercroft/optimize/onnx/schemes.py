@@ -32,7 +32,7 @@ def suits_signed(architecture: str, features: Collection[str]) -> bool:
     """Whether a processor multiplies unsigned inputs by signed weights exactly. Pure.
 
     ONNX Runtime adds such products in pairs of 16 bits on x86 without VNNI, which overflow without a word; unsigned
-    weights are exact on every processor, and use no VNNI.
+    weights are exact on every processor, and use no VNNI. Our engine tells it to be exact; other servers may not.
 
     Args:
         architecture: ``x86_64``, ``aarch64``.
