@@ -36,7 +36,7 @@ class Network:
         options.log_severity_level = _WARNINGS_FROM
         # Threads that wait for work by looking for it all the time take the processor from the door.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Signed weights of 8 bits overflow on x86 without VNNI; so they are taken as unsigned ones there, which are exact.
+        # On x86 without VNNI signed weights of 8 bits overflow, and are taken as unsigned ones, which are exact.
         options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
