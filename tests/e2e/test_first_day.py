@@ -77,13 +77,13 @@ def test_a_second_up_says_who_is_running(server: Server) -> None:
 
 def test_the_real_client_talks_to_it(server: Server) -> None:
     """The openai client, streaming and not, gets the starter's JSON."""
-    client = server.client()
     messages = [{"role": "user", "content": TICKET}]
-    whole = client.chat.completions.create(model="ticket-pilot", messages=messages, temperature=0)
+    with server.client() as client:
+        whole = client.chat.completions.create(model="ticket-pilot", messages=messages, temperature=0)
+        pieces = client.chat.completions.create(model="ticket-pilot", messages=messages, temperature=0, stream=True)
+        streamed = "".join(chunk.choices[0].delta.content or "" for chunk in pieces if chunk.choices)
     answer = json.loads(whole.choices[0].message.content)
     assert set(answer) == {"language", "intent", "urgency", "order_id", "summary"}
-    pieces = client.chat.completions.create(model="ticket-pilot", messages=messages, temperature=0, stream=True)
-    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in pieces if chunk.choices)
     assert json.loads(streamed) == answer
     assert whole.usage is not None
     assert whole.usage.completion_tokens > 0
@@ -114,7 +114,8 @@ def test_chat_takes_every_language_in_any_locale(
 
 def test_status_shows_what_there_is(server: Server) -> None:
     """Models, replicas, memory, requests, uptime; as JSON and within 80 columns."""
-    server.client().chat.completions.create(model="ticket-pilot", messages=[{"role": "user", "content": TICKET}])
+    with server.client() as client:
+        client.chat.completions.create(model="ticket-pilot", messages=[{"role": "user", "content": TICKET}])
     entry = wait_for(lambda: (d := server.deployment())["requests"] > 0 and d, "the request to be counted")
     assert entry["replicas"][0]["private_bytes"] > 0
     assert server.status()["uptime_seconds"] > 0
@@ -178,8 +179,8 @@ class _Ignore:
 
 def test_metrics_tell_of_door_and_engine(server: Server) -> None:
     """Prometheus text with requests, latencies, memory and load time of this server."""
-    client = server.client()
-    client.chat.completions.create(model="ticket-pilot", messages=[{"role": "user", "content": TICKET}])
+    with server.client() as client:
+        client.chat.completions.create(model="ticket-pilot", messages=[{"role": "user", "content": TICKET}])
     text = _get(server, "/metrics")
     for name in (
         "undercroft_requests_total",
@@ -201,8 +202,8 @@ def _get(server: Server, path: str) -> str:
 def test_logs_hold_no_prompt_and_no_key(server: Server) -> None:
     """After requests, no log of this home and no row of its database holds what was said or the key."""
     said = "zanzibar-violet-4711"
-    client = server.client()
-    client.chat.completions.create(model="ticket-pilot", messages=[{"role": "user", "content": said}])
+    with server.client() as client:
+        client.chat.completions.create(model="ticket-pilot", messages=[{"role": "user", "content": said}])
     server.run("chat", "--message", said)
     for file in server.home.rglob("*"):
         if file.is_file() and not file.is_symlink():

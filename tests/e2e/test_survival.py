@@ -164,7 +164,8 @@ def test_after_a_power_cut_everything_is_there_again(own_server: Server) -> None
         kill(process.pid)
     wait_for(lambda: own_server.processes() == [], "all to be gone")
     own_server.up()
-    answer = own_server.client().chat.completions.create(model="ticket-pilot", messages=BODY["messages"])
+    with own_server.client() as client:
+        answer = client.chat.completions.create(model="ticket-pilot", messages=BODY["messages"])
     assert json.loads(answer.choices[0].message.content)["language"] == "en"
 
 

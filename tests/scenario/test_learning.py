@@ -52,13 +52,12 @@ def _serve(server: Server) -> None:
     door has told it by then."""
     server.wait_ready("bot")
     before = _answered(server)
-    client = server.client()
 
     def ask(_number: int) -> str:
         stream = client.completions.create(model="bot", prompt=WORDS, stream=True)
         return "".join(chunk.choices[0].text for chunk in stream if chunk.choices)
 
-    with ThreadPoolExecutor(REQUESTS) as pool:
+    with server.client() as client, ThreadPoolExecutor(REQUESTS) as pool:
         assert [answer.split() for answer in pool.map(ask, range(REQUESTS))] == [WORDS.split()] * REQUESTS
     wait_for(lambda: _answered(server) == before + REQUESTS, "all to be counted")
     server.run("deployment", "stop", "bot")

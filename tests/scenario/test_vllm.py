@@ -75,10 +75,12 @@ def test_format_chooses_the_engine_and_the_door_speaks_to_it(server: Server, tmp
     assert (status, body["choices"][0]["message"]["content"], body["model"]) == (200, "one two three", "bot")
     status, body = server.say("word " * 65)
     assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
-    chunks = server.client().chat.completions.create(
-        model="bot", messages=[{"role": "user", "content": "four five six"}], stream=True
-    )
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "four five six"
+    with server.client() as client:
+        chunks = client.chat.completions.create(
+            model="bot", messages=[{"role": "user", "content": "four five six"}], stream=True
+        )
+        streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert streamed == "four five six"
     wait_for(lambda: (metric(server, "undercroft_engine_prompt_tokens") or 0) > 0, "the engine's own count")
 
     for part in psutil.Process(replica["pid"]).children():
@@ -109,7 +111,8 @@ def test_adapters_are_models_beside_their_base(server: Server, tmp_path: Path) -
     answers = {"bot": "one two three", "kind": "lora0 one two three", "terse": "lora1 one two three"}
     for _ in range(2):  # the second time from the cache
         assert {name: said(server, name) for name in answers} == answers
-    listed = {model.id: model for model in server.client().models.list().data}
+    with server.client() as client:
+        listed = {model.id: model for model in client.models.list().data}
     assert {"bot", "kind", "terse"} <= set(listed)
     assert listed["kind"].model_dump()["parent"] == "bot"
     for words, adapter in (

@@ -138,7 +138,7 @@ class Server:
         return response.status_code, response.json()
 
     def client(self, **options: Any) -> openai.OpenAI:
-        """The real client."""
+        """The real client, for a ``with``: one that is only let go of keeps its connection until it is collected."""
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, **options)
 
     def processes(self) -> list[psutil.Process]:
