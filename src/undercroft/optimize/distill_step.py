@@ -124,11 +124,10 @@ class DistillStep:
             kind=_kept_in(work.result),
             threads=work.threads,
         )
-        report(Progress(0, 0, "steps", "measuring student and teacher"))
         found = {
             "agreement": agreement.to_dict(),
             "distillation": {
-                **self._measured(work, material, Path(self._settings.data).name),
+                **self._measured(work, material, Path(self._settings.data).name, report),
                 "has_questions": not isinstance(data, TextSet),  # which are read, too, and were not learnt
             },
             "training": _training(trained, material),
@@ -187,18 +186,25 @@ class DistillStep:
         if self._keeps_zeros:
             check_zeros(work.source, work.result)
 
-    def _measured(self, work: Workspace, material: PreparedMaterial, name: str) -> dict[str, Any]:
+    def _measured(
+        self, work: Workspace, material: PreparedMaterial, name: str, report: Callable[[Progress], None]
+    ) -> dict[str, Any]:
         """Student before and after, over the same texts, beside its teacher where that is here."""
+
+        def told(note: str) -> Callable[[int, int], None]:
+            return lambda done, total: report(Progress(done, total, "tokens", note))
+
         reading = Reading(threads=work.threads, has_marks=True)
         texts = list(material.measured)
         found: dict[str, Any] = {"teacher": self._teacher.name, "texts": name, "is_held_out": material.is_held_out}
         if self._teacher.path is None or not same_tokens(work.source, self._teacher.path):
-            before, after = (measure_perplexity(path, texts, reading) for path in (work.source, work.result))
+            before = measure_perplexity(work.source, texts, reading, report=told("measuring before"))
+            after = measure_perplexity(work.result, texts, reading, report=told("measuring after"))
             perplexities = {"perplexity_before": before.value, "perplexity_after": after.value}
             return {**found, "tokens": after.tokens, **perplexities}
-        first, second = (
-            measure_divergence(path, self._teacher.path, texts, reading) for path in (work.source, work.result)
-        )
+        teacher = self._teacher.path
+        first = measure_divergence(work.source, teacher, texts, reading, report=told("measuring before"))
+        second = measure_divergence(work.result, teacher, texts, reading, report=told("measuring after"))
         return {
             **found,
             "tokens": second.model.tokens,

@@ -13,6 +13,7 @@ import numpy as np
 
 from undercroft.core.errors import ConflictError, InvalidError, RefusedError, UnavailableError
 from undercroft.optimize.compression.settings import Calibration
+from undercroft.optimize.evaluation.texts import load_texts
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.measures.importance import collect_importance
 from undercroft.optimize.measures.reading import Reading, check_texts
@@ -167,11 +168,14 @@ def read_texts(asked: Importance | Calibration) -> str:
     """What a file of texts holds, as long as it is what it was when the recipe was read.
 
     Args:
-        asked: Names the file.
+        asked: Names the file: plain text, or JSON lines where its name ends in ``.jsonl``.
+
+    Returns:
+        The plain text; texts of JSON lines with a blank line between them.
 
     Raises:
         ConflictError: ``texts-changed``.
-        InvalidError: ``bad-texts``: it is not UTF-8.
+        InvalidError: ``bad-texts``: it is not UTF-8, or a line is no text.
         UnavailableError: ``texts-unreadable``.
     """
     path = asked.texts
@@ -187,6 +191,8 @@ def read_texts(asked: Importance | Calibration) -> str:
             f"the texts {path} are not what the recipe was made for: expected {asked.texts_digest}, got {digest}",
             hint="put them back, or leave texts_digest out of the recipe and ask anew",
         )
+    if path.suffix == ".jsonl":
+        return "\n\n".join(text.text for text in load_texts(path).texts)
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

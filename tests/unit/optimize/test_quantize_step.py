@@ -14,7 +14,8 @@ from undercroft.optimize.jobs import asking
 from undercroft.optimize.prepared import Prepared
 from undercroft.optimize.quantization.quantizing import quantize_file
 from undercroft.optimize.quantization.schemes import scheme_named
-from undercroft.optimize.recipes import make_recipe
+from undercroft.optimize.quantize_step import read_texts
+from undercroft.optimize.recipes import Importance, make_recipe
 from undercroft.registry import models
 from undercroft.storage.database import Database
 
@@ -87,6 +88,16 @@ def test_texts_that_say_nothing_are_refused(
     with pytest.raises(InvalidError) as caught:
         prepared(database, home, "Q4_K_M", importance={"texts": texts})
     assert caught.value.code == code
+
+
+def test_texts_may_be_lines_of_json(database: Database, home: Home, file: Path, tmp_path: Path) -> None:
+    """What is read is the texts and not the JSON around them; a line that is no text is refused with its number."""
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "Grüße"}\n{"id": "b", "text": "\\"two\\""}\n', encoding="utf-8")
+    assert read_texts(Importance(texts=texts)) == 'Grüße\n\n"two"'
+    texts.write_text('{"text": "one"}\n{"txt": "two"}\n', encoding="utf-8")
+    with pytest.raises(InvalidError, match="line 2"):
+        prepared(database, home, "Q4_K_M", importance={"texts": texts})
 
 
 def test_a_model_that_is_not_there(database: Database, home: Home) -> None:

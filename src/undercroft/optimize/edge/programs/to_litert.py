@@ -14,7 +14,6 @@ from typing import Any
 
 import litert_torch
 import torch
-from ai_edge_quantizer import quantizer, recipe
 
 
 def main() -> None:
@@ -22,28 +21,25 @@ def main() -> None:
     package = types.ModuleType("undercroft")
     package.__path__ = [str(Path(__file__).parents[3])]
     sys.modules["undercroft"] = package
-    from undercroft.optimize.edge.programs import encoders  # noqa: PLC0415  (found only now)
+    from undercroft.optimize.edge.programs import encoders, rounding  # noqa: PLC0415  (found only now)
 
     order: dict[str, Any] = json.load(sys.stdin)
     torch.set_num_threads(order["threads"])
     encoder, said = encoders.open_encoder(order)
-    _write(encoder, order, Path(order["target"]) / "model.tflite")
+    target = Path(order["target"]) / "model.tflite"
+    _write(encoder, order["lengths"], target)
+    if order["weights"] == "int8":
+        rounding.round_weights(target)
     print(json.dumps(said), flush=True)
 
 
-def _write(encoder: torch.nn.Module, order: dict[str, Any], target: Path) -> None:
+def _write(encoder: torch.nn.Module, lengths: list[int], target: Path) -> None:
     converter: Any = litert_torch
-    for length in order["lengths"]:
+    for length in lengths:
         example = torch.ones(1, length, dtype=torch.long)
         given = {"input_ids": example, "attention_mask": example.clone()}
         converter = converter.signature(f"embed_{length}", encoder, sample_kwargs=given)
     converter.convert().export(str(target))
-    if order["weights"] == "int8":
-        whole = target.with_name("whole.tflite")
-        target.rename(whole)
-        rounding = quantizer.Quantizer(str(whole), recipe.dynamic_wi8_afp32())
-        rounding.quantize().export_model(str(target))
-        whole.unlink()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from typing import Any
 import litert_torch
 import numpy as np
 import torch
-from ai_edge_quantizer import quantizer, recipe
 
 _PROGRAM = "model.tflite"
 _PIECES = 3  # whole ones, and a piece of one
@@ -32,12 +31,14 @@ def main() -> None:
     package.__path__ = [str(Path(__file__).parents[3])]
     sys.modules["undercroft"] = package
     from undercroft.optimize.conversion.programs import expecting  # noqa: PLC0415  (found only now)
-    from undercroft.optimize.edge.programs import decoders, on_device, run_edge  # noqa: PLC0415
+    from undercroft.optimize.edge.programs import decoders, on_device, rounding, run_edge  # noqa: PLC0415
 
     order: dict[str, Any] = json.load(sys.stdin)
     torch.set_num_threads(order["threads"])
     said = _export(order, decoders)
     target = Path(order["target"])
+    if order["weights"] == "int8":
+        rounding.round_weights(target / _PROGRAM)
     manifest = {
         "program": _PROGRAM,
         "tokenizer": "tokenizer.json",
@@ -63,13 +64,6 @@ def _export(order: dict[str, Any], decoders: Any) -> dict[str, Any]:
     target = Path(order["target"]) / _PROGRAM
     with torch.no_grad():
         converter.convert().export(str(target))
-    if order["weights"] == "int8":
-        whole = target.with_name("whole.tflite")
-        target.rename(whole)
-        # Inputs are rounded as they come, weights once, each row by a factor of its own.
-        rounding = quantizer.Quantizer(str(whole), recipe.dynamic_wi8_afp32())
-        rounding.quantize().export_model(str(target))
-        whole.unlink()
     _, heads, _, width = decoder.shape
     return {**said, "layers": decoder.layers, "heads": heads, "head_width": width}
 
