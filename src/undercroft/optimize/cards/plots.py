@@ -9,7 +9,7 @@ from undercroft.optimize.cards.card import Card
 from undercroft.optimize.cards.words import figure, name_of, quality_measure
 from undercroft.optimize.evaluation.figures import WORDS, Figures, Measure
 from undercroft.optimize.evaluation.intervals import Estimate
-from undercroft.planning.report.axes import Frame, draw_label
+from undercroft.planning.report.axes import Frame, Labels
 from undercroft.planning.report.drawing import Drawing
 from undercroft.planning.report.scales import Scale, linear
 from undercroft.planning.report.words import shortened, significant
@@ -43,7 +43,7 @@ def size_plot(card: Card) -> Drawing | None:
         lambda value: _tick(measure, value),
     )
     frame.draw(drawing)
-    for name, size, found, kind in points:
+    for _, size, found, kind in points:
         x, y = frame.point(size / _MIB, found.value)
         if math.isfinite(found.lower) and math.isfinite(found.upper):
             top, bottom = frame.up.at(found.upper), frame.up.at(found.lower)
@@ -51,7 +51,10 @@ def size_plot(card: Card) -> Drawing | None:
             for end in (top, bottom):
                 drawing.line(x - 5, end, x + 5, end, "thin s-axis")
         drawing.dot(x, y, 5.0, f"f-{kind} edge")
-        draw_label(drawing, x, y - 8, shortened(name, _LABEL_SHOWN), is_left=x > (_LEFT + _RIGHT) / 2)
+    places = [frame.point(size / _MIB, found.value) for _, size, found, _ in points]
+    labels = Labels(drawing, places)
+    for (name, *_), (x, y) in reversed(list(zip(points, places, strict=True))):
+        labels.write(x, y, shortened(name, _LABEL_SHOWN), is_left=x > (_LEFT + _RIGHT) / 2)
     return drawing
 
 

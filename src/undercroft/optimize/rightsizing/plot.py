@@ -10,7 +10,7 @@ from undercroft.optimize.cards.words import name_of
 from undercroft.optimize.evaluation.intervals import Estimate
 from undercroft.optimize.rightsizing.outcome import Entry, Outcome
 from undercroft.optimize.rightsizing.words import lost_words
-from undercroft.planning.report.axes import Frame, draw_label
+from undercroft.planning.report.axes import Frame, Labels
 from undercroft.planning.report.drawing import Drawing
 from undercroft.planning.report.scales import Scale
 from undercroft.planning.report.words import shortened, significant
@@ -21,6 +21,7 @@ _MIB = 1024**2
 _LABEL_SHOWN = 20
 # Of budgets below nothing lost, so that what matters is not pressed together by a model that lost everything.
 _SHOWN_BUDGETS = 6
+_NAMED = ("chosen", "good")
 _KEY = (
     ("chosen", "the pick"),
     ("good", "the model itself"),
@@ -57,6 +58,11 @@ def pareto_plot(outcome: Outcome) -> Drawing:
     _draw_front(drawing, frame, outcome, dots)
     for dot in sorted(dots, key=lambda dot: dot.kind == "chosen"):
         _draw_dot(drawing, frame, dot)
+    labels = Labels(drawing, [_place(frame, dot) for dot in dots])
+    for dot in sorted(dots, key=lambda dot: dot.kind not in _NAMED):
+        if dot.kind in _NAMED or dot.name in outcome.front:
+            x, y = _place(frame, dot)
+            labels.write(x, y, shortened(dot.name, _LABEL_SHOWN), is_left=x > (_LEFT + _RIGHT) / 2)
     x = _LEFT
     for kind, words in _KEY:
         drawing.dot(x + 6, _BOTTOM + 62, 5.0, f"f-{kind} edge" if kind != "grid" else "ring-open thin s-axis")
@@ -110,8 +116,12 @@ def _draw_front(drawing: Drawing, frame: Frame, outcome: Outcome, dots: list[_Do
         drawing.curve(points, "line s-owning")
 
 
+def _place(frame: Frame, dot: _Dot) -> tuple[float, float]:
+    return frame.point(dot.size_bytes / _MIB, -dot.loss.value)
+
+
 def _draw_dot(drawing: Drawing, frame: Frame, dot: _Dot) -> None:
-    x, y = frame.point(dot.size_bytes / _MIB, -dot.loss.value)
+    x, y = _place(frame, dot)
     if math.isfinite(dot.loss.upper) and dot.loss.lower != dot.loss.upper:
         top, bottom = frame.up.at(-dot.loss.lower), frame.up.at(-dot.loss.upper)
         drawing.line(x, top, x, bottom, "thin s-axis")
@@ -121,8 +131,6 @@ def _draw_dot(drawing: Drawing, frame: Frame, dot: _Dot) -> None:
         drawing.cross(x, y - 5, 4.0, "thin s-axis")
     else:
         drawing.dot(x, y, 5.0, "ring ring-open thin s-axis" if dot.kind == "open" else f"f-{dot.kind} edge")
-    if dot.kind in ("chosen", "good"):
-        draw_label(drawing, x, y - 8, shortened(dot.name, _LABEL_SHOWN), is_left=x > (_LEFT + _RIGHT) / 2)
 
 
 def _up_name(outcome: Outcome) -> str:

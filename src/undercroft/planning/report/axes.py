@@ -9,6 +9,8 @@ from undercroft.planning.report.drawing import LETTER_WIDTH, Drawing
 from undercroft.planning.report.scales import Scale
 
 _AXIS_WIDTH = 62.0
+_BESIDE, _LETTER_HEIGHT, _DOT = 10.0, 12.0, 6.0
+_FEET = (-8.0, 16.0, -24.0, 32.0, -40.0, 48.0)  # below a point; the nearest first
 Shown = Callable[[float], str]
 
 
@@ -96,3 +98,45 @@ def draw_label(
     width = len(text) * LETTER_WIDTH + 10
     is_left = x - width > _AXIS_WIDTH if is_left else x + width > drawing.width
     drawing.words(x - 10 if is_left else x + 10, y, text, f"{'end ' if is_left else ''}rim {kind}")
+
+
+class Labels:
+    """Names of points that do not touch each other or another point.
+
+    Args:
+        drawing: To draw on.
+        points: All of them.
+    """
+
+    def __init__(self, drawing: Drawing, points: Sequence[tuple[float, float]]) -> None:
+        self._drawing = drawing
+        self._taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in points]
+
+    def write(self, x: float, y: float, text: str, *, is_left: bool = False) -> bool:
+        """Writes the name of a point where there is room beside it; what matters most comes first.
+
+        Args:
+            x: Of the point.
+            y: Of the point.
+            text: Its name.
+            is_left: Left of the point where there is room.
+
+        Returns:
+            Whether there was room; where not it is left to the drawing's description.
+        """
+        width = len(text) * LETTER_WIDTH
+        for foot in _FEET:
+            for is_here in (is_left, not is_left):
+                left = x - _BESIDE - width if is_here else x + _BESIDE
+                box = (left, y + foot - _LETTER_HEIGHT, left + width, y + foot + 2)
+                is_inside = left > _AXIS_WIDTH and box[2] < self._drawing.width and box[1] > 0
+                if is_inside and not any(_touch(box, other) for other in self._taken):
+                    self._taken.append(box)
+                    place = x - _BESIDE if is_here else left
+                    self._drawing.words(place, y + foot, text, f"{'end ' if is_here else ''}rim t-words")
+                    return True
+        return False
+
+
+def _touch(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
