@@ -37,6 +37,16 @@ def test_names_of_near_points_do_not_touch() -> None:
                 assert right <= begin or end <= left, (one, other)
 
 
+def test_a_name_stands_nearest_to_its_own_point() -> None:
+    """Of two points side by side each has its name on its own side."""
+    drawing = Drawing("two", "Two", "Two points.")
+    labels = Labels(drawing, [(384.0, 100.0), (396.0, 100.0)])
+    assert labels.write(396.0, 100.0, "pilot", is_left=True)
+    assert labels.write(384.0, 100.0, "Q6_K", is_left=True)
+    boxes = {key.split()[0]: box for key, box in _boxes(drawing).items()}
+    assert boxes["Q6_K"][1] < 384 < 396 < boxes["pilot"][0]
+
+
 def test_a_name_without_room_is_left_out() -> None:
     """Where every place is taken nothing is written over what is there."""
     drawing = Drawing("full", "Full", "Many points.")

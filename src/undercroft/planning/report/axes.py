@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -110,6 +111,7 @@ class Labels:
 
     def __init__(self, drawing: Drawing, points: Sequence[tuple[float, float]]) -> None:
         self._drawing = drawing
+        self._points = list(points)
         self._taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in points]
 
     def write(self, x: float, y: float, text: str, *, is_left: bool = False) -> bool:
@@ -129,13 +131,18 @@ class Labels:
             for is_here in (is_left, not is_left):
                 left = x - _BESIDE - width if is_here else x + _BESIDE
                 box = (left, y + foot - _LETTER_HEIGHT, left + width, y + foot + 2)
+                place = x - _BESIDE if is_here else left
                 is_inside = left > _AXIS_WIDTH and box[2] < self._drawing.width and box[1] > 0
-                if is_inside and not any(_touch(box, other) for other in self._taken):
+                is_free = is_inside and not any(_touch(box, other) for other in self._taken)
+                if is_free and self._is_nearest((x, y), (place, y + foot - _LETTER_HEIGHT / 3)):
                     self._taken.append(box)
-                    place = x - _BESIDE if is_here else left
                     self._drawing.words(place, y + foot, text, f"{'end ' if is_here else ''}rim t-words")
                     return True
         return False
+
+    def _is_nearest(self, point: tuple[float, float], place: tuple[float, float]) -> bool:
+        """Whether what is written at a place is read as the name of this point and of no other."""
+        return all(math.dist(point, place) <= math.dist(other, place) for other in self._points)
 
 
 def _touch(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
