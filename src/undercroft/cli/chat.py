@@ -160,9 +160,10 @@ class Conversation:
         try:
             headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
             connection.request("POST", "/v1/chat/completions", json.dumps(body).encode(), headers)
-            for piece in self._pieces(connection.getresponse()):
-                answer.append(piece)
-                yield piece
+            with connection.getresponse() as response:
+                for piece in self._pieces(response):
+                    answer.append(piece)
+                    yield piece
         except (OSError, HTTPException) as error:
             raise UnavailableError(
                 "door-away", f"the door does not answer: {error}", hint="undercroft status"

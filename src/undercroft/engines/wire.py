@@ -125,7 +125,8 @@ def streamed(
     connection, prefix = _connection(endpoint, deadline)
     try:
         connection.request(method, prefix + path, body=payload, headers=headers)
-        yield connection.getresponse()
+        with connection.getresponse() as response:  # it keeps the socket where it is the last on its connection
+            yield response
     finally:
         connection.close()
 

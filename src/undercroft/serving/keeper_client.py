@@ -103,8 +103,8 @@ def ask_control(
     try:
         content = json.dumps(body).encode() if body is not None else None
         connection.request(method, path, body=content, headers={"Content-Type": "application/json"})
-        response = connection.getresponse()
-        data = json.loads(response.read() or b"{}")
+        with connection.getresponse() as response:
+            data = json.loads(response.read() or b"{}")
     except (OSError, HTTPException, ValueError):
         return None
     finally:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,36 @@ def test_slow_bytes_do_not_stretch_the_deadline(slow: bytes) -> None:
         with pytest.raises(TimeoutError):
             get(port, timeout_seconds=0.3 if slow == DROP else 1.2)
         assert time.monotonic() - begun < 30
+
+
+def test_a_broken_off_answer_ends_its_connection(unraised: list[BaseException]) -> None:
+    """The server sees at once that nobody waits any more, and not only when the garbage of the error is collected."""
+    has_ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            client, _ = listening.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(DROP.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+                if client.recv(1) == b"":
+                    has_ended.set()
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            get(listening.getsockname()[1], timeout_seconds=0.3)
+        except TimeoutError as error:
+            unraised.append(error)  # with all that its traceback holds
+        assert len(unraised) == 1
+        assert has_ended.wait(60)
+
+
+@pytest.fixture
+def unraised() -> Iterator[list[BaseException]]:
+    """Errors that are kept as long as the test."""
+    kept: list[BaseException] = []
+    yield kept
+    kept.clear()
 
 
 def test_silence_is_a_timeout() -> None:
