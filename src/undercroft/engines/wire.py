@@ -62,6 +62,24 @@ class Answer:
         """
         return json.loads(self.body)
 
+    def message(self, limit: int = 240) -> str:
+        """What an error says: OpenAI's ``error.message`` where there is one, else the body's beginning.
+
+        Args:
+            limit: Most characters.
+
+        Returns:
+            One line without control characters, for it may be another's server that said it.
+        """
+        try:
+            said = self.json()["error"]
+            said = said["message"] if isinstance(said, dict) else said
+        except (ValueError, LookupError, TypeError):
+            said = None
+        text = said if isinstance(said, str) and said else self.body[: 4 * limit].decode("utf-8", "replace")
+        shown = "".join(letter if letter.isprintable() else " " for letter in text)
+        return " ".join(shown.split())[:limit] or "nothing"
+
 
 def endpoint_of(record: EngineRecord) -> Endpoint:
     """Where a replica answers, with its key read from its file.

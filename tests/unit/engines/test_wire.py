@@ -124,3 +124,21 @@ def test_path_of_the_url_is_kept() -> None:
             timeout_seconds=10,
         )
     assert (found.status, found.body) == (204, b"")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error": {"message": "no key \xe2\x80\xa6", "code": 1}}', "no key \u2026"),
+        (b'{"error": "no such model"}', "no such model"),
+        (b'{"detail": "Not Found"}', '{"detail": "Not Found"}'),
+        (b'{"error": {"message": null}}', '{"error": {"message": null}}'),
+        (b"[]", "[]"),
+        (b"<h1>\x1b[31mBad\r\n  Gateway</h1>\xff", "<h1> [31mBad Gateway</h1>\ufffd"),
+        (b"", "nothing"),
+    ],
+)
+def test_what_an_error_says_is_one_line_of_text(body: bytes, message: str) -> None:
+    """OpenAI's form, the plainer one of others, or what came, without what a terminal would obey."""
+    assert wire.Answer(500, body).message() == message
+    assert len(wire.Answer(500, body * 500).message(20)) <= 20

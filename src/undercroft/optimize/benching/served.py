@@ -66,8 +66,8 @@ def bench_encoder(model: Served, settings: EngineSettings, *, rounds: int, threa
     with running(
         model.found.path, setup, settings, task=EngineTask.EMBED, engine=model.engine, environment=folder
     ) as replica:
-        # A word is seldom more than two tokens; nothing is cut.
-        counts = sorted({min(length, longest // 2 - 2) for length in LENGTHS})
+        most = _words_taken(replica.endpoint, max(LENGTHS))
+        counts = sorted({min(length, most) for length in LENGTHS})
         timed = [_timed_text(replica.endpoint, count, rounds) for count in counts]
         peak, load = replica.peak(), replica.load_seconds
     return {**_told(model, threads, load, peak), "lengths": timed}
@@ -140,14 +140,39 @@ def _task(number: int) -> Task:
     return Task(f"bench-{number}", (message,), (_ANY_ANSWER,), max_tokens=_ANSWER_TOKENS)
 
 
-def _timed_text(endpoint: wire.Endpoint, count: int, rounds: int) -> dict[str, Any]:
+def _words_taken(endpoint: wire.Endpoint, count: int) -> int:
+    """How many words, ``count`` at most, the engine reads as one text; each may be several tokens.
+
+    Raises:
+        UnavailableError: ``engine-refused``: not even one.
+    """
+    while (answer := _embedded(endpoint, count)).status != 200:
+        if count == 1:
+            raise _refusal(answer)
+        count = count * 3 // 4
+    return count
+
+
+def _embedded(endpoint: wire.Endpoint, count: int) -> wire.Answer:
     body = {"input": " ".join(WORDS[place % len(WORDS)] for place in range(count))}
+    return wire.request(endpoint, "POST", "/v1/embeddings", body, timeout_seconds=_TIMEOUT_SECONDS)
+
+
+def _refusal(answer: wire.Answer) -> UnavailableError:
+    return UnavailableError(
+        "engine-refused",
+        f"the engine answered a text with status {answer.status}: {answer.message()}",
+        hint="undercroft model verify MODEL looks for a damaged file",
+    )
+
+
+def _timed_text(endpoint: wire.Endpoint, count: int, rounds: int) -> dict[str, Any]:
     tokens: list[int] = []
 
     def ask() -> None:
-        answer = wire.request(endpoint, "POST", "/v1/embeddings", body, timeout_seconds=_TIMEOUT_SECONDS)
+        answer = _embedded(endpoint, count)
         if answer.status != 200:
-            raise UnavailableError("engine-refused", f"the engine answered with {answer.status}: {answer.body[:200]!r}")
+            raise _refusal(answer)
         tokens.append(int(answer.json()["usage"]["prompt_tokens"]))
 
     seconds = timed_rounds(ask, rounds)

@@ -17,7 +17,7 @@ from undercroft.optimize.training.conversations import Conversation, Turn
 
 _TIMEOUT_SECONDS = 600.0
 _ANSWERS = "answers.jsonl"
-_SHOWN = 200
+_ELSEWHERE = "if its address or its name is wrong, ask for a new job with the right one"
 
 
 def answered(
@@ -105,27 +105,30 @@ def _answer(endpoint: wire.Endpoint, model: str, question: Conversation, answer_
     try:
         said = wire.request(endpoint, "POST", "/v1/chat/completions", body, timeout_seconds=_TIMEOUT_SECONDS)
     except (OSError, http.client.HTTPException, ssl.SSLError) as error:
+        where = f" at {endpoint.base_url}" if endpoint.base_url else ""
         raise UnavailableError(
-            "teacher-away", f"the teacher {model!r} does not answer: {error}", hint="start it, then resume the job"
+            "teacher-away",
+            f"the teacher {model!r} does not answer{where}: {error}",
+            hint=f"start it, then resume the job; {_ELSEWHERE}" if where else "resume the job",
         ) from error
     if said.status in (401, 403):
         raise RefusedError(
             "teacher-refuses",
-            f"the teacher refuses the key, with status {said.status}: {said.body[:_SHOWN]!r}",
-            hint="write a key that may use it into the file of key_file",
+            f"the teacher refuses the key, with status {said.status}: {said.message()}",
+            hint="write a key that may use it into the file of key_file, then resume the job",
         )
     if said.status != 200:
         kind = InvalidError if said.status in (400, 404, 422) else UnavailableError
         raise kind(
             "teacher-refuses",
-            f"the teacher {model!r} answered line {question.line} with status {said.status}: {said.body[:_SHOWN]!r}",
-            hint="look at its side, then resume the job",
+            f"the teacher {model!r} answered line {question.line} with status {said.status}: {said.message()}",
+            hint=_ELSEWHERE if said.status == 404 else "look at its side, then resume the job",
         )
     try:
         choice = said.json()["choices"][0]
         content, reason = choice["message"].get("content"), choice["finish_reason"]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UnavailableError(
-            "teacher-refuses", f"the teacher {model!r} gives no chat completion: {said.body[:_SHOWN]!r}"
+            "teacher-refuses", f"the teacher {model!r} gives no chat completion: {said.message()}", hint=_ELSEWHERE
         ) from error
     return content if isinstance(content, str) and content.strip() and reason == "stop" else None

@@ -245,7 +245,7 @@ def _try_served(
             if answer.status != 200:
                 raise UnavailableError(
                     "engine-refused",
-                    f"the engine answered /tokenize with status {answer.status}: {answer.body[:200]!r}",
+                    f"the engine answered /tokenize with status {answer.status}: {answer.message()}",
                 )
             if answer.json()["tokens"] != list(tokens):
                 raise InvalidError(

@@ -106,6 +106,6 @@ def _asked(endpoint: wire.Endpoint, path: str, body: dict[str, Any]) -> Any:
     answer = wire.request(endpoint, "POST", path, body, timeout_seconds=_TIMEOUT_SECONDS)
     if answer.status != 200:
         raise UnavailableError(
-            "engine-refused", f"the engine answered {path} with status {answer.status}: {answer.body[:200]!r}"
+            "engine-refused", f"the engine answered {path} with status {answer.status}: {answer.message()}"
         )
     return answer.json()

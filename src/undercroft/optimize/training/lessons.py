@@ -170,7 +170,7 @@ def _rehearse(
         answer = wire.request(endpoint, "POST", "/v1/chat/completions", body, timeout_seconds=_TIMEOUT_SECONDS)
         if answer.status != 200:
             raise UnavailableError(
-                "engine-refused", f"line {question.line} cannot be rehearsed: the engine answered {answer.body[:200]!r}"
+                "engine-refused", f"line {question.line} cannot be rehearsed: the engine answered {answer.message()}"
             )
         choice = answer.json()["choices"][0]
         content = choice["message"].get("content") or ""

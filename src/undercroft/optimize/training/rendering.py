@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +102,7 @@ class Renderer:
             return str(answer.json()["prompt"])
         raise InvalidError(
             "template-refuses",
-            f"line {line}: the model's chat template refuses it: {_error(answer.body)}",
+            f"line {line}: the model's chat template refuses it: {answer.message()}",
             hint="give the roles that it knows, in the order that it wants",
         )
 
@@ -119,7 +118,7 @@ class Renderer:
         """
         answer = self._post("/tokenize", {"content": text, "add_special": is_beginning, "parse_special": True})
         if answer.status != 200:
-            raise UnavailableError("engine-refused", f"the engine cannot cut a text: {_error(answer.body)}")
+            raise UnavailableError("engine-refused", f"the engine cannot cut a text: {answer.message()}")
         return tuple(answer.json()["tokens"])
 
     def _post(self, path: str, body: dict[str, Any]) -> wire.Answer:
@@ -166,10 +165,3 @@ def _is_control(model: Path, token: int) -> bool:
         raw = next((key.raw for key in source.keys if key.name == "tokenizer.ggml.token_type"), b"")
     kinds = np.frombuffer(raw, "<i4", offset=_ARRAY_HEAD_BYTES) if raw else np.empty(0, np.int32)
     return token < len(kinds) and int(kinds[token]) == _CONTROL
-
-
-def _error(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["error"]["message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return body[:300].decode("utf-8", "replace")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.support.ggufs import write_embedding_model
 from undercroft.core.errors import UnavailableError
-from undercroft.optimize.benching.served import answer_figures
+from undercroft.core.settings import EngineSettings
+from undercroft.optimize.benching.served import Served, answer_figures, bench_encoder
 from undercroft.optimize.edge.programs.run_edge import percentiles
 from undercroft.optimize.evaluation.records import ItemResult, Run, Subject
+from undercroft.optimize.evaluation.subjects import Found
 
 _SUBJECT = Subject("m", "", 1, "Q8_0", None)
 
@@ -50,3 +55,11 @@ def test_percentiles_are_times_that_came() -> None:
     found = percentiles([0.001 * number for number in range(1, 101)])
     assert [found[name] for name in ("p50_ms", "p90_ms", "p99_ms")] == pytest.approx([50, 90, 99])
     assert percentiles([0.25])["p99_ms"] == 250
+
+
+def test_texts_are_no_longer_than_the_engine_reads(tmp_path: Path) -> None:
+    """This vocabulary cuts a word into four tokens: the text is shortened until it is read, and nothing is refused."""
+    path = write_embedding_model(tmp_path / "embed.gguf", context_tokens=64)
+    found = Found(Subject("m", "", 1, "F32", None), path, 64, None)
+    timed = bench_encoder(Served(found), EngineSettings(), rounds=1, threads=1)["lengths"]
+    assert 40 < timed[-1]["tokens"] <= 64

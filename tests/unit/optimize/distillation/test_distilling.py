@@ -114,16 +114,16 @@ def test_a_teacher_that_does_not_teach_is_told_apart(door: Any, tmp_path: Path) 
         served = door.served.model_copy(update=changes)
         answered(served_endpoint(served), "m", QUESTIONS, tmp_path, answer_tokens=9, report=unheard)
 
-    door.says = lambda asked: (401, {"error": "no"})
-    with pytest.raises(RefusedError, match="refuses the key, with status 401"):
+    door.says = lambda asked: (401, {"error": {"message": "the key is not valid…"}})
+    with pytest.raises(RefusedError, match=r"refuses the key, with status 401: the key is not valid…\n"):
         ask()
     door.says = lambda asked: (404, {"error": "no such model"})
-    with pytest.raises(InvalidError, match=r"answered line 1 with status 404: .*no such model"):
+    with pytest.raises(InvalidError, match=r"answered line 1 with status 404: no such model\n.*ask for a new job"):
         ask()
     door.says = lambda asked: (200, {"choices": []})
     with pytest.raises(UnavailableError, match="gives no chat completion"):
         ask()
-    with pytest.raises(UnavailableError, match="teacher-away: the teacher 'm' does not answer"):
+    with pytest.raises(UnavailableError, match=r"teacher-away: the teacher 'm' does not answer at http://127\.0\.0\.1:1:"):
         ask(url="http://127.0.0.1:1")
     with pytest.raises(UnavailableError, match="key-unreadable"):
         ask(key_file=tmp_path / "gone")
