@@ -172,3 +172,21 @@ def test_refuses_what_it_cannot_start(engine: Bench) -> None:
     with pytest.raises(InvalidError):
         engine.engine.start(engine.with_spec(model_path=None, url=None))
     assert not engine.spec.run_dir.exists()
+
+
+def test_a_model_without_a_chat_template_goes_on_with_texts(short_folder: Path) -> None:
+    """vLLM refuses conversations with such a model: it is warmed up with a text, and says what it cannot do."""
+    with bench("vllm", short_folder) as made:
+        assert made.spec.model_path is not None
+        (made.spec.model_path / "chat_template.jinja").unlink()
+        started = made.engine.start(made.spec)
+        healthy(made, started)
+        assert made.engine.capabilities(started, made.spec).tasks == {"completions"}
+        assert made.engine.warm_up(started, made.spec, timeout_seconds=30).tokens_per_second is not None
+        made.engine.stop(started, grace_seconds=5)
+        named = made.with_spec(chat_template="{{ messages[0].content }}")
+        started = made.engine.start(named)
+        healthy(made, started)
+        assert made.engine.capabilities(started, named).tasks == {"chat", "completions"}
+        assert made.engine.warm_up(started, named, timeout_seconds=30).tokens_per_second is not None
+        made.engine.stop(started, grace_seconds=5)

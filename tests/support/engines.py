@@ -90,6 +90,7 @@ def bench(kind: str, folder: Path) -> Iterator[Bench]:
         published = folder / "published"
         published.mkdir()
         (published / "config.json").write_text("{}", encoding="utf-8")
+        (published / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
         spec = replace(spec, model_path=published, environment=fake_vllm.install(folder / "vllm"))
     engine = engines(settings)[_ENGINES[kind]]
     try:

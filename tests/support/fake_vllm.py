@@ -77,6 +77,10 @@ class Fake:
         self.flags = flags
         self.key = os.environ["VLLM_API_KEY"]
         self.name = str(flags.served_model_name)
+        settings = Path(flags.model, "tokenizer_config.json")
+        own = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+        has_file = Path(flags.model, "chat_template.jinja").is_file()
+        self.has_template = bool(flags.chat_template or has_file or own.get("chat_template"))
         self.loras = dict(module.split("=", 1) for module in flags.lora_modules)
         self.slots = threading.Semaphore(flags.max_num_seqs)
         self.lock = threading.Lock()
@@ -141,6 +145,12 @@ class Handler(base.StandIn):
         if body.get("model") not in (fake.name, *fake.loras):
             valid = f"Valid aliases: {fake.name}."
             self._error(404, "NotFoundError", f"The model `{body.get('model')}` does not exist. {valid}", "model")
+        elif is_chat and not fake.has_template:
+            message = (
+                "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat "
+                "template if the tokenizer does not define one."
+            )
+            self._error(400, "BadRequestError", message, None)
         elif len(words) > limit:
             message = (
                 f"This model's maximum context length is {limit} tokens. However, your prompt contains at least "
@@ -205,7 +215,7 @@ class Handler(base.StandIn):
     def _encoded(self, data: Any) -> bytes:
         return json.dumps(data, separators=(",", ":")).encode()
 
-    def _error(self, status: int, kind: str, message: str, parameter: str) -> None:
+    def _error(self, status: int, kind: str, message: str, parameter: str | None) -> None:
         body = {"error": {"message": message, "type": kind, "param": parameter, "code": status}}
         self._send(status, self._encoded(body), "application/json")
 

@@ -1,4 +1,4 @@
-"""A chat answer that comes as a stream of server-sent events, as OpenAI's API sends it: read whole, and timed."""
+"""An answer that comes as a stream of server-sent events, as OpenAI's API sends it: read whole, and timed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Answer:
 
 
 def read_chat_stream(lines: Iterable[bytes], began: float, clock: Callable[[], float] = time.monotonic) -> Answer:
-    """The answer of all events together.
+    """The answer of all events together, of a conversation or of a text that was gone on with.
 
     Args:
         lines: Of the response's body, as they come.
@@ -74,7 +74,7 @@ def read_chat_stream(lines: Iterable[bytes], began: float, clock: Callable[[], f
             raise StreamRefusedError(line[len(_DATA) :])
         usage = event.get("usage") or usage
         for choice in event.get("choices", ()):
-            piece = choice.get("delta", {}).get("content") or ""
+            piece = choice.get("delta", {}).get("content") or choice.get("text") or ""
             if piece and first is None:
                 first = clock() - began
             pieces.append(piece)

@@ -10,6 +10,7 @@ from undercroft.core.environment import clean_environment
 from undercroft.core.errors import InvalidError, UnavailableError
 from undercroft.core.files import write_atomically
 from undercroft.engines import chat_stream, own_process, vllm_options, wire
+from undercroft.engines.chat_templates import lays_out_chats
 from undercroft.engines.contract import (
     Capabilities,
     EngineRecord,
@@ -54,7 +55,7 @@ class Vllm(OwnProcess):
         entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         own = next((entry for entry in entries if entry.get("id") == record.upstream_model), {})
         return Capabilities(
-            tasks=ROUTES[spec.task],
+            tasks=ROUTES[spec.task] if _is_chat(spec) else ROUTES[spec.task] - {"chat"},
             has_tools=False,
             context_tokens=listed_context(own),
             slots=spec.slots,
@@ -63,15 +64,24 @@ class Vllm(OwnProcess):
         )
 
     def warm_up(self, record: EngineRecord, spec: EngineSpec, *, timeout_seconds: float) -> WarmUp:
-        """See the contract. Text is streamed, since vLLM tells no speed: what follows the first token is timed."""
+        """See the contract. Text is streamed, since vLLM tells no speed: what follows the first token is timed.
+
+        A model without a chat template goes on with a text: vLLM refuses conversations then.
+        """
         begun = time.monotonic()
         path, body = first_request(spec.task, spec.answers_as, max_tokens=_WARM_UP_TOKENS)
         if spec.task is not Task.GENERATE:
             ask(record, "POST", path, body, timeout_seconds=timeout_seconds)
             return WarmUp(time.monotonic() - begun, None)
+        if not _is_chat(spec):
+            path, body = "/v1/completions", {"model": spec.answers_as, "prompt": "Hello", "max_tokens": _WARM_UP_TOKENS}
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         answer = _streamed(record, path, body, begun, timeout_seconds=timeout_seconds)
         return WarmUp(answer.total_seconds, answer.tokens_per_second)
+
+
+def _is_chat(spec: EngineSpec) -> bool:
+    return spec.chat_template is not None or spec.model_path is None or lays_out_chats(spec.model_path)
 
 
 def _order(spec: EngineSpec, place: Place, environment: Path) -> LaunchOrder:

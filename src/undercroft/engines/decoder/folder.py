@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from undercroft.core.errors import InvalidError
+from undercroft.engines.chat_templates import template_in
 
 CONFIG = "genai_config.json"
-_TOKENIZER_CONFIG, _TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -56,17 +57,7 @@ def read_decoder(folder: Path) -> Decoder:
         raise InvalidError("bad-decoder", f"its {CONFIG} says no context_length or no eos_token_id")
     tokenizer = _read(folder / _TOKENIZER_CONFIG)
     special = {name: text for name in _SPECIAL if (text := _text(tokenizer.get(name))) is not None}
-    return Decoder(context, ending, _template(folder, tokenizer), special)
-
-
-def _template(folder: Path, tokenizer: Mapping[str, Any]) -> str | None:
-    if (folder / _TEMPLATE).is_file():
-        return (folder / _TEMPLATE).read_text(encoding="utf-8")
-    found = tokenizer.get("chat_template")
-    if isinstance(found, list):
-        named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) and found else None
+    return Decoder(context, ending, template_in(folder), special)
 
 
 def _text(value: Any) -> str | None:
