@@ -169,8 +169,7 @@ def _preferred(line: int, document: Any) -> Preferred:
         raise ValueError("a conversation, which the other methods learn from; expected chosen and rejected")
     if ("prompt" in fields) == ("messages" in fields):
         raise ValueError("expected prompt or messages, one of them")
-    asked = fields["prompt"] if "prompt" in fields else fields["messages"]
-    turns = (Turn("user", asked),) if isinstance(asked, str) and asked else _turns(asked, "messages")
+    turns = _asked(fields)
     turns = tuple(Turn(turn.role, turn.content) for turn in turns)
     if turns[-1].role == "assistant":
         raise ValueError("expected a question at the end of what was asked, found an answer of the assistant")
@@ -182,12 +181,22 @@ def _preferred(line: int, document: Any) -> Preferred:
 
 def _question(line: int, document: Any) -> Conversation:
     fields = _object(document, _QUESTION_FIELDS, "a line of questions")
-    asked = fields.get("prompt", fields.get("messages"))
-    turns = (Turn("user", asked),) if isinstance(asked, str) and asked else _turns(asked, "messages")
+    turns = _asked(fields)
     before = tuple(itertools.takewhile(lambda turn: turn.role != "assistant", turns))
     if not before or before[-1].role == "system":
         raise ValueError("expected a question before the first answer")
     return Conversation(line, before)
+
+
+def _asked(fields: Mapping[str, Any]) -> tuple[Turn, ...]:
+    """What is asked: ``prompt``, a text or a list of messages, or ``messages``."""
+    name = "prompt" if "prompt" in fields else "messages"
+    asked = fields.get(name)
+    if name == "messages" or isinstance(asked, list):
+        return _turns(asked, name)
+    if not isinstance(asked, str) or not asked:
+        raise ValueError(f"prompt: expected a text, got {_shown(asked)}")
+    return (Turn("user", asked),)
 
 
 def _answer(value: Any, name: str) -> str:

@@ -123,7 +123,9 @@ def test_a_teacher_that_does_not_teach_is_told_apart(door: Any, tmp_path: Path) 
     door.says = lambda asked: (200, {"choices": []})
     with pytest.raises(UnavailableError, match="gives no chat completion"):
         ask()
-    with pytest.raises(UnavailableError, match=r"teacher-away: the teacher 'm' does not answer at http://127\.0\.0\.1:1:"):
+    with pytest.raises(
+        UnavailableError, match=r"teacher-away: the teacher 'm' does not answer at http://127\.0\.0\.1:1:"
+    ):
         ask(url="http://127.0.0.1:1")
     with pytest.raises(UnavailableError, match="key-unreadable"):
         ask(key_file=tmp_path / "gone")

@@ -96,6 +96,8 @@ def test_preferences_are_pairs(tmp_path: Path) -> None:
         load_preferences(written(tmp_path / "same.jsonl", {**plain, "rejected": "yes"}))
     with pytest.raises(InvalidError, match="line 1: expected prompt or messages, one of them"):
         load_preferences(written(tmp_path / "both.jsonl", {**plain, "messages": [ASKED]}))
+    with pytest.raises(InvalidError, match='line 1: prompt: expected a text, got ""'):
+        load_preferences(written(tmp_path / "empty.jsonl", {**plain, "prompt": ""}))
 
 
 def test_a_file_for_another_method_is_known_as_such(tmp_path: Path) -> None:
@@ -112,6 +114,8 @@ def test_questions_end_before_the_first_answer(tmp_path: Path) -> None:
     lines = [{"prompt": "why"}, {"messages": [ASKED, SAID, ASKED]}]
     found = load_questions(written(tmp_path / "questions.jsonl", *lines))
     assert [[turn.content for turn in one.turns] for one in found] == [["why"], ["hello"]]
+    with pytest.raises(InvalidError, match="line 1: prompt: expected a text, got 5"):
+        load_questions(written(tmp_path / "number.jsonl", {"prompt": 5}))
 
 
 def test_what_is_measured_is_never_learnt() -> None:
