@@ -45,6 +45,10 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"error loading model|failed to load model|invalid magic", "its model cannot be loaded"),
         (r"CUDA error", "the GPU reported an error"),
         (r"GGML_ASSERT\(", "it stopped at a check of its own"),
+        (
+            r"'_OpNamespace' '\w+' object has no attribute",
+            "it was built without what this model computes on this processor",
+        ),
         (r"Engine core proc \S+ died", "one of its processes ended"),
     )
 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from undercroft.core.errors import UndercroftError
+from undercroft.core.errors import UnavailableError, UndercroftError
 from undercroft.engines.contract import (
     Capabilities,
     Engine,
@@ -35,6 +35,7 @@ _HEALTH_INTERVAL_SECONDS = 2.0
 _LOOK_SECONDS = 2.0
 _DRAIN_POLL_SECONDS = 0.1
 _FIGURES_INTERVAL_SECONDS = 10.0
+_ENDING_SECONDS = 5.0  # that an engine with several processes takes to end after it has told that one of them did
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +171,23 @@ class Replica:
         capabilities = self._engine.capabilities(record, self.view.spec)
         self._show(state=ReplicaState.WARMING, load_seconds=load_seconds, capabilities=capabilities)
         if not self.view.was_adopted:
-            left = self._deadlines.start - (time.monotonic() - self.view.started)
-            self._show(warm_up=self._engine.warm_up(record, self.view.spec, timeout_seconds=max(left, 1.0)))
+            self._show(warm_up=self._warmed_up(record))
         if self._is_stopping.is_set():
             return self._told()
         self._remember(self._engine.memory(record))
         self._show(state=ReplicaState.READY, ready_since=time.monotonic())
         return True
+
+    def _warmed_up(self, record: EngineRecord) -> WarmUp:
+        """Raises what ended the engine where the first request did, and not that it went unanswered."""
+        left = self._deadlines.start - (time.monotonic() - self.view.started)
+        try:
+            return self._engine.warm_up(record, self.view.spec, timeout_seconds=max(left, 1.0))
+        except UnavailableError as error:
+            self._pause(record, _ENDING_SECONDS)
+            if record.pid is None or self._engine.look(record, timeout_seconds=_LOOK_SECONDS) is not Health.DEAD:
+                raise
+            raise UnavailableError("engine-ended", self._engine.failure(record) or error.message) from error
 
     def _wait_until_healthy(self, record: EngineRecord) -> bool:
         while True:

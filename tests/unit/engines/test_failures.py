@@ -53,6 +53,11 @@ _VLLM = "(EngineCore pid=18) ERROR 11-22 09:49:08 [core.py:1510] "
             "an adapter cannot be loaded: ValueError: LoRA rank 9 is greater than max_lora_rank 8.",
         ),
         (
+            f"{_VLLM}AttributeError: '_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'\n",
+            "it was built without what this model computes on this processor: AttributeError: '_OpNamespace' '_C' "
+            "object has no attribute 'cpu_gemm_wna16'",
+        ),
+        (
             f"{_VLLM}KeyError: 'layers.0.strange'\n"
             "(APIServer pid=2) RuntimeError: Engine core initialization failed. See root cause above.\n"
             "nanobind: this is likely caused by a reference counting issue in the binding code.\n",
