@@ -141,7 +141,7 @@ _PROOFS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def step_texts(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Steps of a recipe, one line each: ``quantize scheme=Q4_K_M``; what was left out is left out."""
+    """Steps of a recipe, one line each, values as YAML has them: ``quantize scheme=Q4_K_M``; none that was left out."""
     return [f"{kind} {_settings(settings)}".rstrip() for step in steps for kind, settings in step.items()]
 
 
@@ -156,4 +156,6 @@ def _settings(settings: Any) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_value(inner)}" for name, inner in value.items()) + "}"
-    return str(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(inner) for inner in value) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

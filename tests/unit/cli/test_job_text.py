@@ -126,9 +126,10 @@ def test_a_forecast_beside_what_there_is() -> None:
 
 
 def test_steps_as_lines() -> None:
-    """Settings that were left out are left out here, too."""
+    """Settings that were left out are left out here, too; lists and yes or no are written as a recipe has them."""
     steps = [{"quantize": {"scheme": "Q2_K", "importance": {"texts": "a.txt"}, "allow_requantize": True}}, {"merge": 3}]
-    assert step_texts(steps) == ["quantize scheme=Q2_K importance={texts: a.txt} allow_requantize=True", "merge 3"]
+    assert step_texts(steps) == ["quantize scheme=Q2_K importance={texts: a.txt} allow_requantize=true", "merge 3"]
+    assert step_texts([{"rightsize": {"schemes": ["Q4_0", "Q6_K"]}}]) == ["rightsize schemes=[Q4_0, Q6_K]"]
 
 
 def test_how_a_model_was_made() -> None:
