@@ -70,7 +70,8 @@ def test_each_scheme_makes_a_model_with_a_proof(cellar: Cellar, published: str, 
         assert abs(made["size_bytes"] - forecast) < 2048, scheme
         (step,) = made["lineage"]["steps"]
         found = step["found"]["comparison"]
-        assert 0 < found["mean_nats"] <= found["limit_nats"], scheme
+        # Random weights lose enough by 4 bits to be seen: nothing lost would mean that nothing was rounded.
+        assert (0 if "8" in scheme else 0.01) < found["mean_nats"] <= found["limit_nats"], scheme
         assert step["environment"]["versions"]["llmcompressor"]
     assert list((cellar.home / "jobs").glob("*/work/*")) == []
     again = cellar.json("optimize", "quantize", published, "--to", "fp8", "--name", "again")

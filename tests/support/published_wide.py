@@ -37,8 +37,11 @@ def write(folder: Path) -> None:
         bos_token_id=1, eos_token_id=2, pad_token_id=0,
     )  # fmt: skip
     made = transformers.LlamaForCausalLM(config)
-    # A table as wide as those of trained models, so that what comes next depends on what was read.
-    torch.nn.init.normal_(made.model.embed_tokens.weight, 0.0, 0.2)
+    # So wide that what comes next depends on what was read, and on every block: with narrow blocks beside a wide table
+    # a token expects itself, however they are rounded.
+    for name, weights in made.named_parameters():
+        if weights.ndim == 2:
+            torch.nn.init.normal_(weights, 0.0, 0.15 if "embed_tokens" in name else 0.05)
     made.to(torch.bfloat16).save_pretrained(folder)
 
 
