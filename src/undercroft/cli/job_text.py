@@ -38,6 +38,8 @@ def job_rows(job: Job, how_far: str, folder: JobFolder) -> Rows:
     if job.problem is not None:
         first, *more = f"{job.problem['code']}: {job.problem['message']}".splitlines()
         rows += [("problem", first), *(("", line) for line in more)]
+    elif job.state is State.INTERRUPTED:
+        rows.append(("problem", "its process ended without a word; what it had finished is kept"))
     if folder.card_page.exists():
         rows.append(("card", str(folder.card_page)))
     if folder.report.is_dir():

@@ -23,7 +23,13 @@ from undercroft.optimize.steps import REPORT, Progress, Workspace
 from undercroft.optimize.training.adapters import CONFIG, read_pairs, write_adapter
 from undercroft.optimize.training.checking import Agreement, check_result
 from undercroft.optimize.training.closing import WeightKind, result_bytes, write_merged, write_trained
-from undercroft.optimize.training.conversations import Lesson, load_conversations, load_preferences, load_questions
+from undercroft.optimize.training.conversations import (
+    Lesson,
+    load_conversations,
+    load_preferences,
+    load_questions,
+    split_off,
+)
 from undercroft.optimize.training.lessons import (
     Lessons,
     Material,
@@ -225,6 +231,8 @@ def _material(settings: Finetune, seed: int) -> Material:
     if rehearse is not None:
         _check_unchanged(rehearse.questions, rehearse.questions_digest)
         questions = draw(load_questions(rehearse.questions), rehearse.count, seed, rehearse.questions)
+    elif validation is None:
+        split_off(lines, settings.validation_share, seed)  # too few are refused now
     repeat = rehearse.repeat if rehearse is not None else 1
     return Material(lines, validation, settings.validation_share, questions, settings.data, repeat)
 

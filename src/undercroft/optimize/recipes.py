@@ -349,7 +349,14 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _has_a_teacher(self) -> Self:
         first = self.steps[0].distill
-        if first is not None and first.served is None and first.teacher in (None, self.source):
+        if first is None or first.served is not None:
+            return self
+        if first.teacher is None:
+            raise ValueError(
+                "steps[1].distill.teacher: expected a model that teaches; only after a step that prunes, or makes a "
+                "new student, the model itself can"
+            )
+        if first.teacher == self.source:
             raise ValueError(
                 "steps[1].distill.teacher: expected another model than the student; only after a step that prunes, or "
                 "makes a new student, the model itself can teach"

@@ -55,6 +55,12 @@ def job(**values: Any) -> Job:
     return Job(**{**fields, **values})
 
 
+def test_a_job_whose_process_is_gone_says_so(tmp_path: Path) -> None:
+    """In the line where others tell their problem."""
+    rows = job_rows(job(stored=State.RUNNING, ended_at=None), "interrupted", JobFolder(Home(tmp_path), "job_1"))
+    assert dict(rows)["problem"].startswith("its process ended without a word")
+
+
 def test_beside_a_bar_the_time_that_is_left_is_never_cut() -> None:
     """In 80 columns there are 54 for words: a long name of what is done is cut, and the place of the bar is fixed."""
     how_far = HowFar(0, 2, 12, 100, "tokens", "", 248.0)

@@ -37,9 +37,13 @@ def installed(home: Home) -> None:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two conversations."""
-    line = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]}
+    said = (("hello", "hi"), ("bye", "hi"))
+    lines = [
+        {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
+        for asked, answer in said
+    ]
     path = tmp_path / "chat.jsonl"
-    path.write_text(f"{json.dumps(line)}\n{json.dumps(line)}\n", encoding="utf-8")
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     return path
 
 
@@ -73,6 +77,17 @@ def test_the_environment_is_asked_for(database: Database, home: Home, file: Path
     with pytest.raises(UnavailableError) as caught:
         forecast(database, home, data)
     assert caught.value.hint == "undercroft engine install train"
+
+
+def test_too_few_conversations_are_refused_before_the_job(
+    database: Database, home: Home, file: Path, data: Path
+) -> None:
+    """One that would be measured by leaves nothing to learn from."""
+    installed(home)
+    data.write_text(data.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    with pytest.raises(InvalidError, match="too-few-conversations"):
+        forecast(database, home, data)
+    assert forecast(database, home, data, validation_share=0).result_bytes > 0
 
 
 def test_other_data_than_was_meant_is_refused(database: Database, home: Home, file: Path, data: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_recipe_of_two_models_says_what_is_wrong_with_it(tmp_path: Path) -> No
     (tmp_path / "chat.jsonl").write_text("{}\n", encoding="utf-8")
     recipe = tmp_path / "recipe.yaml"
     for settings, what in (
-        ("{data: chat.jsonl}", "steps[1].distill.teacher: expected another model than the student"),
+        ("{data: chat.jsonl}", "steps[1].distill.teacher: expected a model that teaches"),
         ("{data: chat.jsonl, teacher: small}", "expected another model than the student"),
         ("{data: chat.jsonl, teacher: big, served: {url: 'http://a', model: b}}", "expected teacher or served"),
         ("{data: chat.jsonl, served: {url: 'http://a', model: b}}", "expected method: answers with a served teacher"),
