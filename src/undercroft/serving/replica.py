@@ -184,8 +184,10 @@ class Replica:
         try:
             return self._engine.warm_up(record, self.view.spec, timeout_seconds=max(left, 1.0))
         except UnavailableError as error:
+            if record.pid is None:  # somebody else's: whether it ends is not known here
+                raise
             self._pause(record, _ENDING_SECONDS)
-            if record.pid is None or self._engine.look(record, timeout_seconds=_LOOK_SECONDS) is not Health.DEAD:
+            if self._engine.look(record, timeout_seconds=_LOOK_SECONDS) is not Health.DEAD:
                 raise
             raise UnavailableError("engine-ended", self._engine.failure(record) or error.message) from error
 
