@@ -95,7 +95,7 @@ def test_a_model_becomes_smaller_and_says_how(cellar: Cellar) -> None:
     assert lineage["is_reproducible"]
     assert {"python", "numpy", "xllamacpp"} <= set(lineage["versions"])
     shown = cellar.run("model", "show", "pilot-q4_k_m").stdout
-    assert "quantize scheme=Q4_K_M allow_requantize=True" in shown
+    assert "quantize scheme=Q4_K_M allow_requantize=true" in shown
     assert [entry["action"] for entry in cellar.json("journal", "show")][-3:] == ["job.create", "model.add", "job.done"]
     assert "model-exists" in cellar.run(*options, expected=5).stderr
     assert sorted(path.name for path in (cellar.home / "jobs" / job["id"]).iterdir()) == ["log.txt"]
