@@ -52,6 +52,7 @@ class Report:
         ratios: Ours against a peer's, both measured in this run.
         aims: In the order in which they were stated.
         rows: Single measurements, for programs that look further; not in the tables.
+        tables: More tables for people: names of columns, ``>`` before those of numbers, and rows.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Report:
     ratios: dict[str, Value] = field(default_factory=dict)
     aims: list[Aim] = field(default_factory=list)
     rows: list[dict[str, Value]] = field(default_factory=list)
+    tables: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = field(default_factory=list)
     machine: dict[str, str | int] = field(default_factory=machine.facts)
 
     def missing(self, peer: str, why: str) -> None:
@@ -110,6 +112,8 @@ class Report:
         for peer, own_figures in self.peers.items():
             if "missing" in own_figures:
                 console.print(f"{peer} was not measured: {own_figures['missing']}", markup=False)
+        for columns, rows in self.tables:
+            console.print(_rows(columns, rows))
         if self.ratios:
             console.print(_rows(["ratio", ">value"], [[name, _text(value)] for name, value in self.ratios.items()]))
         aims = [[a.name, a.aim, _text(a.measured), "yes" if a.holds else "NO"] for a in self.aims]

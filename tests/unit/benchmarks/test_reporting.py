@@ -4,7 +4,8 @@ import json
 import math
 
 import pytest
-from benchmarks.reporting import Report, divided, median, percentile, subtracted
+from benchmarks.quality import forms_table
+from benchmarks.reporting import Report, Value, divided, median, percentile, subtracted
 
 MACHINE: dict[str, str | int] = {"cpu": "a cpu", "cores": 2, "kernel": "6.1", "python": "3.11.2"}
 
@@ -70,6 +71,20 @@ def test_table_shows_figures_beside_peers(capsys: pytest.CaptureFixture[str]) ->
     made.finish(as_json=False)
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("p50_ms"))
     assert row.split() == ["p50_ms", "0.21", "0.1"]
+
+
+def test_a_table_of_its_own_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as of forms: size, quality with its interval, speed, memory."""
+    row: dict[str, Value] = {"form": "Q4_0", "bytes": 2306848, "score": 0.6556, "score_lower": 0.62}
+    row |= {"score_upper": 0.69, "tokens_per_second": 812.4, "memory_bytes": 3 * 2**20}
+    likeness: dict[str, Value] = {"form": "int8", "bytes": 59308583, "cosine": 0.9921, "cosine_lower": 0.99}
+    likeness |= {"cosine_upper": 0.995, "sentences_per_second": None, "memory_bytes": None}
+    made = report()
+    made.tables.append(forms_table([row, likeness]))
+    made.finish(as_json=False)
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "Q4_0 2,306,848 0.6556 (0.6200 to 0.6900) 812 tokens 3" in said
+    assert "int8 59,308,583 0.9921 (0.9900 to 0.9950) not measured not measured" in said
 
 
 def test_percentile_is_a_value_that_was_measured() -> None:
