@@ -140,7 +140,7 @@ def forms_table(rows: Sequence[dict[str, Value]]) -> tuple[Sequence[str], list[l
             f"{row['bytes']:,}",
             "{:.4f} ({:.4f} to {:.4f})".format(*_quality(row)),
             _speed(row),
-            f"{row['memory_bytes'] / 2**20:.0f}" if isinstance(row["memory_bytes"], int | float) else "not measured",
+            f"{memory / 2**20:.0f}" if isinstance(memory := row.get("memory_bytes"), int | float) else "not measured",
         ]
         for row in rows
     ]

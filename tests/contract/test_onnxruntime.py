@@ -214,7 +214,10 @@ def test_scores(environment: Environment, short_folder: Path, task: Task) -> Non
 
 
 def test_large_sums_of_signed_weights_are_exact(environment: Environment, short_folder: Path) -> None:
-    """Signed weights of 8 bits, made where there is VNNI or published so, do not overflow where there is none."""
+    """Signed weights of 8 bits, made where there is VNNI or published so, do not overflow where there is none.
+
+    Where this processor has it they never do.
+    """
     found = {}
     for form in ("f32", "int8"):
         bench = made(environment, Task.EMBED, short_folder / form, form)

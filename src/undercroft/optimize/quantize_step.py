@@ -13,7 +13,7 @@ import numpy as np
 
 from undercroft.core.errors import ConflictError, InvalidError, RefusedError, UnavailableError
 from undercroft.optimize.compression.settings import Calibration
-from undercroft.optimize.evaluation.texts import load_texts
+from undercroft.optimize.evaluation.texts import parse_texts
 from undercroft.optimize.jobs.room import Forecast
 from undercroft.optimize.measures.importance import collect_importance
 from undercroft.optimize.measures.reading import Reading, check_texts
@@ -192,7 +192,7 @@ def read_texts(asked: Importance | Calibration) -> str:
             hint="put them back, or leave texts_digest out of the recipe and ask anew",
         )
     if path.suffix == ".jsonl":
-        return "\n\n".join(text.text for text in load_texts(path).texts)
+        return "\n\n".join(text.text for text in parse_texts(raw, path).texts)
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

@@ -79,7 +79,19 @@ def load_texts(path: Path) -> TextSet:
         UnavailableError: ``file-unreadable``.
         InvalidError: ``bad-texts``: every problem with its line and the nearest right word.
     """
-    raw = read_bounded(path, _LIMIT_BYTES)
+    return parse_texts(read_bounded(path, _LIMIT_BYTES), path)
+
+
+def parse_texts(raw: bytes, path: Path) -> TextSet:
+    """The texts of what was read of a file, see `load_texts`. Pure.
+
+    Args:
+        raw: All of it.
+        path: Its name says which form it has, and stands in problems.
+
+    Raises:
+        InvalidError: ``bad-texts``.
+    """
     texts = _of_lines(raw, path) if path.suffix == ".jsonl" else _of_plain(raw, path)
     if not texts:
         raise refusal(path, _BAD, ["line 1: expected at least one text, found none"], _GUIDE)
